@@ -1,0 +1,65 @@
+"""jaxrnn: recurrent networks for JAX, as pure functions.
+
+Write a cell's equations once; run them with any strategy, on CPU, GPU and TPU.
+"""
+
+from importlib.metadata import version as _version
+
+from ._init import Chrono as Chrono
+from ._init import ForgetBias as ForgetBias
+from ._init import Glorot as Glorot
+from ._init import Identity as Identity
+from ._init import Orthogonal as Orthogonal
+from ._init import TorchUniform as TorchUniform
+from ._init import Uniform as Uniform
+from ._layer import Cell as Cell
+from ._layer import Context as Context
+from ._layer import Layer as Layer
+from ._layer import LinearCell as LinearCell
+from ._unroll import Explanation as Explanation
+from ._unroll import cast as cast
+from ._unroll import explain as explain
+from ._unroll import unroll as unroll
+from .cells import GRU as GRU
+from .cells import LSTM as LSTM
+from .cells import MGU as MGU
+from .cells import Elman as Elman
+from .cells import ElmanParams as ElmanParams
+from .cells import GRUParams as GRUParams
+from .cells import IndRNN as IndRNN
+from .cells import IndRNNParams as IndRNNParams
+from .cells import LayerNormGRU as LayerNormGRU
+from .cells import LayerNormGRUParams as LayerNormGRUParams
+from .cells import LayerNormLSTM as LayerNormLSTM
+from .cells import LayerNormLSTMParams as LayerNormLSTMParams
+from .cells import LSTMParams as LSTMParams
+from .cells import LSTMState as LSTMState
+from .cells import MGUParams as MGUParams
+from .cells import NormParams as NormParams
+from .cells import PeepholeLSTM as PeepholeLSTM
+from .cells import PeepholeLSTMParams as PeepholeLSTMParams
+from .cells import ProjectedLSTM as ProjectedLSTM
+from .cells import ProjectedLSTMParams as ProjectedLSTMParams
+from .layers import Bidirectional as Bidirectional
+from .layers import BothWays as BothWays
+from .layers import Dense as Dense
+from .layers import DenseParams as DenseParams
+from .layers import Dropout as Dropout
+from .layers import Embedding as Embedding
+from .layers import EmbeddingParams as EmbeddingParams
+from .layers import LearnedState as LearnedState
+from .layers import LearnedStateParams as LearnedStateParams
+from .layers import Residual as Residual
+from .layers import Stack as Stack
+from .layers import Stepwise as Stepwise
+from .layers import VariationalDropout as VariationalDropout
+from .layers import Zoneout as Zoneout
+from .layers import concatenate as concatenate
+from .layers import drop_connect as drop_connect
+from .strategies import Auto as Auto
+from .strategies import Checkpointed as Checkpointed
+from .strategies import Scan as Scan
+from .strategies import Strategy as Strategy
+
+
+__version__ = _version("jaxrnn")

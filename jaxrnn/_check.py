@@ -1,0 +1,328 @@
+"""Validation of what users give to `unroll`: what was given, why it cannot work, what to do.
+
+Everything here is a question of structure, shape and dtype, so it works on tracers and
+costs nothing under `jax.jit`. Only lengths are looked at by value, where they are known.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._layer import Layer
+from .strategies._base import Strategy
+
+
+def check_layer(layer: Any) -> None:
+    """A layer, and one that can pass through `jax.jit`."""
+    if isinstance(layer, type) and issubclass(layer, Layer):
+        raise TypeError(
+            f"the layer is the class {layer.__name__}; make one by calling it, such as "
+            f"{layer.__name__}(8, 64)."
+        )
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"the layer is {_described(layer)}; give a jaxrnn layer, such as "
+            "jaxrnn.LSTM(8, 64)."
+        )
+    try:
+        hash(layer)
+    except TypeError:
+        raise TypeError(
+            f"{layer} cannot be hashed, so jax.jit cannot take it. Declare its class with "
+            "@dataclass(frozen=True), and keep arrays and lists out of its fields."
+        ) from None
+
+
+def check_strategy(strategy: Any) -> None:
+    """A strategy object."""
+    if not isinstance(strategy, Strategy):
+        raise TypeError(
+            f"strategy is {_described(strategy)}; give an object, such as jaxrnn.Scan() "
+            "or jaxrnn.Checkpointed(every=32)."
+        )
+
+
+def check_params(layer: Layer, params: Any) -> Any:
+    """Params with the structure and shapes of `layer.init`, as arrays."""
+    params = as_arrays(params, "params", "make them with layer.init(key)")
+    expected = _params_of(layer)
+    hint = f"They are not parameters of {layer}: make them with layer.init(key)."
+    _same_structure("params", params, expected, hint)
+    _same_shapes("params", params, expected, hint, dtypes=False)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                f"params{jax.tree_util.keystr(path)} is {leaf.dtype}: parameters are "
+                "floating-point, so that they have gradients. Cast them with "
+                "jaxrnn.cast(params, jnp.float32)."
+            )
+    return params
+
+
+def check_sequence(xs: Any) -> tuple[Any, int, int]:
+    """Arrays `(T, B, ...)` with at least one step and one row: `(xs, T, B)`."""
+    xs = as_arrays(xs, "xs", "give an array (T, B, features)")
+    leaves = jax.tree.leaves(xs)
+    if not leaves:
+        raise TypeError("xs holds no array: give an array (T, B, features).")
+    for leaf in leaves:
+        if leaf.ndim < 2:
+            raise ValueError(
+                f"xs has the shape {leaf.shape}: a sequence is time-major, (T, B, "
+                "features). Add a batch axis of one with xs[:, None]."
+            )
+    shapes = {leaf.shape[:2] for leaf in leaves}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"the arrays of xs differ in their first two axes: {sorted(shapes)}. All "
+            "share (T, B)."
+        )
+    time, batch = leaves[0].shape[:2]
+    if time == 0 or batch == 0:
+        empty = "time steps" if time == 0 else "rows in its batch"
+        raise ValueError(
+            f"xs has the shape {leaves[0].shape}, which means no {empty}: a sequence is "
+            "(T, B, features) with T and B of at least 1. Rows without steps are given "
+            "by lengths of 0."
+        )
+    return xs, time, batch
+
+
+def check_state(layer: Layer, params: Any, state: Any, batch: int) -> Any:
+    """A state for every row, as `unroll` returns it; the initial one for None."""
+    one = _state_of(layer, *_signature(params))
+    if state is None:
+        return jax.tree.map(
+            lambda s: jnp.broadcast_to(s, (batch, *jnp.shape(s))),
+            layer.initial_state(params),
+        )
+    state = as_arrays(state, "state", "give what an earlier unroll returned")
+    expected = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((batch, *s.shape), s.dtype), one
+    )
+    hint = (
+        f"A state of {layer} for B={batch} is what unroll returns, or None for the "
+        "initial one."
+    )
+    _same_structure("state", state, expected, hint)
+    _same_shapes("state", state, expected, hint, dtypes=True)
+    return state
+
+
+def check_lengths(lengths: Any, time: int, batch: int) -> Any:
+    """Integers `(B,)` from 0 to T; the range is checked where the values are known."""
+    lengths = _as_array(lengths, "lengths", "give integers, one for each row")
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(
+            f"lengths are {lengths.dtype}: give integers, the number of valid steps of "
+            "each row."
+        )
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"lengths have the shape {lengths.shape}, but xs has B={batch} rows: give "
+            f"({batch},), one length a row."
+        )
+    if not isinstance(lengths, jax.core.Tracer):
+        values = np.asarray(lengths)
+        wrong = [int(v) for v in values if not 0 <= v <= time]
+        if wrong:
+            raise ValueError(
+                f"lengths hold {wrong[:5]}, but xs has T={time} steps: a length is from "
+                f"0 to {time}."
+            )
+    return jnp.asarray(lengths)
+
+
+def check_resets(resets: Any, time: int, batch: int) -> Any:
+    """Booleans `(T, B)`."""
+    resets = _as_array(resets, "resets", "give booleans (T, B)")
+    if resets.dtype != jnp.bool_:
+        raise TypeError(
+            f"resets are {resets.dtype}: give booleans, True where a step starts from "
+            "the initial state; resets.astype(bool) makes them."
+        )
+    if resets.shape != (time, batch):
+        raise ValueError(
+            f"resets have the shape {resets.shape}, but xs has (T, B) = ({time}, "
+            f"{batch}): give one boolean for each step and row."
+        )
+    return jnp.asarray(resets)
+
+
+def check_key(key: Any) -> Any:
+    """One random key, of the new kind or the old."""
+    hint = "give one key, such as jax.random.key(0)."
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key is {_described(key)}; {hint}")
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape:
+            raise ValueError(f"key holds keys of shape {key.shape}; {hint}")
+        return key
+    if key.dtype == jnp.uint32 and key.shape == (2,):
+        return jax.random.wrap_key_data(key)
+    raise TypeError(f"key is an array {key.shape} of {key.dtype}; {hint}")
+
+
+def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
+    """One step can be taken, and gives back a state like the one it was given."""
+    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
+    one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state)
+    problem = _problem_of_step(
+        layer, *_signature(params), *_signature(one), *_signature(x)
+    )
+    if problem is not None:
+        kind, message = problem
+        raise kind(message)
+
+
+def as_arrays(tree: Any, name: str, hint: str) -> Any:
+    """The tree with NumPy arrays made JAX's; anything else that is no array is refused."""
+    return jax.tree.map(lambda leaf: jnp.asarray(_as_array(leaf, name, hint)), tree)
+
+
+def _as_array(leaf: Any, name: str, hint: str) -> Any:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise TypeError(f"{name} is or holds {_described(leaf)}, not an array: {hint}.")
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
+        raise TypeError(f"{name} is an array of {leaf.dtype}, not of numbers: {hint}.")
+    return leaf
+
+
+def _described(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+
+
+def _signature(tree: Any) -> tuple:
+    """The tree as hashables: its structure, and the shape and dtype of each leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+
+
+def _structs(structure: Any, leaves: tuple) -> Any:
+    return jax.tree.unflatten(
+        structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
+    )
+
+
+def _cached(fn: Callable) -> Callable:
+    """Remembers by its arguments, and by the settings that they do not show."""
+
+    @functools.lru_cache(maxsize=512)
+    def remembered(settings, *args):
+        del settings
+        return fn(*args)
+
+    @functools.wraps(fn)
+    def wrapper(*args):
+        config = jax.config
+        settings = (config.jax_enable_x64, config.jax_numpy_dtype_promotion)
+        return remembered(settings, *args)
+
+    return wrapper
+
+
+@_cached
+def _params_of(layer: Layer) -> Any:
+    return jax.eval_shape(lambda: layer.init(jax.random.key(0)))
+
+
+@_cached
+def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
+    return jax.eval_shape(layer.initial_state, _structs(structure, leaves))
+
+
+@_cached
+def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
+    params, state, x = (
+        _structs(*signatures[i : i + 2]) for i in range(0, len(signatures), 2)
+    )
+    given = ", ".join(f"{leaf.shape} {leaf.dtype}" for leaf in jax.tree.leaves(x))
+    try:
+        after, _ = _step_for_checks(layer)(params, state, x)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        if "shapes" in str(error) or "hape" in str(error):
+            kind = ValueError
+        notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
+        where = "".join(f" ({note})" for note in notes)
+        takes = getattr(layer, "input_size", None)
+        wants = f"it takes {takes} features; " if takes is not None else ""
+        return kind, (
+            f"{layer} cannot take a step on an input of {given}: {wants}"
+            f"{str(error).splitlines()[0]}{where}. Give xs of (T, B, features), with the "
+            "features that the layer was made for."
+        )
+    before = jax.tree.leaves(state)
+    if jax.tree.structure(after) == jax.tree.structure(state) and all(
+        (a.shape, a.dtype) == (b.shape, b.dtype)
+        for a, b in zip(jax.tree.leaves(after), before, strict=True)
+    ):
+        return None
+    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
+    return TypeError, (
+        f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}; a state "
+        f"keeps its shapes and dtypes. The input is {given} and the parameters are "
+        f"{', '.join(dtypes)}: cast one of them, with xs.astype or jaxrnn.cast(params, "
+        "dtype)."
+    )
+
+
+def _step_for_checks(layer: Layer) -> Callable:
+    """The step by shapes alone; where a layer has no step, one unrolled step."""
+
+    def step(params, state, x):
+        try:
+            return jax.eval_shape(layer.step, params, state, x)
+        except NotImplementedError:
+            return jax.eval_shape(functools.partial(_unrolled, layer), params, state, x)
+
+    return step
+
+
+def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
+    from ._layer import Context
+    from .strategies._scan import Scan
+
+    rows = jax.tree.map(lambda s: s[None], state)
+    xs = jax.tree.map(lambda x: x[None, None], x)
+    after, ys = layer.unroll(params, xs, rows, Context(Scan()))
+    return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
+
+
+def _shown(tree: Any) -> str:
+    return " ".join(
+        f"{jax.tree_util.keystr(path)}{leaf.shape} {leaf.dtype}".strip()
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    )
+
+
+def _same_structure(name: str, given: Any, expected: Any, hint: str) -> None:
+    if jax.tree.structure(given) != jax.tree.structure(expected):
+        raise ValueError(
+            f"{name} has the structure {jax.tree.structure(given)}, where "
+            f"{jax.tree.structure(expected)} is needed. {hint}"
+        )
+
+
+def _same_shapes(
+    name: str, given: Any, expected: Any, hint: str, *, dtypes: bool
+) -> None:
+    pairs = zip(
+        jax.tree.leaves_with_path(given), jax.tree.leaves(expected), strict=True
+    )
+    for (path, leaf), want in pairs:
+        label = f"{name}{jax.tree_util.keystr(path)}"
+        if leaf.shape != want.shape:
+            raise ValueError(
+                f"{label} has the shape {leaf.shape}, where {want.shape} is needed. {hint}"
+            )
+        if dtypes and leaf.dtype != want.dtype:
+            raise TypeError(
+                f"{label} is {leaf.dtype}, where {want.dtype} is needed: the state has "
+                f"the dtype of the parameters. {hint}"
+            )

@@ -1,0 +1,142 @@
+"""Initialisers of weights and biases: constants, so that cells that name them compare equal.
+
+A weight initialiser is called `(key, shape, dtype)` for one gate's block at a time, so
+that an orthogonal one is orthogonal gate by gate. A bias initialiser is called
+`(key, gates, size, dtype)` for all gates, because some tie gates to each other; `gates`
+are their roles: "input" writes to the memory, "forget" keeps it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ._layer import Static
+from ._sizes import check_callable, check_sizes
+
+
+def blocks(init: Any, key: Key[Array, ""], shape: tuple[int, int], gates: int) -> Array:
+    """`gates` weight blocks of one shape side by side: `(rows, gates * columns)`."""
+    keys = jax.random.split(key, gates)
+    return jnp.concatenate([init(k, shape, float_dtype()) for k in keys], axis=-1)
+
+
+def dense_gates(cell: Any, key: Key[Array, ""], *gates: str) -> tuple[Array, ...]:
+    """`w (x, g)`, `u (h, g)` and `b (g,)` of a cell, by its sizes and initialisers."""
+    x, h = cell.input_size, cell.hidden_size
+    k_w, k_u, k_b = jax.random.split(key, 3)
+    return (
+        blocks(cell.w_init, k_w, (x, h), len(gates)),
+        blocks(cell.u_init, k_u, (h, h), len(gates)),
+        cell.b_init.bias(k_b, gates, h, float_dtype()),
+    )
+
+
+def check_dense(cell: Any, *sizes: str) -> None:
+    """Sizes and initialisers of a cell that `dense_gates` serves."""
+    check_sizes(cell, "input_size", "hidden_size", *sizes)
+    for name in ("w_init", "u_init"):
+        check_callable(cell, name, "give an initialiser, such as jaxrnn.Glorot().")
+    hint = "give an initialiser of biases, such as jaxrnn.ForgetBias(1.0)."
+    check_callable(cell, "b_init", hint, method="bias")
+
+
+def float_dtype() -> Any:
+    """JAX's default float: float32, or float64 where that is enabled."""
+    return jnp.zeros(()).dtype
+
+
+@dataclass(frozen=True)
+class Glorot(Static):
+    """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)). Glorot & Bengio, AISTATS 2010."""
+
+    def __call__(self, key, shape, dtype):
+        return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Static):
+    """A random orthogonal matrix, times `scale`. Saxe et al. 2014, arXiv:1312.6120."""
+
+    scale: float = 1.0
+
+    def __call__(self, key, shape, dtype):
+        return jax.nn.initializers.orthogonal(self.scale)(key, shape, dtype)
+
+
+@dataclass(frozen=True)
+class Identity(Static):
+    """The identity, times `scale`: IRNN with a ReLU. Le et al. 2015, arXiv:1504.00941."""
+
+    scale: float = 1.0
+
+    def __call__(self, key, shape, dtype):
+        del key
+        return self.scale * jnp.eye(*shape, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Uniform(Static):
+    """U(low, high)."""
+
+    low: float
+    high: float
+
+    def __call__(self, key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class TorchUniform(Static):
+    """U(-1/sqrt(H), 1/sqrt(H)) for weights and biases alike, as PyTorch's RNNs have it.
+
+    H is the number of hidden units, the last axis of every block.
+    """
+
+    def __call__(self, key, shape, dtype):
+        bound = 1 / math.sqrt(shape[-1])
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    def bias(self, key, gates, size, dtype):
+        return self(key, (len(gates), size), dtype).reshape(-1)
+
+
+@dataclass(frozen=True)
+class ForgetBias(Static):
+    """`value` for the forget gate, 0 elsewhere. Gers et al. 2000; Jozefowicz et al. 2015."""
+
+    value: float = 1.0
+
+    def bias(self, key, gates, size, dtype):
+        del key
+        row = [self.value if gate == "forget" else 0.0 for gate in gates]
+        return jnp.repeat(jnp.asarray(row, dtype), size)
+
+
+@dataclass(frozen=True)
+class Chrono(Static):
+    """Memories of 1 to `longest` steps: b_forget ~ log U(1, longest - 1), b_input = -b_forget.
+
+    Tallec & Ollivier 2018, arXiv:1804.11188.
+
+    Args:
+        longest: the longest dependency expected, in steps; above 2.
+    """
+
+    longest: float
+
+    def __post_init__(self):
+        if not self.longest > 2:
+            raise ValueError(
+                f"Chrono(longest={self.longest!r}): the longest dependency, in steps, "
+                "must be above 2."
+            )
+
+    def bias(self, key, gates, size, dtype):
+        steps = jax.random.uniform(key, (size,), dtype, 1.0, self.longest - 1.0)
+        values = {"forget": jnp.log(steps), "input": -jnp.log(steps)}
+        rest = jnp.zeros_like(steps)
+        return jnp.concatenate([values.get(gate, rest) for gate in gates])

@@ -1,0 +1,184 @@
+"""The protocol: `Layer`, `Cell` and `LinearCell`.
+
+A layer is a frozen dataclass of sizes with pure methods over an explicit params pytree.
+It is a compile-time constant: hashable, comparable, and an ordinary argument of `jax.jit`.
+
+A cell is cut in three, and knows neither time nor batch:
+
+    z      = project(params, x)            parallel in time: input products, biases
+    state' = recur(params, state, z)       the only sequential part
+    y      = readout(params, state', z)    parallel in time
+
+A strategy owns both, and decides how `recur` is executed.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ._typing import Mask, Params, State
+
+
+if TYPE_CHECKING:
+    from .strategies._base import Strategy
+
+
+class Static:
+    """A compile-time constant: passes through `jax.jit` as a pytree without leaves."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(cls)
+
+    def __str__(self) -> str:
+        """The constructor call, without the fields that have their default."""
+        if not dataclasses.is_dataclass(self):
+            return repr(self)
+        given = [
+            f"{f.name}={_shown(v)}"
+            for f in dataclasses.fields(self)
+            if (v := getattr(self, f.name)) != _default(f)
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        comma = "," if len(value) == 1 else ""
+        return f"({', '.join(map(_shown, value))}{comma})"
+    return getattr(value, "__name__", None) or str(value)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+class Context(NamedTuple):
+    """What holds for one whole call of `unroll`, handed from layer to layer.
+
+    Attributes:
+        strategy: how each recurrence is executed.
+        valid: `(T, B)` booleans, False past the end of a sequence; None if all are full.
+        resets: `(T, B)` booleans, True where a step starts from the initial state; None
+            if no step does.
+        key: the randomness of dropout-like layers; None makes them deterministic.
+    """
+
+    strategy: "Strategy"
+    valid: Mask | None = None
+    resets: Mask | None = None
+    key: Key[Array, ""] | None = None
+
+    def flipped(self) -> "Context":
+        """The same call with time running backwards.
+
+        A reset at step t cuts the sequence between t - 1 and t. Backwards it is step t - 1
+        that starts afresh, unless step t is padding.
+        """
+        valid, resets = self.valid, self.resets
+        if resets is not None:
+            cuts = resets if valid is None else resets & valid
+            # concatenate, not .at[].set: that shift is miscompiled on CPU (xla#49176)
+            resets = jnp.concatenate([cuts[1:], jnp.zeros_like(cuts[:1])])[::-1]
+        return self._replace(
+            valid=None if valid is None else valid[::-1], resets=resets
+        )
+
+
+class Layer(Static, abc.ABC, Generic[Params, State]):
+    """A map from sequences to sequences with an explicit state: what `unroll` runs.
+
+    Subclasses are frozen dataclasses. `step` takes one example and one time step;
+    `unroll` takes `(T, B, ...)`, is called by `jaxrnn.unroll`, which has validated its
+    input, and must equal `step` applied in turn.
+    """
+
+    @abc.abstractmethod
+    def init(self, key: Key[Array, ""]) -> Params:
+        """Fresh parameters, in JAX's default float dtype."""
+
+    @abc.abstractmethod
+    def initial_state(self, params: Params) -> State:
+        """The state before the first step, for one example."""
+
+    @abc.abstractmethod
+    def step(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+        """One example, one time step: `(state, y)`. Deterministic; for streaming."""
+
+    @abc.abstractmethod
+    def unroll(
+        self, params: Params, xs: Any, state: State, context: Context
+    ) -> tuple[State, Any]:
+        """All of `xs`, leaves `(T, B, ...)`, from `state`, leaves `(B, ...)`."""
+
+
+class Cell(Layer[Params, State]):
+    """One recurrence, cut in three: `project`, `recur`, `readout`.
+
+    `recur` must be given; `project` and `readout` default to the identity on the input
+    and on the state. `step` and `unroll` are final.
+    """
+
+    def project(self, params: Params, x: Any) -> Any:
+        """What a step needs of its input: everything that can be done for all time."""
+        del params
+        return x
+
+    @abc.abstractmethod
+    def recur(self, params: Params, state: State, z: Any) -> State:
+        """The next state: the only part that runs in sequence."""
+
+    def readout(self, params: Params, state: State, z: Any) -> Any:
+        """The output of a step, from the state after it."""
+        del params, z
+        return state
+
+    @final
+    def step(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+        z = self.project(params, x)
+        state = self.recur(params, state, z)
+        return state, self.readout(params, state, z)
+
+    @final
+    def unroll(
+        self, params: Params, xs: Any, state: State, context: Context
+    ) -> tuple[State, Any]:
+        return context.strategy(self, params, xs, state, context)
+
+
+class LinearCell(Cell[Params, State]):
+    """A recurrence that is linear and element-wise in its state: `state' = a * state + b`.
+
+    `coefficients` gives `a` and `b`, real or complex, as pytrees like the state. `recur`
+    is final. Being linear is what lets a strategy run the steps in parallel.
+    """
+
+    @abc.abstractmethod
+    def coefficients(self, params: Params, z: Any) -> tuple[State, State]:
+        """`(a, b)` of one step."""
+
+    @final
+    def recur(self, params: Params, state: State, z: Any) -> State:
+        a, b = self.coefficients(params, z)
+        return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
+
+
+def every_step(fn: Callable, params: Any, *sequences: Any) -> Any:
+    """`fn(params, ...)`, of one example and one step, over all of time and batch.
+
+    The two axes are merged, so that each product with a weight is one 2-D GEMM.
+    """
+    time, batch = jax.tree.leaves(sequences)[0].shape[:2]
+    merged = jax.tree.map(
+        lambda s: s.reshape(time * batch, *s.shape[2:]), list(sequences)
+    )
+    ys = jax.vmap(partial(fn, params))(*merged)
+    return jax.tree.map(lambda y: y.reshape(time, batch, *y.shape[1:]), ys)

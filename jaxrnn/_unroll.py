@@ -1,0 +1,253 @@
+"""`unroll` runs any layer over sequences; `explain` says how it would."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Key
+
+from . import _check
+from ._layer import Context, Layer
+from ._typing import DType, Params, Sequence, State
+from .strategies import Auto, Strategy
+from .strategies._base import Decision, recorded_decisions
+
+
+Tree = TypeVar("Tree")
+
+
+def _validated(fn: Callable) -> Callable:
+    """Validates the arguments of `unroll` before anything else sees them."""
+    signature = inspect.signature(fn)
+
+    @functools.wraps(fn)
+    def wrapper(*args, **kwargs):
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"unroll: {error}. It is unroll(layer, params, xs, state=None, *, "
+                "lengths, resets, reverse, key, strategy)."
+            ) from None
+        given.apply_defaults()
+        return fn(**_checked(**given.arguments))
+
+    return wrapper
+
+
+def _checked(layer, params, xs, state, lengths, resets, reverse, key, strategy):
+    _check.check_layer(layer)
+    _check.check_strategy(strategy)
+    params = _check.check_params(layer, params)
+    xs, time, batch = _check.check_sequence(xs)
+    state = _check.check_state(layer, params, state, batch)
+    if lengths is not None:
+        lengths = _check.check_lengths(lengths, time, batch)
+    if resets is not None:
+        resets = _check.check_resets(resets, time, batch)
+    if not isinstance(reverse, bool):
+        raise TypeError(f"reverse is {reverse!r}; give True or False.")
+    if key is not None:
+        key = _check.check_key(key)
+    _check.check_step(layer, params, state, xs)
+    return {
+        "layer": layer,
+        "params": params,
+        "xs": xs,
+        "state": state,
+        "lengths": lengths,
+        "resets": resets,
+        "reverse": reverse,
+        "key": key,
+        "strategy": strategy,
+    }
+
+
+@_validated
+def unroll(
+    layer: Layer[Params, State],
+    params: Params,
+    xs: Sequence,
+    state: State | None = None,
+    *,
+    lengths: Int[Array, "B"] | None = None,
+    resets: Bool[Array, "T B"] | None = None,
+    reverse: bool = False,
+    key: Key[Array, ""] | None = None,
+    strategy: Strategy = Auto(),
+) -> tuple[State, Sequence]:
+    """Runs a layer over a batch of sequences.
+
+        state_t, y_t = layer.step(params, state_{t-1}, x_t),    t = 1 ... T
+
+    Streaming by steps, by chunks or all at once gives the same answer: the state that is
+    returned is what the next call takes. Compiled on first use; also inside `jax.jit`,
+    `jax.grad` and `jax.vmap`.
+
+    Args:
+        layer: any layer or cell.
+        params: its parameters, of `layer.init(key)`.
+        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays.
+        state: the state to go on from, leaves `(B, ...)`; None for the initial state.
+        lengths: `(B,)` integers from 0 to T, the valid steps of each row. The state that
+            is returned is the one after the last valid step, outputs past it are zero,
+            and nothing that stands in the padding, NaN included, reaches values or
+            gradients. Inside `jax.jit` the range cannot be checked: a length below 0
+            counts as 0, one above T as T.
+        resets: `(T, B)` booleans. True cuts the row before this step, which starts from
+            the initial state: episodes, or documents packed into one row. Backwards, the
+            step before the cut does.
+        reverse: from the last valid step of each row to its first; outputs stay where
+            their inputs are.
+        key: the randomness of dropout-like layers; without it they are deterministic.
+        strategy: how the recurrence is executed. Never changes values or gradients.
+
+    Returns:
+        `(state, ys)`: the state after the last step, leaves `(B, ...)`, and the outputs,
+        `(T, B, ...)`. Both keep the dtypes of the parameters.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before anything runs.
+        NotImplementedError: from a strategy that cannot serve the layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> model = jaxrnn.Stack((jaxrnn.LSTM(8, 64), jaxrnn.GRU(64, 64)))
+        >>> params = model.init(jax.random.key(0))
+        >>> xs = jnp.ones((20, 4, 8))
+        >>> state, ys = jaxrnn.unroll(model, params, xs, lengths=jnp.array([20, 7, 1, 0]))
+        >>> ys.shape
+        (20, 4, 64)
+        >>> state, ys = jaxrnn.unroll(model, params, xs, state)
+    """
+    return _run(layer, params, xs, state, lengths, resets, reverse, key, strategy)
+
+
+def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
+    valid = None
+    if lengths is not None:
+        steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
+        valid = steps[:, None] < lengths[None, :]
+        xs = _without_padding(
+            xs, valid
+        )  # before any layer: NaN passes through gradients
+    context = Context(strategy, valid, resets, key)
+    if reverse:
+        xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
+    state, ys = layer.unroll(params, xs, state, context)
+    if reverse:
+        ys = jax.tree.map(lambda y: y[::-1], ys)
+    return state, ys if valid is None else _without_padding(ys, valid)
+
+
+_run = jax.jit(_trace, static_argnames="reverse")
+
+
+def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:
+    """Zero past the end of each row."""
+
+    def zeroed(x):
+        mask = valid.reshape(valid.shape + (1,) * (x.ndim - 2))
+        return jnp.where(mask, x, jnp.zeros_like(x))
+
+    return jax.tree.map(zeroed, xs)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found, one decision a recurrence; printed, it is a table."""
+
+    decisions: tuple[Decision, ...]
+
+    def __str__(self) -> str:
+        if not self.decisions:
+            return "no recurrence: every step stands by itself"
+        return "\n".join(map(_described, self.decisions))
+
+
+def _described(decision: Decision) -> str:
+    lines = [
+        f"{decision.cell} over T={decision.time}, B={decision.batch}",
+        f"  runs          {decision.choice.strategy}",
+    ]
+    for strategy, reason in decision.choice.passed_over:
+        lines.append(f"  passed over   {strategy}: {reason}")
+    return "\n".join(lines)
+
+
+def explain(
+    layer: Layer,
+    shape: tuple[int, ...],
+    dtype: DType = jnp.float32,
+    *,
+    strategy: Strategy = Auto(),
+) -> Explanation:
+    """Says which strategy runs each recurrence of a layer, and why not the others.
+
+    Nothing is computed: the layer is traced as `unroll` would trace it, and the decisions
+    that are made on the way are what is shown.
+
+    Args:
+        layer: any layer.
+        shape: the shape of xs, `(T, B, features)`; `(T, B)` for symbols.
+        dtype: its dtype.
+        strategy: the strategy that `unroll` would be given.
+
+    Returns:
+        An `Explanation`: print it, or read its `decisions`.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit.
+        NotImplementedError: from a strategy that cannot serve the layer.
+
+    Example:
+        >>> import jaxrnn
+        >>> print(jaxrnn.explain(jaxrnn.Dense(3, 4), (5, 2, 3)))
+        no recurrence: every step stands by itself
+    """
+    _check.check_layer(layer)
+    xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
+
+    def run(params, xs):
+        args = _checked(layer, params, xs, None, None, None, False, None, strategy)
+        return _trace(**args)
+
+    with recorded_decisions() as decisions:
+        jax.eval_shape(run, params, xs)
+    return Explanation(tuple(decisions))
+
+
+def cast(tree: Tree, dtype: DType) -> Tree:
+    """The tree with its floating-point leaves in another dtype.
+
+    Params in bfloat16 make a layer compute, and return, bfloat16.
+
+    Args:
+        tree: params, a state, or any pytree of arrays.
+        dtype: a floating-point dtype.
+
+    Returns:
+        The same tree; leaves that are not floating-point are left alone.
+
+    Raises:
+        TypeError: for a dtype that is not floating-point.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> params = jaxrnn.GRU(3, 4).init(jax.random.key(0))
+        >>> jaxrnn.cast(params, jnp.bfloat16).w.dtype
+        dtype(bfloat16)
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"cast to {dtype!r}: give a floating-point dtype.")
+
+    def to(leaf):
+        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return jnp.asarray(leaf).astype(dtype) if floating else leaf
+
+    return jax.tree.map(to, tree)

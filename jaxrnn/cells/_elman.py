@@ -1,0 +1,74 @@
+"""The simple recurrent network. Elman, "Finding structure in time" (1990)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._layer import Cell
+from .._sizes import check_callable
+
+
+class ElmanParams(NamedTuple):
+    """Parameters of `Elman`."""
+
+    w: Float[Array, "x h"]
+    u: Float[Array, "h h"]
+    b: Float[Array, "h"]
+
+
+@dataclass(frozen=True)
+class Elman(Cell[ElmanParams, Float[Array, "h"]]):
+    """The simple (vanilla) recurrent network, with any activation.
+
+        h' = activation(W x + U h + b)
+
+    `Elman(i, h, activation=jax.nn.relu, u_init=jaxrnn.Identity())` is the IRNN.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        activation: `jnp.tanh`, `jax.nn.relu` or another element-wise function.
+        w_init, u_init, b_init: initialisers of W, U and b.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            activation or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.Elman(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: Elman 1990, doi:10.1207/s15516709cog1402_1. IRNN: Le, Jaitly, Hinton 2015,
+    arXiv:1504.00941.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: Callable[[Array], Array] = jnp.tanh
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias()
+
+    def __post_init__(self):
+        check_dense(self)
+        check_callable(self, "activation", "give a function, such as jnp.tanh.")
+
+    def init(self, key):
+        return ElmanParams(*dense_gates(self, key, "candidate"))
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, params.b.dtype)
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        return self.activation(z + state @ params.u)

@@ -1,0 +1,95 @@
+"""Gated recurrent unit. Cho et al. 2014, arXiv:1406.1078."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._layer import Cell
+
+
+class GRUParams(NamedTuple):
+    """Parameters of `GRU`: gates side by side, r, z, n; `b_n` only where reset after."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "h g"]
+    b: Float[Array, "g"]
+    b_n: Float[Array, "h"] | None
+
+
+@dataclass(frozen=True)
+class GRU(Cell[GRUParams, Float[Array, "h"]]):
+    """Gated recurrent unit, with the reset gate after or before the product.
+
+        r = sigmoid(W_r x + U_r h + b_r)
+        z = sigmoid(W_z x + U_z h + b_z)
+        n = tanh(W_n x + b + r (U_n h + b_n))     reset after: PyTorch, cuDNN
+        n = tanh(W_n x + b + U_n (r h))           reset before: the paper's final version
+        h' = (1 - z) n + z h
+
+    The surprise: z keeps the old state, as in PyTorch; the paper's z writes.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        reset_after: where the reset gate stands. After, one product a step is enough.
+        w_init, u_init, b_init: initialisers of W, U and b; b_n starts at zero. The roles
+            of the gates are "reset", "forget" (z) and "candidate"; the biases are zero by
+            default.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.GRU(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: Cho et al. 2014, arXiv:1406.1078 (reset after: its first version).
+    """
+
+    input_size: int
+    hidden_size: int
+    reset_after: bool = True
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_dense(self)
+
+    def init(self, key):
+        w, u, b = dense_gates(self, key, "reset", "forget", "candidate")
+        b_n = jnp.zeros(self.hidden_size, b.dtype) if self.reset_after else None
+        return GRUParams(w, u, b, b_n)
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, params.b.dtype)
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        return (self._after if self.reset_after else self._before)(params, state, z)
+
+    def _after(self, params, h, z):
+        z_r, z_z, z_n = jnp.split(z, 3)
+        h_r, h_z, h_n = jnp.split(h @ params.u, 3)
+        r, keep = sigmoid(z_r + h_r), sigmoid(z_z + h_z)
+        n = jnp.tanh(z_n + r * (h_n + params.b_n))
+        return (1 - keep) * n + keep * h
+
+    def _before(self, params, h, z):
+        size = self.hidden_size
+        z_rz, z_n = z[: 2 * size], z[2 * size :]
+        u_rz, u_n = params.u[:, : 2 * size], params.u[:, 2 * size :]
+        r, keep = jnp.split(sigmoid(z_rz + h @ u_rz), 2)
+        n = jnp.tanh(z_n + (r * h) @ u_n)
+        return (1 - keep) * n + keep * h

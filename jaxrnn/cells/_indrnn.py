@@ -1,0 +1,80 @@
+"""Independently recurrent network. Li, Li, Cook, Zhu, Gao 2018, arXiv:1803.04831."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Uniform, blocks, check_dense, float_dtype
+from .._layer import Cell
+from .._sizes import check_callable
+
+
+class IndRNNParams(NamedTuple):
+    """Parameters of `IndRNN`."""
+
+    w: Float[Array, "x h"]
+    u: Float[Array, "h"]
+    b: Float[Array, "h"]
+
+
+@dataclass(frozen=True)
+class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
+    """Independently recurrent network: each unit sees only its own past.
+
+        h' = activation(W x + u h + b),    u h element by element
+
+    The paper keeps |u| <= 2**(1 / T) for sequences of T steps; u starts in U(0, 1).
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        activation: `jax.nn.relu`, as in the paper, or another element-wise function.
+        w_init, u_init, b_init: initialisers of W, u and b.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            activation or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.IndRNN(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: Li et al. 2018, arXiv:1803.04831.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: Callable[[Array], Array] = jax.nn.relu
+    w_init: Any = Glorot()
+    u_init: Any = Uniform(0.0, 1.0)
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_dense(self)
+        check_callable(self, "activation", "give a function, such as jax.nn.relu.")
+
+    def init(self, key):
+        h, dtype = self.hidden_size, float_dtype()
+        k_w, k_u, k_b = jax.random.split(key, 3)
+        return IndRNNParams(
+            w=blocks(self.w_init, k_w, (self.input_size, h), 1),
+            u=self.u_init(k_u, (h,), dtype),
+            b=self.b_init.bias(k_b, ("candidate",), h, dtype),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, params.b.dtype)
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        return self.activation(z + params.u * state)

@@ -1,0 +1,86 @@
+"""LSTM with layer normalisation. Ba, Kiros, Hinton 2016, arXiv:1607.06450."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._layer import Cell
+from ._lstm import LSTMState
+from ._norm import NormParams, layer_norm, norm_init
+
+
+class LayerNormLSTMParams(NamedTuple):
+    """Parameters of `LayerNormLSTM`: gates i, f, g, o, and three norms."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "h g"]
+    b: Float[Array, "g"]
+    norm_x: NormParams
+    norm_h: NormParams
+    norm_c: NormParams
+
+
+@dataclass(frozen=True)
+class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
+    """LSTM with layer normalisation of both products and of the memory that is read.
+
+        i, f, g, o = split(LN(W x) + LN(U h) + b)
+        c' = sigmoid(f) c + sigmoid(i) tanh(g)
+        h' = sigmoid(o) tanh(LN(c'))
+
+    Each LN has a gain and a shift of its own; that of the products goes over all four
+    gates together, as in the paper. Its epsilon is 1e-5.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, the output, and of c.
+        w_init, u_init, b_init: initialisers of W, U and b.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.LayerNormLSTM(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: Ba, Kiros, Hinton 2016, arXiv:1607.06450, equations 20 to 22.
+    """
+
+    input_size: int
+    hidden_size: int
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias()
+
+    def __post_init__(self):
+        check_dense(self)
+
+    def init(self, key):
+        h = self.hidden_size
+        w, u, b = dense_gates(self, key, "input", "forget", "candidate", "output")
+        norms = (norm_init(n, b.dtype) for n in (4 * h, 4 * h, h))
+        return LayerNormLSTMParams(w, u, b, *norms)
+
+    def initial_state(self, params):
+        h, dtype = self.hidden_size, params.b.dtype
+        return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
+
+    def project(self, params, x):
+        return layer_norm(params.norm_x, x @ params.w) + params.b
+
+    def recur(self, params, state, z):
+        i, f, g, o = jnp.split(z + layer_norm(params.norm_h, state.h @ params.u), 4)
+        c = sigmoid(f) * state.c + sigmoid(i) * jnp.tanh(g)
+        return LSTMState(sigmoid(o) * jnp.tanh(layer_norm(params.norm_c, c)), c)
+
+    def readout(self, params, state, z):
+        return state.h

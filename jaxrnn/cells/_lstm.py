@@ -1,0 +1,98 @@
+"""Long short-term memory. Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._layer import Cell
+
+
+class LSTMParams(NamedTuple):
+    """Parameters of `LSTM`: gates side by side, i, f, g, o; without f where coupled."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "h g"]
+    b: Float[Array, "g"]
+
+
+class LSTMState(NamedTuple):
+    """State of the LSTM family."""
+
+    h: Float[Array, "*B h"]
+    c: Float[Array, "*B h"]
+
+
+@dataclass(frozen=True)
+class LSTM(Cell[LSTMParams, LSTMState]):
+    """Long short-term memory with a forget gate.
+
+        i, f, g, o = split(W x + U h + b)
+        c' = sigmoid(f) c + sigmoid(i) tanh(g)
+        h' = sigmoid(o) tanh(c')
+
+    Gates lie in PyTorch's and cuDNN's order. There is one bias, where PyTorch has two that
+    are added. The surprise: the forget gate's bias starts at 1, where PyTorch's does not.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, the output, and of c.
+        coupled: ties the gates by `sigmoid(f) = 1 - sigmoid(i)`; three gates are left.
+        w_init, u_init, b_init: initialisers of W, U and b; `b_init=jaxrnn.Chrono(1000)`
+            for dependencies of up to 1000 steps.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.LSTM(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.c.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; Gers,
+    Schmidhuber, Cummins 2000, doi:10.1162/089976600300015015. Coupled gates: Greff et al.
+    2017, arXiv:1503.04069.
+    """
+
+    input_size: int
+    hidden_size: int
+    coupled: bool = False
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias()
+
+    def __post_init__(self):
+        check_dense(self)
+
+    def init(self, key):
+        gates = ("input", "forget", "candidate", "output")
+        if self.coupled:
+            gates = ("input", "candidate", "output")
+        return LSTMParams(*dense_gates(self, key, *gates))
+
+    def initial_state(self, params):
+        h, dtype = self.hidden_size, params.b.dtype
+        return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        gates = z + state.h @ params.u
+        if self.coupled:
+            i, g, o = jnp.split(gates, 3)
+            f = -i  # sigmoid(-i) = 1 - sigmoid(i)
+        else:
+            i, f, g, o = jnp.split(gates, 4)
+        c = sigmoid(f) * state.c + sigmoid(i) * jnp.tanh(g)
+        return LSTMState(sigmoid(o) * jnp.tanh(c), c)
+
+    def readout(self, params, state, z):
+        return state.h

@@ -1,0 +1,76 @@
+"""Minimal gated unit. Zhou, Wu, Zhang, Zhou 2016, arXiv:1603.09420."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._layer import Cell
+
+
+class MGUParams(NamedTuple):
+    """Parameters of `MGU`: gates f, n."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "h g"]
+    b: Float[Array, "g"]
+
+
+@dataclass(frozen=True)
+class MGU(Cell[MGUParams, Float[Array, "h"]]):
+    """Minimal gated unit: one gate.
+
+        f = sigmoid(W_f x + U_f h + b_f)
+        n = tanh(W_n x + U_n (f h) + b_n)
+        h' = (1 - f) h + f n
+
+    The surprise: the paper calls f the forget gate, but a large f writes. Its role is
+    therefore "input", so that `jaxrnn.Chrono` gives it the negative bias.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        w_init, u_init, b_init: initialisers of W, U and b.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.MGU(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: Zhou et al. 2016, arXiv:1603.09420.
+    """
+
+    input_size: int
+    hidden_size: int
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_dense(self)
+
+    def init(self, key):
+        return MGUParams(*dense_gates(self, key, "input", "candidate"))
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, params.b.dtype)
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        z_f, z_n = jnp.split(z, 2)
+        u_f, u_n = jnp.split(params.u, 2, axis=1)
+        f = sigmoid(z_f + state @ u_f)
+        n = jnp.tanh(z_n + (f * state) @ u_n)
+        return (1 - f) * state + f * n

@@ -1,0 +1,90 @@
+"""LSTM with a projected output. Sak, Senior, Beaufays 2014, arXiv:1402.1128."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, Orthogonal, blocks, check_dense, float_dtype
+from .._layer import Cell
+from ._lstm import LSTMState
+
+
+class ProjectedLSTMParams(NamedTuple):
+    """Parameters of `ProjectedLSTM`: gates i, f, g, o, and the projection."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "p g"]
+    b: Float[Array, "g"]
+    w_p: Float[Array, "h p"]
+
+
+@dataclass(frozen=True)
+class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
+    """LSTM with a linear projection of its output, which is what recurs.
+
+        i, f, g, o = split(W x + U h + b)
+        c' = sigmoid(f) c + sigmoid(i) tanh(g)
+        h' = W_p (sigmoid(o) tanh(c'))
+
+    As PyTorch's `proj_size`: without the paper's peepholes and second output.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of c.
+        projection_size: units of h, the output; usually fewer.
+        w_init, u_init, b_init: initialisers of W and W_p, U, and b.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.ProjectedLSTM(3, 8, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.c.shape
+        ((5, 2, 4), (2, 8))
+
+    Reference: Sak, Senior, Beaufays 2014, arXiv:1402.1128.
+    """
+
+    input_size: int
+    hidden_size: int
+    projection_size: int
+    w_init: Any = Glorot()
+    u_init: Any = Orthogonal()
+    b_init: Any = ForgetBias()
+
+    def __post_init__(self):
+        check_dense(self, "projection_size")
+
+    def init(self, key):
+        x, h, p = self.input_size, self.hidden_size, self.projection_size
+        k_w, k_u, k_b, k_p = jax.random.split(key, 4)
+        gates = ("input", "forget", "candidate", "output")
+        return ProjectedLSTMParams(
+            w=blocks(self.w_init, k_w, (x, h), 4),
+            u=blocks(self.u_init, k_u, (p, h), 4),
+            b=self.b_init.bias(k_b, gates, h, float_dtype()),
+            w_p=blocks(self.w_init, k_p, (h, p), 1),
+        )
+
+    def initial_state(self, params):
+        h = jnp.zeros(self.projection_size, params.b.dtype)
+        return LSTMState(h, jnp.zeros(self.hidden_size, params.b.dtype))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        i, f, g, o = jnp.split(z + state.h @ params.u, 4)
+        c = sigmoid(f) * state.c + sigmoid(i) * jnp.tanh(g)
+        return LSTMState((sigmoid(o) * jnp.tanh(c)) @ params.w_p, c)
+
+    def readout(self, params, state, z):
+        return state.h

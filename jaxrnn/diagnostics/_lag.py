@@ -1,0 +1,82 @@
+"""How far back a gradient reaches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._layer import Layer
+from .._typing import Sequence
+
+
+def gradient_norm_by_lag(
+    layer: Layer,
+    params: Any,
+    xs: Sequence,
+    loss: Callable[[Any], Float[Array, ""]],
+    state: Any = None,
+) -> Float[Array, "T"]:
+    """The norm of the last step's gradient with respect to the state k steps before it.
+
+        norms[k - 1] = mean over rows of |d loss(y_T) / d s_{T-k}|,    k = 1 ... T
+
+    Falling geometrically it vanishes, rising it explodes (Bengio et al. 1994). The state
+    is that of the whole layer, all its parts together.
+
+    Args:
+        layer: a layer that can take single steps.
+        params: its parameters.
+        xs: `(T, B, features)`.
+        loss: the loss of one row, of the last output `y_T`.
+        state: the state to start from, leaves `(B, ...)`; None for the initial one.
+
+    Returns:
+        `(T,)` norms, in the units of the loss per unit of state.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> from jaxrnn import diagnostics
+        >>> cell = jaxrnn.Elman(3, 8, u_init=jaxrnn.Orthogonal(0.5))
+        >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((20, 2, 3))
+        >>> norms = diagnostics.gradient_norm_by_lag(cell, params, xs, jnp.sum)
+        >>> bool(norms[10] < norms[0] / 500)  # each step takes away half or more
+        True
+
+    Reference: Bengio, Simard, Frasconi 1994, doi:10.1109/72.279181.
+    """
+    time, batch = jax.tree.leaves(xs)[0].shape[:2]
+    one = layer.initial_state(params)
+    if state is None:
+        state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
+    nudges = jax.tree.map(lambda s: jnp.zeros((time, *s.shape), s.dtype), one)
+
+    def last_loss(nudges, state, xs):
+        def body(state, inputs):
+            x, nudge = inputs
+            state = jax.tree.map(jnp.add, state, nudge)
+            return layer.step(params, state, x)
+
+        _, ys = jax.lax.scan(body, state, (xs, nudges))
+        return loss(jax.tree.map(lambda y: y[-1], ys))
+
+    def norms(state, xs):
+        grads = jax.tree.leaves(jax.grad(last_loss)(nudges, state, xs))
+        squares = sum(jnp.sum(g.reshape(time, -1) ** 2, axis=1) for g in grads)
+        return jnp.sqrt(squares)[::-1]
+
+    return jnp.mean(jax.vmap(norms, in_axes=(0, 1))(state, xs), axis=0)
+
+
+def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array, "T"]) -> None:
+    """Draws the norms on a matplotlib axis, logarithmic.
+
+    Args:
+        ax: the axis.
+        norms: as `gradient_norm_by_lag` returns them.
+    """
+    ax.semilogy(range(1, len(norms) + 1), norms)
+    ax.set_xlabel("time lag (steps)")
+    ax.set_ylabel("|d loss / d state|")
+    ax.set_title("gradient norm by time lag")

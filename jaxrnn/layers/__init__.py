@@ -1,0 +1,18 @@
+"""Combinators, layer to layer, and layers without memory."""
+
+from ._bidirectional import Bidirectional as Bidirectional
+from ._bidirectional import BothWays as BothWays
+from ._bidirectional import concatenate as concatenate
+from ._dense import Dense as Dense
+from ._dense import DenseParams as DenseParams
+from ._drop_connect import drop_connect as drop_connect
+from ._dropout import Dropout as Dropout
+from ._dropout import VariationalDropout as VariationalDropout
+from ._embedding import Embedding as Embedding
+from ._embedding import EmbeddingParams as EmbeddingParams
+from ._learned_state import LearnedState as LearnedState
+from ._learned_state import LearnedStateParams as LearnedStateParams
+from ._residual import Residual as Residual
+from ._stack import Stack as Stack
+from ._stepwise import Stepwise as Stepwise
+from ._zoneout import Zoneout as Zoneout

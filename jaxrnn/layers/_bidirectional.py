@@ -1,0 +1,112 @@
+"""Two directions over the same sequence. Schuster & Paliwal 1997."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._layer import Layer
+from .._sizes import check_callable, check_kind
+
+
+class BothWays(NamedTuple):
+    """What the two directions have: their params, or their states."""
+
+    forward: Any
+    backward: Any
+
+
+def concatenate(forward: Any, backward: Any) -> Any:
+    """The two outputs side by side, feature by feature."""
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+@dataclass(frozen=True)
+class Bidirectional(Layer):
+    """Two layers over the same sequence, one of them backwards in time.
+
+        ys[t] = merge(forward(xs[0..t]), backward(xs[T-1..t]))
+
+    Each sequence is reversed within its own length. A reset cuts a sequence for both
+    directions: documents packed into one row do not see each other. The backward state
+    that is returned is the one after the first step. There is no `step`: the backward
+    direction needs the whole sequence.
+
+    Args:
+        forward: the layer that reads from the start.
+        backward: the layer that reads from the end; None for one like `forward`, with
+            parameters of its own.
+        merge: `merge(forward, backward)` of the two outputs; side by side by default,
+            `jnp.add` for their sum.
+
+    Raises:
+        TypeError: for anything but layers, or a merge that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> model = jaxrnn.Bidirectional(jaxrnn.GRU(3, 4))
+        >>> params = model.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(model, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 8)
+
+    Reference: Schuster & Paliwal 1997, doi:10.1109/78.650093.
+    """
+
+    forward: Layer
+    backward: Layer | None = None
+    merge: Callable[[Any, Any], Any] = concatenate
+
+    def __post_init__(self):
+        hint = "give a layer, such as jaxrnn.LSTM(8, 64)."
+        check_kind(self, "forward", self.forward, Layer, hint)
+        check_kind(self, "backward", self.backward, (Layer, type(None)), hint)
+        check_callable(
+            self, "merge", "give a function of two outputs, such as jnp.add."
+        )
+
+    @property
+    def _layers(self):
+        return self.forward, self.backward or self.forward
+
+    def init(self, key):
+        keys = jax.random.split(key)
+        return BothWays(
+            *(layer.init(key) for layer, key in zip(self._layers, keys, strict=True))
+        )
+
+    def initial_state(self, params):
+        forward, backward = self._layers
+        return BothWays(
+            forward.initial_state(params.forward),
+            backward.initial_state(params.backward),
+        )
+
+    def step(self, params, state, x):
+        raise NotImplementedError(
+            f"{self} cannot take single steps: its backward direction starts at the end "
+            "of the sequence. Give jaxrnn.unroll the whole sequence, or stream with the "
+            "forward layer alone."
+        )
+
+    def unroll(self, params, xs, state, context):
+        forward, backward = self._layers
+        keys = (None, None) if context.key is None else jax.random.split(context.key)
+        s_forward, ys_forward = forward.unroll(
+            params.forward, xs, state.forward, context._replace(key=keys[0])
+        )
+        s_backward, flipped = backward.unroll(
+            params.backward,
+            flip(xs),
+            state.backward,
+            context.flipped()._replace(key=keys[1]),
+        )
+        ys = jax.tree.map(self.merge, ys_forward, flip(flipped))
+        return BothWays(s_forward, s_backward), ys
+
+
+def flip(xs: Any) -> Any:
+    """A sequence backwards in time."""
+    return jax.tree.map(lambda x: x[::-1], xs)

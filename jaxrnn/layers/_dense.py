@@ -1,0 +1,58 @@
+"""The affine map, at every step."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._init import Glorot, float_dtype
+from .._sizes import check_callable, check_sizes
+from ._stepwise import Stepwise
+
+
+class DenseParams(NamedTuple):
+    """Parameters of `Dense`."""
+
+    w: Float[Array, "x y"]
+    b: Float[Array, "y"]
+
+
+@dataclass(frozen=True)
+class Dense(Stepwise):
+    """The affine map `y = W x + b`, at every step.
+
+    Args:
+        input_size: features of x.
+        output_size: features of y.
+        w_init: initialiser of W; b starts at zero.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> layer = jaxrnn.Dense(3, 2)
+        >>> params = layer.init(jax.random.key(0))
+        >>> _, ys = jaxrnn.unroll(layer, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 2)
+    """
+
+    input_size: int
+    output_size: int
+    w_init: Any = Glorot()
+
+    def __post_init__(self):
+        check_sizes(self, "input_size", "output_size")
+        check_callable(self, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
+
+    def init(self, key):
+        shape, dtype = (self.input_size, self.output_size), float_dtype()
+        return DenseParams(
+            self.w_init(key, shape, dtype), jnp.zeros(self.output_size, dtype)
+        )
+
+    def apply(self, params, x):
+        return x @ params.w + params.b

@@ -1,0 +1,60 @@
+"""An initial state that is trained with the parameters."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .._layer import Cell
+from .._sizes import check_kind
+
+
+class LearnedStateParams(NamedTuple):
+    """The trained initial state, and the cell's own parameters."""
+
+    initial: Any
+    cell: Any
+
+
+@dataclass(frozen=True)
+class LearnedState(Cell):
+    """A cell whose initial state is a parameter: `s_0 = params.initial`.
+
+    It starts at the cell's own initial state. Resets go back to it as well, and its
+    gradient counts every restart.
+
+    Args:
+        cell: the cell.
+
+    Raises:
+        TypeError: for anything but a cell; wrap the cells of a stack one by one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.LearnedState(jaxrnn.GRU(3, 4))
+        >>> params = cell.init(jax.random.key(0))
+        >>> params.initial.shape
+        (4,)
+
+    Reference: Forcada & Carrasco 1995, doi:10.1162/neco.1995.7.5.923.
+    """
+
+    cell: Cell
+
+    def __post_init__(self):
+        hint = "give one cell, such as jaxrnn.GRU(8, 64); in a stack, wrap each cell."
+        check_kind(self, "cell", self.cell, Cell, hint)
+
+    def init(self, key):
+        params = self.cell.init(key)
+        return LearnedStateParams(self.cell.initial_state(params), params)
+
+    def initial_state(self, params):
+        return params.initial
+
+    def project(self, params, x):
+        return self.cell.project(params.cell, x)
+
+    def recur(self, params, state, z):
+        return self.cell.recur(params.cell, state, z)
+
+    def readout(self, params, state, z):
+        return self.cell.readout(params.cell, state, z)

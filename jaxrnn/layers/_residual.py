@@ -1,0 +1,62 @@
+"""A layer with its input added. He, Zhang, Ren, Sun 2016, arXiv:1512.03385."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from .._layer import Layer
+from .._sizes import check_kind
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """A layer with its input added to its output: `y = x + layer(x)`.
+
+    Params and state are the layer's. Its input and output must have one shape.
+
+    Args:
+        layer: the layer.
+
+    Raises:
+        TypeError: for anything but a layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> model = jaxrnn.Residual(jaxrnn.GRU(4, 4))
+        >>> params = model.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(model, params, jnp.ones((5, 2, 4)))
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: He et al. 2016, arXiv:1512.03385.
+    """
+
+    layer: Layer
+
+    def __post_init__(self):
+        hint = "give a layer, such as jaxrnn.GRU(64, 64)."
+        check_kind(self, "layer", self.layer, Layer, hint)
+
+    def init(self, key):
+        return self.layer.init(key)
+
+    def initial_state(self, params):
+        return self.layer.initial_state(params)
+
+    def step(self, params, state, x):
+        state, y = self.layer.step(params, state, x)
+        return state, _add(x, y)
+
+    def unroll(self, params, xs, state, context):
+        state, ys = self.layer.unroll(params, xs, state, context)
+        return state, _add(xs, ys)
+
+
+def _add(x, y):
+    if jnp.shape(x)[-1:] != jnp.shape(y)[-1:]:
+        raise ValueError(
+            f"Residual adds the input, {jnp.shape(x)[-1:]} features, to the output, "
+            f"{jnp.shape(y)[-1:]}: they must be equally many."
+        )
+    return jax.tree.map(jnp.add, x, y)

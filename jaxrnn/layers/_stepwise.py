@@ -1,0 +1,26 @@
+"""Layers without memory: the same map at every step."""
+
+import abc
+from typing import Any, final
+
+from .._layer import Layer, every_step
+
+
+class Stepwise(Layer):
+    """A layer without memory: `y = apply(params, x)` at every step. Its state is `()`."""
+
+    @abc.abstractmethod
+    def apply(self, params: Any, x: Any) -> Any:
+        """The output of one example at one step."""
+
+    @final
+    def initial_state(self, params):
+        return ()
+
+    @final
+    def step(self, params, state, x):
+        return state, self.apply(params, x)
+
+    @final
+    def unroll(self, params, xs, state, context):
+        return state, every_step(self.apply, params, xs)

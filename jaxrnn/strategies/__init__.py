@@ -1,0 +1,6 @@
+"""How a recurrence is executed: cost may change, values and gradients never."""
+
+from ._auto import Auto as Auto
+from ._base import Strategy as Strategy
+from ._checkpointed import Checkpointed as Checkpointed
+from ._scan import Scan as Scan

@@ -1,0 +1,85 @@
+"""Lengths and resets as part of a cell's input, so that no strategy need know of them.
+
+A reset step starts from the initial state; a step past the end keeps the state it was
+given. A linear cell stays linear: a reset is `b += a * initial, a = 0`, a step past the
+end is `a = 1, b = 0`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from .._layer import Cell, Context, LinearCell
+
+
+class Marked(NamedTuple):
+    """An input, or what a cell projects of it, with its two marks."""
+
+    value: Any
+    valid: Bool[Array, "*batch"] | None
+    reset: Bool[Array, "*batch"] | None
+
+
+def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
+    """The cell and the inputs that put the context's lengths and resets into effect."""
+    if context.valid is None and context.resets is None:
+        return cell, xs
+    wrap = MaskedLinear if isinstance(cell, LinearCell) else Masked
+    return wrap(cell), Marked(xs, context.valid, context.resets)
+
+
+def _where(mask: Array | None, yes: Any, no: Any) -> Any:
+    if mask is None:
+        return no
+    return jax.tree.map(lambda y, n: jnp.where(mask, y, n), yes, no)
+
+
+@dataclass(frozen=True)
+class _Marking(Cell):
+    """What both wrappers share: they hand marked inputs on to `cell`."""
+
+    cell: Cell
+
+    def init(self, key):
+        return self.cell.init(key)
+
+    def initial_state(self, params):
+        return self.cell.initial_state(params)
+
+    def project(self, params, x):
+        return x._replace(value=self.cell.project(params, x.value))
+
+    def readout(self, params, state, z):
+        return self.cell.readout(params, state, z.value)
+
+
+@dataclass(frozen=True)
+class Masked(_Marking):
+    """`cell` over marked inputs."""
+
+    def recur(self, params, state, z):
+        start = _where(z.reset, self.initial_state(params), state)
+        after = self.cell.recur(params, start, z.value)
+        return after if z.valid is None else _where(z.valid, after, state)
+
+
+@dataclass(frozen=True)
+class MaskedLinear(_Marking, LinearCell):
+    """`cell`, which is linear, over marked inputs: still linear."""
+
+    cell: LinearCell
+
+    def coefficients(self, params, z):
+        a, b = self.cell.coefficients(params, z.value)
+        if z.reset is not None:
+            initial = self.initial_state(params)
+            restarted = jax.tree.map(lambda a, b, s: a * s + b, a, b, initial)
+            a = _where(z.reset, jax.tree.map(jnp.zeros_like, a), a)
+            b = _where(z.reset, restarted, b)
+        if z.valid is not None:
+            a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))
+            b = _where(z.valid, b, jax.tree.map(jnp.zeros_like, b))
+        return a, b

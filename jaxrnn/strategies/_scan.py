@@ -1,0 +1,34 @@
+"""The reference: one `jax.lax.scan`, nothing clever."""
+
+from dataclasses import dataclass
+
+import jax
+
+from ._base import Strategy, wide
+
+
+@dataclass(frozen=True)
+class Scan(Strategy):
+    """`jax.lax.scan` over the steps. Accepts every cell, and all of JAX's autodiff.
+
+    Every other strategy is defined as being equal to this one. Gradients of parameters
+    narrower than float32 are added up over time in float32.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.GRU(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> xs = jnp.ones((5, 2, 3))
+        >>> state, ys = jaxrnn.unroll(cell, params, xs, strategy=jaxrnn.Scan())
+        >>> ys.shape
+        (5, 2, 4)
+    """
+
+    def run(self, cell, params, state, zs):
+        stored, narrow = wide(params)
+
+        def body(state, z):
+            state = jax.vmap(cell.recur, in_axes=(None, 0, 0))(narrow(stored), state, z)
+            return state, state
+
+        return jax.lax.scan(body, state, zs)

@@ -1,0 +1,17 @@
+"""Small helpers over optax and orbax: losses, an update, batches of text, checkpoints.
+
+Needs the extra `train`: `pip install "jaxrnn[train]"`.
+"""
+
+from ._checkpoint import Checkpoints as Checkpoints
+from ._losses import bernoulli as bernoulli
+from ._losses import cross_entropy as cross_entropy
+from ._losses import masked_mean as masked_mean
+from ._losses import squared_error as squared_error
+from ._losses import valid_steps as valid_steps
+from ._step import TrainState as TrainState
+from ._step import Update as Update
+from ._step import make_train_step as make_train_step
+from ._step import train_state as train_state
+from ._text import TextBatch as TextBatch
+from ._text import TextBatches as TextBatches
