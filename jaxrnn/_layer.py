@@ -19,8 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 
 from ._typing import Mask, Params, State
 
@@ -67,30 +66,25 @@ class Context(NamedTuple):
     Attributes:
         strategy: how each recurrence is executed.
         valid: `(T, B)` booleans, False past the end of a sequence; None if all are full.
-        resets: `(T, B)` booleans, True where a step starts from the initial state; None
-            if no step does.
+        cuts: `(T + 1, B)` booleans over the places between steps: True at t where no state
+            passes between steps t - 1 and t; None if it always does.
         key: the randomness of dropout-like layers; None makes them deterministic.
     """
 
     strategy: "Strategy"
     valid: Mask | None = None
-    resets: Mask | None = None
+    cuts: Bool[Array, "T+1 B"] | None = None
     key: Key[Array, ""] | None = None
 
-    def flipped(self) -> "Context":
-        """The same call with time running backwards.
+    @property
+    def resets(self) -> Mask | None:
+        """`(T, B)` booleans, True where a step starts from the initial state."""
+        return None if self.cuts is None else self.cuts[:-1]
 
-        A reset at step t cuts the sequence between t - 1 and t. Backwards it is step t - 1
-        that starts afresh, unless step t is padding.
-        """
-        valid, resets = self.valid, self.resets
-        if resets is not None:
-            cuts = resets if valid is None else resets & valid
-            # concatenate, not .at[].set: that shift is miscompiled on CPU (xla#49176)
-            resets = jnp.concatenate([cuts[1:], jnp.zeros_like(cuts[:1])])[::-1]
-        return self._replace(
-            valid=None if valid is None else valid[::-1], resets=resets
-        )
+    def flipped(self) -> "Context":
+        """The same call with time running backwards."""
+        flip = lambda mask: None if mask is None else mask[::-1]  # noqa: E731
+        return self._replace(valid=flip(self.valid), cuts=flip(self.cuts))
 
 
 class Layer(Static, abc.ABC, Generic[Params, State]):

@@ -135,7 +135,7 @@ def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
         xs = _without_padding(
             xs, valid
         )  # before any layer: NaN passes through gradients
-    context = Context(strategy, valid, resets, key)
+    context = Context(strategy, valid, _cuts(resets, valid), key)
     if reverse:
         xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
     state, ys = layer.unroll(params, xs, state, context)
@@ -145,6 +145,14 @@ def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
 
 
 _run = jax.jit(_trace, static_argnames="reverse")
+
+
+def _cuts(resets, valid):
+    """Resets as cuts between steps, one more than steps; there are none in the padding."""
+    if resets is None:
+        return None
+    cuts = resets if valid is None else resets & valid
+    return jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
 
 
 def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:

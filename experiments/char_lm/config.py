@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-
 @dataclass(frozen=True)
 class Config:
     """Train a character-level LSTM language model, evaluate it, and let it write."""

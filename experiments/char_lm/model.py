@@ -52,7 +52,7 @@ def make_loss(model: jaxrnn.Layer) -> Callable[..., tuple[jax.Array, Any]]:
 def initial_carry(model: jaxrnn.Layer, params: Any, batch: int) -> Any:
     """The initial state of every stream."""
     one = model.initial_state(params)
-    return jax.tree.map(lambda s: jnp.zeros((batch, *s.shape), s.dtype) + s, one)
+    return jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
 
 
 def make_evaluate(
@@ -78,7 +78,9 @@ def make_evaluate(
     def evaluate(params):
         carry, nats = initial_carry(model, params, batch), 0.0
         for start in range(0, length - 1, steps):
-            window = [_padded(s[start : start + steps], steps) for s in (inputs, targets)]
+            window = [
+                _padded(s[start : start + steps], steps) for s in (inputs, targets)
+            ]
             valid = np.full(batch, min(steps, length - 1 - start))
             carry, added = window_nats(params, carry, *window, valid)
             nats += float(added)
@@ -91,7 +93,9 @@ def _padded(window: np.ndarray, steps: int) -> np.ndarray:
     return np.pad(window, ((0, steps - len(window)), (0, 0)))
 
 
-def write(model: jaxrnn.Layer, params: Any, prompt: bytes, count: int, seed: int) -> str:
+def write(
+    model: jaxrnn.Layer, params: Any, prompt: bytes, count: int, seed: int
+) -> str:
     """`count` symbols that the model writes after a prompt, one step at a time."""
 
     def body(carry, inputs):

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from .._layer import Cell
 from .._sizes import check_kind
 
@@ -48,7 +51,8 @@ class LearnedState(Cell):
         return LearnedStateParams(self.cell.initial_state(params), params)
 
     def initial_state(self, params):
-        return params.initial
+        # a copy, so that a state that is donated does not take the parameter with it
+        return jax.tree.map(jnp.copy, params.initial)
 
     def project(self, params, x):
         return self.cell.project(params.cell, x)

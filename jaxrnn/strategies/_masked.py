@@ -25,7 +25,7 @@ class Marked(NamedTuple):
 
 def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
     """The cell and the inputs that put the context's lengths and resets into effect."""
-    if context.valid is None and context.resets is None:
+    if context.valid is None and context.cuts is None:
         return cell, xs
     wrap = MaskedLinear if isinstance(cell, LinearCell) else Masked
     return wrap(cell), Marked(xs, context.valid, context.resets)

@@ -1,1 +1,13 @@
-"""x"""
+"""The laws of the library, as functions to run on layers and strategies of your own."""
+
+from ._compare import LawBroken as LawBroken
+from ._laws import check_cell as check_cell
+from ._laws import check_chunks as check_chunks
+from ._laws import check_dtypes as check_dtypes
+from ._laws import check_padding as check_padding
+from ._laws import check_protocol as check_protocol
+from ._laws import check_retracing as check_retracing
+from ._laws import check_strategy as check_strategy
+from ._laws import check_transformations as check_transformations
+from ._laws import check_unroll as check_unroll
+from ._reference import reference as reference

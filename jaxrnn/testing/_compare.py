@@ -1,0 +1,53 @@
+"""Comparison of pytrees, with messages that say which law broke, where, and by how much."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class LawBroken(AssertionError):
+    """A layer or a strategy does not keep a law of the library."""
+
+
+def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> None:
+    """Every leaf of `got` is within `tolerance` of `want`, relative to its largest entry.
+
+    Structure, shapes and dtypes must be equal; a NaN is never close to anything.
+    """
+    if jax.tree.structure(got) != jax.tree.structure(want):
+        raise LawBroken(
+            f"{law}: {case}: the structure is {jax.tree.structure(got)}, where "
+            f"{jax.tree.structure(want)} is right."
+        )
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
+    ):
+        _assert_leaf_close(law, f"{case}: {_name(path)}", a, b, tolerance)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    text = jax.tree_util.keystr(path, simple=True, separator=".")
+    return text or "the value"
+
+
+def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) -> None:
+    a, b = np.asarray(a), np.asarray(b)
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        raise LawBroken(
+            f"{law}: {what} is {a.shape} {a.dtype}, where {b.shape} {b.dtype} is right."
+        )
+    if a.size == 0:
+        return
+    kind = np.complex128 if np.iscomplexobj(a) else np.float64
+    error = np.abs(a.astype(kind) - b.astype(kind))
+    scale = max(1.0, float(np.nanmax(np.abs(b.astype(kind)))))
+    worst = np.unravel_index(
+        np.argmax(np.where(np.isnan(error), np.inf, error)), a.shape
+    )
+    if not error[worst] <= tolerance * scale:
+        raise LawBroken(
+            f"{law}: {what} is off by {error[worst] / scale:.2g} of its size (at "
+            f"{tuple(map(int, worst))}: {a[worst]} instead of {b[worst]}); "
+            f"{tolerance:.2g} is allowed."
+        )

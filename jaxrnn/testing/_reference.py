@@ -1,0 +1,104 @@
+"""What `unroll` means, slowly: one row at a time, one step after the other."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._layer import Layer
+from ..layers import Bidirectional, BothWays, Residual, Stack
+
+
+def reference(
+    layer: Layer,
+    params: Any,
+    xs: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """`unroll` as its docstring has it, from `layer.step` alone.
+
+    Takes and returns what `unroll` does; lengths and resets must be known by value.
+    Layers that hold others are taken apart, since a bidirectional one has no step.
+    """
+    time, batch = jax.tree.leaves(xs)[0].shape[:2]
+    if lengths is None:
+        lengths = np.full(batch, time)
+    if resets is None:
+        resets = np.zeros((time, batch), bool)
+    if state is None:
+        one = layer.initial_state(params)
+        state = jax.tree.map(lambda s: jnp.stack([s] * batch), one)
+    options = {"lengths": lengths, "resets": resets, "reverse": reverse}
+    if isinstance(layer, Stack):
+        after = []
+        for inner, p, s in zip(layer.layers, params, state, strict=True):
+            s, xs = reference(inner, p, xs, s, **options)
+            after.append(s)
+        return tuple(after), xs
+    if isinstance(layer, Residual):
+        state, ys = reference(layer.layer, params, xs, state, **options)
+        valid = np.arange(time)[:, None] < np.asarray(lengths)[None]
+        return state, jnp.where(valid[..., None], xs, jnp.zeros_like(xs)) + ys
+    if isinstance(layer, Bidirectional):
+        return _both_ways(layer, params, xs, state, options)
+    return _rows(layer, params, xs, state, **options)
+
+
+def _both_ways(layer, params, xs, state, options):
+    backward, reverse = layer.backward or layer.forward, options["reverse"]
+    s_f, ys_f = reference(layer.forward, params.forward, xs, state.forward, **options)
+    s_b, ys_b = reference(
+        backward,
+        params.backward,
+        xs,
+        state.backward,
+        **{**options, "reverse": not reverse},
+    )
+    return BothWays(s_f, s_b), jax.tree.map(layer.merge, ys_f, ys_b)
+
+
+def _rows(layer, params, xs, state, lengths, resets, reverse):
+    states, ys = [], []
+    for b in range(len(lengths)):
+        s, row = _row(
+            layer,
+            params,
+            jax.tree.map(lambda x, b=b: x[:, b], xs),
+            jax.tree.map(lambda s, b=b: s[b], state),
+            int(lengths[b]),
+            resets[:, b],
+            reverse,
+        )
+        states.append(s)
+        ys.append(row)
+    stack = lambda axis: lambda *leaves: jnp.stack(leaves, axis)  # noqa: E731
+    return jax.tree.map(stack(0), *states), jax.tree.map(stack(1), *ys)
+
+
+def _row(layer, params, xs, state, length, resets, reverse):
+    time = len(resets)
+    outputs: list[Any] = [None] * time
+    order = range(length - 1, -1, -1) if reverse else range(length)
+    for t in order:
+        # a reset at t cuts between t - 1 and t; backwards, step t - 1 is the fresh one
+        fresh = t + 1 < length and resets[t + 1] if reverse else resets[t]
+        if fresh:
+            state = layer.initial_state(params)
+        x = jax.tree.map(lambda x, t=t: x[t], xs)
+        state, outputs[t] = _step(layer, params, state, x)
+    like = jax.eval_shape(layer.step, params, state, jax.tree.map(lambda x: x[0], xs))[
+        1
+    ]
+    zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), like)
+    outputs = [zeros if y is None else y for y in outputs]
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+
+@jax.jit
+def _step(layer, params, state, x):
+    return layer.step(params, state, x)
