@@ -5,6 +5,7 @@ Write a cell's equations once; run them with any strategy, on CPU, GPU and TPU.
 
 from importlib.metadata import version as _version
 
+from . import testing as testing
 from ._init import Chrono as Chrono
 from ._init import ForgetBias as ForgetBias
 from ._init import Glorot as Glorot

@@ -181,7 +181,9 @@ def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
 
 def as_arrays(tree: Any, name: str, hint: str) -> Any:
     """The tree with NumPy arrays made JAX's; anything else that is no array is refused."""
-    return jax.tree.map(lambda leaf: jnp.asarray(_as_array(leaf, name, hint)), tree)
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [jnp.asarray(_as_array(leaf, name, hint)) for leaf in leaves]
+    return jax.tree.unflatten(structure, arrays)
 
 
 def _as_array(leaf: Any, name: str, hint: str) -> Any:
@@ -219,7 +221,7 @@ def _cached(fn: Callable) -> Callable:
 
     @functools.wraps(fn)
     def wrapper(*args):
-        config = jax.config
+        config: Any = jax.config
         settings = (config.jax_enable_x64, config.jax_numpy_dtype_promotion)
         return remembered(settings, *args)
 
@@ -245,23 +247,10 @@ def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
     try:
         after, _ = _step_for_checks(layer)(params, state, x)
     except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        if "shapes" in str(error) or "hape" in str(error):
-            kind = ValueError
-        notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
-        where = "".join(f" ({note})" for note in notes)
-        takes = getattr(layer, "input_size", None)
-        wants = f"it takes {takes} features; " if takes is not None else ""
-        return kind, (
-            f"{layer} cannot take a step on an input of {given}: {wants}"
-            f"{str(error).splitlines()[0]}{where}. Give xs of (T, B, features), with the "
-            "features that the layer was made for."
+        return _reason(
+            error, f"{layer} cannot take a step on an input of {given}", layer
         )
-    before = jax.tree.leaves(state)
-    if jax.tree.structure(after) == jax.tree.structure(state) and all(
-        (a.shape, a.dtype) == (b.shape, b.dtype)
-        for a, b in zip(jax.tree.leaves(after), before, strict=True)
-    ):
+    if _signature(after) == _signature(state):
         return None
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
     return TypeError, (
@@ -269,6 +258,24 @@ def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
         f"keeps its shapes and dtypes. The input is {given} and the parameters are "
         f"{', '.join(dtypes)}: cast one of them, with xs.astype or jaxrnn.cast(params, "
         "dtype)."
+    )
+
+
+def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:
+    """The error's kind and words, with where in the layer it was, and what to do."""
+    words = str(error).splitlines()[0].rstrip(".")
+    notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
+    words += "".join(f" ({note})" for note in notes)
+    if "dtype" in words or (isinstance(error, TypeError) and "shape" not in words):
+        return TypeError, (
+            f"{what}: {words}. Cast the input with xs.astype, or the parameters with "
+            "jaxrnn.cast(params, dtype)."
+        )
+    takes = getattr(layer, "input_size", None)
+    wants = "" if takes is None else f"it takes {takes} features; "
+    return ValueError, (
+        f"{what}: {wants}{words}. Give xs of (T, B, features), with the features that "
+        "the layer was made for."
     )
 
 
@@ -302,10 +309,11 @@ def _shown(tree: Any) -> str:
 
 
 def _same_structure(name: str, given: Any, expected: Any, hint: str) -> None:
-    if jax.tree.structure(given) != jax.tree.structure(expected):
+    has: Any = jax.tree.structure(given)
+    needs: Any = jax.tree.structure(expected)
+    if has != needs:
         raise ValueError(
-            f"{name} has the structure {jax.tree.structure(given)}, where "
-            f"{jax.tree.structure(expected)} is needed. {hint}"
+            f"{name} has the structure {has}, where {needs} is needed. {hint}"
         )
 
 

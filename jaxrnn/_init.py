@@ -75,12 +75,12 @@ class Identity(Static):
 
     def __call__(self, key, shape, dtype):
         del key
-        return self.scale * jnp.eye(*shape, dtype=dtype)
+        return self.scale * jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
 @dataclass(frozen=True)
 class Uniform(Static):
-    """U(low, high)."""
+    """U(low, high): every entry drawn evenly between two bounds."""
 
     low: float
     high: float
@@ -93,7 +93,8 @@ class Uniform(Static):
 class TorchUniform(Static):
     """U(-1/sqrt(H), 1/sqrt(H)) for weights and biases alike, as PyTorch's RNNs have it.
 
-    H is the number of hidden units, the last axis of every block.
+    H is the number of hidden units, the last axis of every block. PyTorch adds two such
+    biases where there is one here.
     """
 
     def __call__(self, key, shape, dtype):
@@ -106,13 +107,20 @@ class TorchUniform(Static):
 
 @dataclass(frozen=True)
 class ForgetBias(Static):
-    """`value` for the forget gate, 0 elsewhere. Gers et al. 2000; Jozefowicz et al. 2015."""
+    """`value` for the forget gate, 0 elsewhere. Gers et al. 2000; Jozefowicz et al. 2015.
+
+    In a cell without a forget gate, where the input gate decides what is kept, that gate
+    gets `-value`.
+    """
 
     value: float = 1.0
 
     def bias(self, key, gates, size, dtype):
         del key
-        row = [self.value if gate == "forget" else 0.0 for gate in gates]
+        keeps = {"forget": self.value}
+        if "forget" not in gates:
+            keeps = {"input": -self.value}
+        row = [keeps.get(gate, 0.0) for gate in gates]
         return jnp.repeat(jnp.asarray(row, dtype), size)
 
 

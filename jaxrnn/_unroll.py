@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Integer, Key
 
 from . import _check
 from ._layer import Context, Layer
@@ -74,7 +74,7 @@ def unroll(
     xs: Sequence,
     state: State | None = None,
     *,
-    lengths: Int[Array, "B"] | None = None,
+    lengths: Integer[Array, "B"] | None = None,
     resets: Bool[Array, "T B"] | None = None,
     reverse: bool = False,
     key: Key[Array, ""] | None = None,
@@ -131,7 +131,7 @@ def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
     valid = None
     if lengths is not None:
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
-        valid = steps[:, None] < lengths[None, :]
+        valid = steps[:, None] < lengths[None, :].astype(steps.dtype)
         xs = _without_padding(
             xs, valid
         )  # before any layer: NaN passes through gradients
@@ -221,12 +221,16 @@ def explain(
     xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 
+    decisions: list[Decision] = []
+
     def run(params, xs):
         args = _checked(layer, params, xs, None, None, None, False, None, strategy)
-        return _trace(**args)
+        with recorded_decisions() as made:
+            out = _trace(**args)
+        decisions.extend(made)
+        return out
 
-    with recorded_decisions() as decisions:
-        jax.eval_shape(run, params, xs)
+    jax.eval_shape(run, params, xs)
     return Explanation(tuple(decisions))
 
 

@@ -28,9 +28,9 @@ class Config:
 
     batch: int = 32
     """Streams of text read side by side."""
-    time: int = 128
+    time: int = 64
     """Steps that a gradient goes back."""
-    updates: int = 1600
+    updates: int = 2000
     """Updates of the parameters."""
     learning_rate: float = 5e-3
     """Adam's, at its peak; it rises over the first updates and falls to a tenth."""
@@ -39,7 +39,7 @@ class Config:
     seed: int = 0
     """Of the initial weights and of dropout."""
 
-    evaluate_every: int = 400
+    evaluate_every: int = 500
     """Updates between two looks at the held-out text."""
     save_every: int = 200
     """Updates between two checkpoints."""

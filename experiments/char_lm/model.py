@@ -73,7 +73,7 @@ def make_evaluate(
         carry, logits = jaxrnn.unroll(model, params, inputs, carry, lengths=lengths)
         mask = training.valid_steps(lengths, inputs.shape[0])
         nats = training.cross_entropy(logits, targets, mask)
-        return carry, nats * jnp.sum(mask)
+        return carry, nats * jnp.sum(mask).astype(nats.dtype)
 
     def evaluate(params):
         carry, nats = initial_carry(model, params, batch), 0.0

@@ -30,7 +30,8 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
         n = tanh(W_n x + b + U_n (r h))           reset before: the paper's final version
         h' = (1 - z) n + z h
 
-    The surprise: z keeps the old state, as in PyTorch; the paper's z writes.
+    The surprise: z keeps the old state, as in the paper and in PyTorch; in Chung et al.
+    2014 (arXiv:1412.3555), and in many texts since, z writes.
 
     Args:
         input_size: features of x.

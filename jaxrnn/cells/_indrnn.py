@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Uniform, blocks, check_dense, float_dtype
+from .._init import (
+    ForgetBias,
+    Glorot,
+    Identity,
+    Orthogonal,
+    Uniform,
+    blocks,
+    check_dense,
+    float_dtype,
+)
 from .._layer import Cell
 from .._sizes import check_callable
 
@@ -60,6 +69,11 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
     def __post_init__(self):
         check_dense(self)
         check_callable(self, "activation", "give a function, such as jax.nn.relu.")
+        if isinstance(self.u_init, Glorot | Orthogonal | Identity):
+            raise TypeError(
+                f"IndRNN(u_init={self.u_init}): u is a vector, which an initialiser of "
+                "matrices cannot make; give jaxrnn.Uniform(0.0, 1.0)."
+            )
 
     def init(self, key):
         h, dtype = self.hidden_size, float_dtype()

@@ -35,7 +35,8 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         h' = sigmoid(o) tanh(c')
 
     Gates lie in PyTorch's and cuDNN's order. There is one bias, where PyTorch has two that
-    are added. The surprise: the forget gate's bias starts at 1, where PyTorch's does not.
+    are added. The surprise: the forget gate's bias starts at 1, where PyTorch's does not
+    (coupled: the input gate's at -1).
 
     Args:
         input_size: features of x.
@@ -72,9 +73,9 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         check_dense(self)
 
     def init(self, key):
-        gates = ("input", "forget", "candidate", "output")
+        gates = ["input", "forget", "candidate", "output"]
         if self.coupled:
-            gates = ("input", "candidate", "output")
+            gates.remove("forget")
         return LSTMParams(*dense_gates(self, key, *gates))
 
     def initial_state(self, params):

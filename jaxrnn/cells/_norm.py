@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._typing import DType
+
 
 class NormParams(NamedTuple):
     """Gain and shift of a normalised vector."""
@@ -14,7 +16,7 @@ class NormParams(NamedTuple):
     shift: Float[Array, "n"]
 
 
-def norm_init(size: int, dtype: object) -> NormParams:
+def norm_init(size: int, dtype: DType) -> NormParams:
     """Gain one, shift zero."""
     return NormParams(jnp.ones(size, dtype), jnp.zeros(size, dtype))
 

@@ -71,7 +71,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
             w=blocks(self.w_init, k_w, (x, h), 4),
             u=blocks(self.u_init, k_u, (p, h), 4),
             b=self.b_init.bias(k_b, gates, h, float_dtype()),
-            w_p=blocks(self.w_init, k_p, (h, p), 1),
+            w_p=blocks(self.w_init, k_p, (p, h), 1).T,  # hidden units last, as in W
         )
 
     def initial_state(self, params):

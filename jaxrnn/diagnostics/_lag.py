@@ -15,12 +15,14 @@ def gradient_norm_by_lag(
     layer: Layer,
     params: Any,
     xs: Sequence,
-    loss: Callable[[Any], Float[Array, ""]],
+    targets: Any,
+    step_loss: Callable[[Any, Any], Float[Array, ""]],
+    *,
     state: Any = None,
 ) -> Float[Array, "T"]:
     """The norm of the last step's gradient with respect to the state k steps before it.
 
-        norms[k - 1] = mean over rows of |d loss(y_T) / d s_{T-k}|,    k = 1 ... T
+        norms[k - 1] = mean over rows of |d step_loss(y_T, target) / d s_{T-k}|,    k = 1 ... T
 
     Falling geometrically it vanishes, rising it explodes (Bengio et al. 1994). The state
     is that of the whole layer, all its parts together.
@@ -29,7 +31,8 @@ def gradient_norm_by_lag(
         layer: a layer that can take single steps.
         params: its parameters.
         xs: `(T, B, features)`.
-        loss: the loss of one row, of the last output `y_T`.
+        targets: what the last outputs should have been, leaves `(B, ...)`.
+        step_loss: `step_loss(y, target)`, the loss of one row at one step.
         state: the state to start from, leaves `(B, ...)`; None for the initial one.
 
     Returns:
@@ -40,7 +43,9 @@ def gradient_norm_by_lag(
         >>> from jaxrnn import diagnostics
         >>> cell = jaxrnn.Elman(3, 8, u_init=jaxrnn.Orthogonal(0.5))
         >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((20, 2, 3))
-        >>> norms = diagnostics.gradient_norm_by_lag(cell, params, xs, jnp.sum)
+        >>> norms = diagnostics.gradient_norm_by_lag(
+        ...     cell, params, xs, jnp.zeros(2), lambda y, target: jnp.sum(y - target)
+        ... )
         >>> bool(norms[10] < norms[0] / 500)  # each step takes away half or more
         True
 
@@ -52,21 +57,21 @@ def gradient_norm_by_lag(
         state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
     nudges = jax.tree.map(lambda s: jnp.zeros((time, *s.shape), s.dtype), one)
 
-    def last_loss(nudges, state, xs):
+    def last_loss(nudges, state, xs, target):
         def body(state, inputs):
             x, nudge = inputs
             state = jax.tree.map(jnp.add, state, nudge)
             return layer.step(params, state, x)
 
         _, ys = jax.lax.scan(body, state, (xs, nudges))
-        return loss(jax.tree.map(lambda y: y[-1], ys))
+        return step_loss(jax.tree.map(lambda y: y[-1], ys), target)
 
-    def norms(state, xs):
-        grads = jax.tree.leaves(jax.grad(last_loss)(nudges, state, xs))
+    def norms(state, xs, target):
+        grads = jax.tree.leaves(jax.grad(last_loss)(nudges, state, xs, target))
         squares = sum(jnp.sum(g.reshape(time, -1) ** 2, axis=1) for g in grads)
         return jnp.sqrt(squares)[::-1]
 
-    return jnp.mean(jax.vmap(norms, in_axes=(0, 1))(state, xs), axis=0)
+    return jnp.mean(jax.vmap(norms, in_axes=(0, 1, 0))(state, xs, targets), axis=0)
 
 
 def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array, "T"]) -> None:

@@ -71,6 +71,11 @@ class Bidirectional(Layer):
     def _layers(self):
         return self.forward, self.backward or self.forward
 
+    @property
+    def input_size(self):
+        """Features that it takes; None if the forward layer does not say."""
+        return getattr(self.forward, "input_size", None)
+
     def init(self, key):
         keys = jax.random.split(key)
         return BothWays(

@@ -72,7 +72,10 @@ def drop_connect(
         return jnp.where(kept, weight * scale, jnp.zeros_like(weight))
 
     keys = jax.random.split(key, len(leaves))
-    return structure.unflatten(
-        dropped(key, leaf) if where(path) else leaf
-        for key, (path, leaf) in zip(keys, leaves, strict=True)
+    return jax.tree.unflatten(
+        structure,
+        [
+            dropped(key, leaf) if where(path) else leaf
+            for key, (path, leaf) in zip(keys, leaves, strict=True)
+        ],
     )

@@ -46,6 +46,11 @@ class LearnedState(Cell):
         hint = "give one cell, such as jaxrnn.GRU(8, 64); in a stack, wrap each cell."
         check_kind(self, "cell", self.cell, Cell, hint)
 
+    @property
+    def input_size(self):
+        """Features that it takes; None if the cell does not say."""
+        return getattr(self.cell, "input_size", None)
+
     def init(self, key):
         params = self.cell.init(key)
         return LearnedStateParams(self.cell.initial_state(params), params)

@@ -38,6 +38,11 @@ class Residual(Layer):
         hint = "give a layer, such as jaxrnn.GRU(64, 64)."
         check_kind(self, "layer", self.layer, Layer, hint)
 
+    @property
+    def input_size(self):
+        """Features that it takes; None if the layer does not say."""
+        return getattr(self.layer, "input_size", None)
+
     def init(self, key):
         return self.layer.init(key)
 

@@ -44,6 +44,11 @@ class Stack(Layer):
         if not self.layers:
             raise ValueError(f"Stack(layers=()): no layer at all; {hint}")
 
+    @property
+    def input_size(self):
+        """Features that the lowest layer takes; None if it does not say."""
+        return getattr(self.layers[0], "input_size", None)
+
     def init(self, key):
         keys = jax.random.split(key, len(self.layers))
         return tuple(

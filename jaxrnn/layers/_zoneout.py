@@ -51,6 +51,11 @@ class Zoneout(Layer):
         for rate in jax.tree.leaves(self.rate):
             check_rate(type(self).__name__, rate)
 
+    @property
+    def input_size(self):
+        """Features that it takes; None if the cell does not say."""
+        return getattr(self.cell, "input_size", None)
+
     def init(self, key):
         return self.cell.init(key)
 
@@ -69,10 +74,10 @@ class Zoneout(Layer):
         return zoned.unroll(params, _Input(xs, kept), state, context)
 
     def _zoned(self, state):
-        leaves, structure = jax.tree.flatten(state)
+        structure: Any = jax.tree.structure(state)
         rates = jax.tree.leaves(self.rate)
         if len(rates) == 1:
-            rates = rates * len(leaves)
+            rates = rates * structure.num_leaves
         elif jax.tree.structure(self.rate) != structure:
             raise ValueError(
                 f"Zoneout(rate={self.rate}): give one number, or one for each part of "

@@ -27,8 +27,8 @@ def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
     """The cell and the inputs that put the context's lengths and resets into effect."""
     if context.valid is None and context.cuts is None:
         return cell, xs
-    wrap = MaskedLinear if isinstance(cell, LinearCell) else Masked
-    return wrap(cell), Marked(xs, context.valid, context.resets)
+    wrapped = MaskedLinear(cell) if isinstance(cell, LinearCell) else Masked(cell)
+    return wrapped, Marked(xs, context.valid, context.resets)
 
 
 def _where(mask: Array | None, yes: Any, no: Any) -> Any:

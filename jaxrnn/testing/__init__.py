@@ -1,6 +1,7 @@
 """The laws of the library, as functions to run on layers and strategies of your own."""
 
 from ._compare import LawBroken as LawBroken
+from ._compare import assert_close as assert_close
 from ._laws import check_cell as check_cell
 from ._laws import check_chunks as check_chunks
 from ._laws import check_dtypes as check_dtypes

@@ -1,6 +1,6 @@
 """A layer with inputs, and everything that `unroll` and its gradient say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,56 +42,44 @@ def make_case(layer: Layer, time: int, batch: int, seed: int, x: Any = None) -> 
     state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
     leaves, structure = jax.tree.flatten(example)
     keys = jax.random.split(k_xs, len(leaves))
-    xs = structure.unflatten(
-        _random_like(k, leaf, (time, batch), layer)
-        for k, leaf in zip(keys, leaves, strict=True)
+    xs = _unflatten(
+        structure,
+        (
+            _random_like(k, leaf, (time, batch))
+            for k, leaf in zip(keys, leaves, strict=True)
+        ),
     )
     return Case(layer, params, xs, _add_noise(state, k_state, 0.5), key)
 
 
 def example_input(layer: Any) -> Any:
-    """An input of one step, found out from `input_size` or `vocabulary`."""
-    if hasattr(layer, "input_size"):
-        return jnp.zeros(layer.input_size)
-    if hasattr(layer, "vocabulary"):
-        return jnp.zeros((), jnp.int32)
-    if isinstance(getattr(layer, "layers", None), tuple):
-        inner = [la for la in layer.layers if _first(la) is not None]
-        return example_input(inner[0]) if inner else jnp.zeros(3)
-    inside = _first(layer)
-    if inside is None or inside is layer:
+    """An input of one step, for a layer that says its `input_size`."""
+    size = getattr(layer, "input_size", None)
+    if size is None:
         raise ValueError(
             f"{layer} has no input_size, so its input cannot be made up: give `x`, an "
-            "array like the input of one example at one step."
+            "array like the input of one example at one step. Symbols are drawn from 0 "
+            "to its value."
         )
-    return example_input(inside)
+    return jnp.zeros(size)
 
 
-def _first(layer: Any) -> Any:
-    if any(hasattr(layer, name) for name in ("input_size", "vocabulary", "layers")):
-        return layer
-    for name in ("cell", "layer", "forward"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    return None
-
-
-def _random_like(key: jax.Array, leaf: Any, axes: tuple[int, int], layer: Any) -> Any:
+def _random_like(key: jax.Array, leaf: Any, axes: tuple[int, int]) -> Any:
     shape = (*axes, *jnp.shape(leaf))
     if jnp.issubdtype(jnp.result_type(leaf), jnp.integer):
-        inner = layer
-        while hasattr(inner, "layers"):
-            inner = inner.layers[0]
-        return jax.random.randint(key, shape, 0, getattr(inner, "vocabulary", 2))
-    return jax.random.normal(key, shape, jnp.result_type(leaf))
+        return jax.random.randint(key, shape, 0, jnp.max(leaf) + 1)
+    return jax.random.normal(key, shape)
 
 
 def _add_noise(tree: Any, key: jax.Array, scale: float) -> Any:
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, max(1, len(leaves)))
-    return structure.unflatten(
-        leaf + scale * jax.random.normal(k, jnp.shape(leaf), leaf.dtype)
-        for k, leaf in zip(keys, leaves, strict=False)
+    return _unflatten(
+        structure,
+        (
+            leaf + scale * jax.random.normal(k, jnp.shape(leaf), leaf.dtype)
+            for k, leaf in zip(keys, leaves, strict=False)
+        ),
     )
 
 
@@ -104,9 +92,12 @@ def cotangents(key: jax.Array, tree: Any) -> Any:
     """Random weights for every entry of `tree`, the same for the same shapes."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, max(1, len(leaves)))
-    return structure.unflatten(
-        jax.random.normal(k, leaf.shape, leaf.dtype)
-        for k, leaf in zip(keys, leaves, strict=False)
+    return _unflatten(
+        structure,
+        (
+            jax.random.normal(k, leaf.shape, leaf.dtype)
+            for k, leaf in zip(keys, leaves, strict=False)
+        ),
     )
 
 
@@ -129,8 +120,9 @@ def value_and_grads(
 
         def scalar(params, inputs, state):
             it = iter(inputs)
-            whole = structure.unflatten(
-                next(it) if f else x for x, f in zip(leaves, floating, strict=True)
+            whole = _unflatten(
+                structure,
+                (next(it) if f else x for x, f in zip(leaves, floating, strict=True)),
             )
             out = run(case.layer, params, whole, state)
             products = jax.tree.map(lambda w, o: jnp.sum(w * o), weights, out)
@@ -162,3 +154,7 @@ def awkward_resets(case: Case) -> np.ndarray:
     resets[case.time // 2 :: 3, :] = True
     resets[-1, -1] = True
     return resets
+
+
+def _unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
+    return jax.tree.unflatten(structure, list(leaves))

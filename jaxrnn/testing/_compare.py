@@ -15,10 +15,11 @@ def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> 
 
     Structure, shapes and dtypes must be equal; a NaN is never close to anything.
     """
-    if jax.tree.structure(got) != jax.tree.structure(want):
+    given: Any = jax.tree.structure(got)
+    right: Any = jax.tree.structure(want)
+    if given != right:
         raise LawBroken(
-            f"{law}: {case}: the structure is {jax.tree.structure(got)}, where "
-            f"{jax.tree.structure(want)} is right."
+            f"{law}: {case}: the structure is {given}, where {right} is right."
         )
     for (path, a), b in zip(
         jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True

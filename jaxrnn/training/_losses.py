@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 
-def valid_steps(lengths: Int[Array, "B"], time: int) -> Bool[Array, "T B"]:
+def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
     """Which steps of each row count: `t < lengths[b]`.
 
     Example:
@@ -14,7 +14,8 @@ def valid_steps(lengths: Int[Array, "B"], time: int) -> Bool[Array, "T B"]:
         >>> training.valid_steps(jnp.array([2, 0]), 3).astype(int).tolist()
         [[1, 0], [1, 0], [0, 0]]
     """
-    return jnp.arange(time)[:, None] < lengths[None, :]
+    steps = jnp.arange(time)
+    return steps[:, None] < lengths[None, :].astype(steps.dtype)
 
 
 def masked_mean(

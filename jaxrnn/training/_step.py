@@ -79,7 +79,7 @@ def make_train_step(
         clipped, _ = clip.update(grads, clip.init(state.params))
         updates, opt_state = optimizer.update(clipped, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        report = Update(value, optax.global_norm(grads), aux)
+        report = Update(value, optax.tree.norm(grads), aux)
         return TrainState(params, opt_state, state.step + 1), report
 
     return jax.jit(step, donate_argnums=0)

@@ -1,0 +1,1 @@
+"""Experiments with jaxrnn: one question a folder, its results beside it."""

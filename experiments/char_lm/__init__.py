@@ -1,0 +1,1 @@
+"""How well does a small LSTM, trained for minutes on a CPU, predict text?"""

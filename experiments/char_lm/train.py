@@ -1,0 +1,157 @@
+"""The training loop: progress, interruption, and going on where it stopped."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from jaxrnn import training
+
+from . import model as language_model
+from .config import Config
+from .run import Metrics
+from .text import Text
+
+
+class Saved(NamedTuple):
+    """All that the next update depends on; what a checkpoint holds."""
+
+    train: training.TrainState
+    carry: Any
+    key: jax.Array
+    position: np.ndarray
+
+
+def start(config: Config, model: Any, optimizer: Any) -> Saved:
+    """The state before the first update."""
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    params = model.init(init_key)
+    return Saved(
+        training.train_state(params, optimizer),
+        language_model.initial_carry(model, params, config.batch),
+        key,
+        np.asarray(0),
+    )
+
+
+def train(config: Config, text: Text, folder: Path, console: Console) -> Any | None:
+    """Trains to the end, or to Ctrl-C; the parameters, or None if it was interrupted."""
+    model = language_model.make_model(config)
+    optimizer = language_model.make_optimizer(config)
+    update = training.make_train_step(
+        language_model.make_loss(model), optimizer, max_norm=config.max_norm
+    )
+    batches = training.TextBatches(text.train, config.batch, config.time)
+    evaluate = language_model.make_evaluate(model, text.held_out)
+    saved = start(config, model, optimizer)
+    with (
+        training.Checkpoints(folder / "checkpoints") as checkpoints,
+        interruptible() as interrupted,
+        Bar(config, console) as bar,
+    ):
+        if checkpoints.latest is not None:
+            saved = checkpoints.restore(saved)
+        done = int(saved.train.step)
+        with Metrics(folder, done) as metrics:
+            while done < config.updates and not interrupted:
+                saved, report = one_update(config, update, batches, saved)
+                done += 1
+                loss, norm = float(report.loss), float(report.gradient_norm)
+                metrics.log(update=done, loss=loss, gradient_norm=norm)
+                bar.show(done, loss, norm)
+                if done % config.evaluate_every == 0 or done == config.updates:
+                    bits = evaluate(saved.train.params)
+                    metrics.log(update=done, held_out_bits=bits)
+                    bar.show_held_out(bits)
+                if done % config.save_every == 0 or done == config.updates:
+                    checkpoints.save(done, saved)
+        if done < config.updates and checkpoints.latest != done:
+            checkpoints.save(done, saved)
+    return saved.train.params if done >= config.updates else None
+
+
+def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
+    """One batch: the state after it, and what the update reports."""
+    key, now = jax.random.split(saved.key)
+    batch = batches[int(saved.position)]
+    dropout_key = now if config.dropout else None
+    state, report = update(saved.train, saved.carry, dropout_key, batch)
+    return Saved(state, report.aux, key, saved.position + 1), report
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C was pressed; pressed again, it stops."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Bar:
+    """The progress bar: loss, bits per character, gradient norm, characters per second."""
+
+    def __init__(self, config: Config, console: Console):
+        self._symbols = config.batch * config.time
+        self._updates, self._console = config.updates, console
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=config.updates, figures="")
+        self._clock: tuple[float, int] | None = None
+        self._speed = 0.0
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.stop()
+
+    def show(self, done: int, loss: float, norm: float) -> None:
+        """The figures after an update; as lines now and then where there is no terminal."""
+        now = time.perf_counter()
+        if self._clock is not None and now - self._clock[0] > 2:
+            since, before = self._clock
+            self._speed = (done - before) * self._symbols / (now - since)
+        if self._clock is None or now - self._clock[0] > 2:
+            self._clock = now, done
+        figures = (
+            f"loss {loss:.3f}  bits {loss / np.log(2):.2f}  |gradient| {norm:.2f}  "
+            f"{self._speed:,.0f} characters/s"
+        )
+        self._progress.update(self._task, completed=done, figures=figures)
+        if not self._console.is_terminal and done % max(1, self._updates // 20) == 0:
+            self._console.print(f"{done}/{self._updates}  {figures}")
+
+    def show_held_out(self, bits: float) -> None:
+        """The held-out figure, on a line of its own; looking took time, so restart."""
+        self._console.print(f"held-out text: {bits:.3f} bits per character")
+        self._clock = None

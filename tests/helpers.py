@@ -1,0 +1,131 @@
+"""The tables that the laws run over. A new cell, layer or strategy adds a row here."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxtyping import Array, Float
+
+import jaxrnn
+from jaxrnn import (
+    GRU,
+    LSTM,
+    MGU,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Elman,
+    Embedding,
+    Identity,
+    IndRNN,
+    LayerNormGRU,
+    LayerNormLSTM,
+    LearnedState,
+    LSTMState,
+    PeepholeLSTM,
+    ProjectedLSTM,
+    Residual,
+    Stack,
+    VariationalDropout,
+    Zoneout,
+)
+
+
+class DecayParams(NamedTuple):
+    """Parameters of `Decay`."""
+
+    w: Float[Array, "h"]
+    start: Float[Array, "h"]
+
+
+@dataclass(frozen=True)
+class Decay(jaxrnn.LinearCell[DecayParams, Float[Array, "h"]]):
+    """A linear cell, with an initial state that is not zero: h' = sigmoid(w x) h + x."""
+
+    input_size: int
+
+    def init(self, key):
+        w = jax.random.normal(key, (self.input_size,))
+        return DecayParams(w, jnp.linspace(0.5, 1.0, self.input_size))
+
+    def initial_state(self, params):
+        return 2 * params.start
+
+    def coefficients(self, params, z):
+        return jax.nn.sigmoid(params.w * z), z
+
+
+CELLS = [
+    Elman(3, 5),
+    Elman(3, 5, activation=jax.nn.relu, u_init=Identity()),
+    LSTM(3, 5),
+    LSTM(3, 5, coupled=True),
+    GRU(3, 5),
+    GRU(3, 5, reset_after=False),
+    PeepholeLSTM(3, 5),
+    ProjectedLSTM(3, 5, 2),
+    LayerNormLSTM(3, 5),
+    LayerNormGRU(3, 5),
+    MGU(3, 5),
+    IndRNN(3, 5),
+    Decay(3),
+]
+
+COMBINATORS = [
+    Stack((LSTM(3, 5), GRU(5, 4))),
+    Bidirectional(GRU(3, 5)),
+    Bidirectional(GRU(3, 5), LSTM(3, 5), merge=jnp.add),
+    Residual(GRU(3, 3)),
+    Zoneout(LSTM(3, 5), LSTMState(h=0.05, c=0.5)),
+    Zoneout(GRU(3, 5), 0.2),
+    LearnedState(LSTM(3, 5)),
+    Zoneout(LearnedState(MGU(3, 5)), 0.2),
+    Dropout(0.5),
+    VariationalDropout(0.5),
+    Dense(3, 5),
+    Embedding(7, 3),
+    Stack(
+        (
+            Embedding(7, 3),
+            Dropout(0.5),
+            Residual(Bidirectional(IndRNN(3, 3), merge=jnp.add)),
+            Stack((LearnedState(MGU(3, 5)),)),
+            Dense(5, 2),
+        )
+    ),
+]
+
+LAYERS = CELLS + COMBINATORS
+
+_INPUTS = {
+    Dropout(0.5): jnp.zeros(3),
+    VariationalDropout(0.5): jnp.zeros(3),
+    Embedding(7, 3): jnp.int32(6),
+    COMBINATORS[-1]: jnp.int32(6),
+}
+
+
+def example(layer: jaxrnn.Layer) -> jax.Array | None:
+    """An input of one step, for the layers that do not say what they take."""
+    return _INPUTS.get(layer)
+
+
+STRATEGIES = [
+    jaxrnn.Checkpointed(),
+    jaxrnn.Checkpointed(every=4),
+    jaxrnn.Checkpointed(every=100),
+    jaxrnn.Checkpointed(5, jaxrnn.Checkpointed(2)),
+    jaxrnn.Auto(),
+]
+
+
+def label(value: object) -> str:
+    """A test's name for a row."""
+    return str(value).replace(" ", "")
+
+
+def each(name: str, rows: list) -> pytest.MarkDecorator:
+    """Parametrises over the rows of a table."""
+    return pytest.mark.parametrize(name, rows, ids=label)

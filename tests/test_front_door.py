@@ -1,0 +1,138 @@
+"""What a stranger meets first: imports, docstrings, the README."""
+
+import ast
+import contextlib
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+import jaxrnn
+import jaxrnn.diagnostics
+import jaxrnn.testing
+import jaxrnn.training
+
+
+ROOT = Path(__file__).parents[1]
+ROOMS = [jaxrnn, jaxrnn.testing, jaxrnn.training, jaxrnn.diagnostics]
+MODULES = [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.")
+]
+
+
+@contextlib.contextmanager
+def as_users_have_it() -> Iterator[None]:
+    """JAX's default promotion, which examples and optax count on."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def public(room) -> list[tuple[str, object]]:
+    """What a room exports, but for modules."""
+    names = [name for name in vars(room) if not name.startswith("_")]
+    things = [(name, getattr(room, name)) for name in names]
+    return [(name, thing) for name, thing in things if not inspect.ismodule(thing)]
+
+
+EXPORTS = [(f"{r.__name__}.{n}", thing) for r in ROOMS for n, thing in public(r)]
+
+
+@pytest.mark.parametrize("name, thing", EXPORTS, ids=[name for name, _ in EXPORTS])
+def test_public_names_are_documented(name, thing):
+    text = inspect.getdoc(thing) or ""
+    assert len(text) > 20, f"{name} has no docstring"
+    assert not re.match(rf"{name.split('.')[-1]}\(.*\)$", text), f"{name}: generated"
+
+
+def documented_classes() -> list[tuple[str, type]]:
+    """Layers and strategies that users construct."""
+    bases = (jaxrnn.Layer, jaxrnn.Strategy)
+    return [
+        (name, thing)
+        for name, thing in public(jaxrnn)
+        if inspect.isclass(thing)
+        and issubclass(thing, bases)
+        and not inspect.isabstract(thing)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, thing", documented_classes(), ids=[n for n, _ in documented_classes()]
+)
+def test_layers_and_strategies_show_an_example(name, thing):
+    assert "Example:" in thing.__doc__
+    assert ">>> " in thing.__doc__
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_docstring_examples_run(module):
+    with as_users_have_it():
+        result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_import_pulls_in_only_jax_and_jaxtyping():
+    script = (
+        "import sys, jax, jax.numpy, jaxtyping; before = set(sys.modules); "
+        "import jaxrnn; print(sorted({m.split('.')[0] for m in set(sys.modules) - before}"
+        " - set(sys.stdlib_module_names)))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    new = set(ast.literal_eval(out.stdout))
+    assert new <= {"jaxrnn", "jax", "jaxlib", "jaxtyping", "wadler_lindig"}
+
+
+def test_version_is_that_of_the_package():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", jaxrnn.__version__)
+
+
+def blocks_of(file: str) -> list[str]:
+    """The Python blocks of a Markdown file."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
+
+
+def test_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: dict[str, object] = {"__name__": "readme"}
+    for number, block in enumerate(blocks_of("README.md")):
+        named = re.match(r"# ([a-z_]+\.py)\n", block)
+        if named:  # a whole file: the new cell
+            (tmp_path / named[1]).write_text(block)
+            continue
+        with as_users_have_it():
+            exec(compile(block, f"README block {number}", "exec"), names)
+    assert blocks_of("README.md")
+
+
+def test_the_new_cell_of_the_readme_keeps_the_laws_outside_the_repository(tmp_path):
+    """As a user runs it: from a folder of their own, without this repository's settings."""
+    (block,) = [b for b in blocks_of("README.md") if b.startswith("# my_cell.py")]
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 31, "the README promises 30 lines under the file's name"
+    (tmp_path / "my_cell.py").write_text(block)
+    script = "import my_cell, jaxrnn.testing as t; t.check_cell(my_cell.MyCell(3, 4))"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+
+
+def test_nothing_of_the_machine_is_in_the_tree():
+    """No absolute paths of a home or a workplace in what is shipped."""
+    pattern = re.compile(r"(?<![\w.])/(?:home|root|work|tmp)/\w")
+    for file in [*ROOT.glob("*.md"), *ROOT.glob("jaxrnn/**/*.py")]:
+        assert not pattern.search(file.read_text()), file
+
+
+def test_supported_versions():
+    assert sys.version_info[:2] >= (3, 11)
+    assert jax.__version_info__ >= (0, 10, 2)
