@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import jaxrnn
 from jaxrnn import diagnostics
 
 from . import model as language_model
@@ -46,7 +48,7 @@ def main() -> int:
 
 
 def report(
-    config: Config, data: text.Text, folder: Path, params: object, console: Console
+    config: Config, data: text.Text, folder: Path, params: Any, console: Console
 ) -> None:
     """The table, the picture, and a sample."""
     model = language_model.make_model(config)
@@ -73,7 +75,7 @@ def report(
     )
 
 
-def gradient_by_lag(model: object, params: object, data: text.Text) -> np.ndarray:
+def gradient_by_lag(model: jaxrnn.Layer, params: Any, data: text.Text) -> np.ndarray:
     """Gradient norm of a symbol's loss by time lag, over rows of the held-out text."""
     steps = min(100, len(data.held_out) // 2)
     starts = np.linspace(0, len(data.held_out) - steps - 1, 64).astype(int)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._layer import Layer
@@ -74,7 +75,7 @@ def gradient_norm_by_lag(
     return jnp.mean(jax.vmap(norms, in_axes=(0, 1, 0))(state, xs, targets), axis=0)
 
 
-def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array, "T"]) -> None:
+def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array | np.ndarray, "T"]) -> None:
     """Draws the norms on a matplotlib axis, logarithmic.
 
     Args:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool
 
 from .._layer import Cell, Layer
 from .._sizes import check_kind, check_rate
+from .._wrapper import Wrapper
 
 
 @dataclass(frozen=True)
@@ -103,20 +104,10 @@ def _masks(key, time, state, rates):
 
 
 @dataclass(frozen=True)
-class _Zoned(Cell):
+class _Zoned(Wrapper):
     """`cell`, of inputs that carry the masks; without masks it takes the expectation."""
 
-    cell: Cell
     rates: tuple[float, ...]
-
-    def init(self, key):
-        return self.cell.init(key)
-
-    def initial_state(self, params):
-        return self.cell.initial_state(params)
-
-    def project(self, params, x):
-        return x._replace(value=self.cell.project(params, x.value))
 
     def recur(self, params, state, z):
         before, structure = jax.tree.flatten(state)
@@ -132,6 +123,3 @@ class _Zoned(Cell):
                 for kept, b, a in zip(z.kept, before, after, strict=True)
             ]
         return jax.tree.unflatten(structure, mixed)
-
-    def readout(self, params, state, z):
-        return self.cell.readout(params, state, z.value)

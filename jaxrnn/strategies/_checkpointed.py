@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 
 from ._base import Strategy, wide
 from ._scan import Scan
@@ -62,23 +63,16 @@ class Checkpointed(Strategy):
         self.inner.check(cell, params, state, xs)
 
     def run(self, cell, params, state, zs):
-        return self._chunks(
-            lambda params, state, zs: self.inner.run(cell, params, state, zs),
-            params,
-            state,
-            zs,
-        )
+        return self._chunks(self.inner.run, cell, params, state, zs)
 
     def unroll(self, cell, params, xs, state):
-        return self._chunks(
-            lambda params, state, xs: self.inner.unroll(cell, params, xs, state),
-            params,
-            state,
-            xs,
-        )
+        def chunk(cell, params, state, xs):
+            return self.inner.unroll(cell, params, xs, state)
 
-    def _chunks(self, chunk, params, state, xs):
-        """`chunk(params, state, xs) -> (state, ys)` over whole chunks, then the rest."""
+        return self._chunks(chunk, cell, params, state, xs)
+
+    def _chunks(self, chunk, cell, params, state, xs):
+        """`chunk(cell, params, state, xs)` over whole chunks, then over the rest."""
         time = jax.tree.leaves(xs)[0].shape[0]
         every = min(time, self.every or max(1, math.isqrt(time)))
         whole = time - time % every
@@ -86,7 +80,7 @@ class Checkpointed(Strategy):
 
         @jax.checkpoint
         def body(state, xs):
-            return chunk(narrow(stored), state, xs)
+            return chunk(cell, narrow(stored), state, xs)
 
         folded = jax.tree.map(
             lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs
@@ -96,5 +90,5 @@ class Checkpointed(Strategy):
         if whole == time:
             return state, ys
         state, rest = body(state, jax.tree.map(lambda x: x[whole:], xs))
-        joined = jax.tree.map(lambda a, b: jax.numpy.concatenate([a, b]), ys, rest)
+        joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
         return state, joined

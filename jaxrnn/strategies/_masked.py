@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._layer import Cell, Context, LinearCell
+from .._wrapper import Wrapper
 
 
 class Marked(NamedTuple):
@@ -38,26 +39,7 @@ def _where(mask: Array | None, yes: Any, no: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Marking(Cell):
-    """What both wrappers share: they hand marked inputs on to `cell`."""
-
-    cell: Cell
-
-    def init(self, key):
-        return self.cell.init(key)
-
-    def initial_state(self, params):
-        return self.cell.initial_state(params)
-
-    def project(self, params, x):
-        return x._replace(value=self.cell.project(params, x.value))
-
-    def readout(self, params, state, z):
-        return self.cell.readout(params, state, z.value)
-
-
-@dataclass(frozen=True)
-class Masked(_Marking):
+class Masked(Wrapper):
     """`cell` over marked inputs."""
 
     def recur(self, params, state, z):
@@ -67,7 +49,7 @@ class Masked(_Marking):
 
 
 @dataclass(frozen=True)
-class MaskedLinear(_Marking, LinearCell):
+class MaskedLinear(Wrapper, LinearCell):
     """`cell`, which is linear, over marked inputs: still linear."""
 
     cell: LinearCell
