@@ -1,11 +1,26 @@
 """Every test runs strict: no silent rank or dtype promotion; warnings are errors."""
 
+import os
+
 import jax
 import pytest
 
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """What is compiled twice is compiled once: a cache for each worker, kept between runs.
+
+    Not one for all: two processes may write the same entry at the same time.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    jax.config.update(
+        "jax_compilation_cache_dir", str(config.cache.mkdir(f"jax-{worker}"))
+    )
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

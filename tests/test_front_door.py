@@ -93,6 +93,17 @@ def test_import_pulls_in_only_jax_and_jaxtyping():
     assert new <= {"jaxrnn", "jax", "jaxlib", "jaxtyping", "wadler_lindig"}
 
 
+def test_import_is_quick():
+    """At most 0.15 s of processor time beside JAX, the best of some tries."""
+    script = (
+        "import time, jax, jax.numpy; start = time.process_time(); import jaxrnn; "
+        "print(time.process_time() - start)"
+    )
+    command = [sys.executable, "-c", script]
+    times = [float(subprocess.check_output(command, text=True)) for _ in range(5)]
+    assert min(times) <= 0.15
+
+
 def test_version_is_that_of_the_package():
     assert re.fullmatch(r"\d+\.\d+\.\d+", jaxrnn.__version__)
 

@@ -24,7 +24,9 @@ class Config:
     embedding: int = 64
     """Features of a symbol."""
     dropout: float = 0.0
-    """Share of features dropped between layers, while training."""
+    """Share of features dropped after each LSTM, while training."""
+    weight_drop: float = 0.0
+    """Share of recurrent weights dropped for a batch, while training."""
 
     batch: int = 32
     """Streams of text read side by side."""
@@ -36,6 +38,9 @@ class Config:
     """Adam's, at its peak; it rises over the first updates and falls to a tenth."""
     max_norm: float = 1.0
     """Global norm above which a gradient is scaled down."""
+    average: float = 0.0
+    """Weight of the past in the moving average of the parameters, which is what is
+    evaluated; 0 for the parameters themselves."""
     seed: int = 0
     """Of the initial weights and of dropout."""
 

@@ -37,10 +37,15 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     return optax.adam(schedule, b2=0.99)
 
 
-def make_loss(model: jaxrnn.Layer) -> Callable[..., tuple[jax.Array, Any]]:
+def make_loss(
+    model: jaxrnn.Layer, config: Config
+) -> Callable[..., tuple[jax.Array, Any]]:
     """Nats per symbol of one batch, and the state that the next batch goes on from."""
 
     def loss(params, carry, key, batch):
+        key, weights_key = jax.random.split(key)
+        if config.weight_drop:
+            params = jaxrnn.drop_connect(params, config.weight_drop, weights_key)
         carry, logits = jaxrnn.unroll(
             model, params, batch.inputs, carry, resets=batch.resets, key=key
         )

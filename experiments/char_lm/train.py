@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,6 +32,7 @@ class Saved(NamedTuple):
     """All that the next update depends on; what a checkpoint holds."""
 
     train: training.TrainState
+    average: Any
     carry: Any
     key: jax.Array
     position: np.ndarray
@@ -41,6 +44,7 @@ def start(config: Config, model: Any, optimizer: Any) -> Saved:
     params = model.init(init_key)
     return Saved(
         training.train_state(params, optimizer),
+        jax.tree.map(jnp.copy, params),
         language_model.initial_carry(model, params, config.batch),
         key,
         np.asarray(0),
@@ -52,7 +56,7 @@ def train(config: Config, text: Text, folder: Path, console: Console) -> Any | N
     model = language_model.make_model(config)
     optimizer = language_model.make_optimizer(config)
     update = training.make_train_step(
-        language_model.make_loss(model), optimizer, max_norm=config.max_norm
+        language_model.make_loss(model, config), optimizer, max_norm=config.max_norm
     )
     batches = training.TextBatches(text.train, config.batch, config.time)
     evaluate = language_model.make_evaluate(model, text.held_out)
@@ -73,23 +77,31 @@ def train(config: Config, text: Text, folder: Path, console: Console) -> Any | N
                 metrics.log(update=done, loss=loss, gradient_norm=norm)
                 bar.show(done, loss, norm)
                 if done % config.evaluate_every == 0 or done == config.updates:
-                    bits = evaluate(saved.train.params)
+                    bits = evaluate(saved.average)
                     metrics.log(update=done, held_out_bits=bits)
                     bar.show_held_out(bits)
                 if done % config.save_every == 0 or done == config.updates:
                     checkpoints.save(done, saved)
         if done < config.updates and checkpoints.latest != done:
             checkpoints.save(done, saved)
-    return saved.train.params if done >= config.updates else None
+    return saved.average if done >= config.updates else None
 
 
 def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
     """One batch: the state after it, and what the update reports."""
     key, now = jax.random.split(saved.key)
     batch = batches[int(saved.position)]
-    dropout_key = now if config.dropout else None
-    state, report = update(saved.train, saved.carry, dropout_key, batch)
-    return Saved(state, report.aux, key, saved.position + 1), report
+    state, report = update(saved.train, saved.carry, now, batch)
+    average = moved(saved.average, state, config.average)
+    return Saved(state, average, report.aux, key, saved.position + 1), report
+
+
+@jax.jit
+def moved(average: Any, state: training.TrainState, weight: float) -> Any:
+    """The moving average of the parameters; its memory is shorter at the start."""
+    step = state.step.astype(jnp.float32)
+    weight = jnp.minimum(weight, (1 + step) / (10 + step))
+    return optax.incremental_update(state.params, average, 1 - weight)
 
 
 @contextlib.contextmanager

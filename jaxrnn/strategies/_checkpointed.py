@@ -78,17 +78,19 @@ class Checkpointed(Strategy):
         whole = time - time % every
         stored, narrow = wide(params)
 
-        @jax.checkpoint
         def body(state, xs):
             return chunk(cell, narrow(stored), state, xs)
 
         folded = jax.tree.map(
             lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs
         )
-        state, ys = jax.lax.scan(body, state, folded)
+        # a loop keeps the compiler from merging the two forward passes by itself
+        in_loop = jax.checkpoint(body, prevent_cse=False)
+        state, ys = jax.lax.scan(in_loop, state, folded)
         ys = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
         if whole == time:
             return state, ys
-        state, rest = body(state, jax.tree.map(lambda x: x[whole:], xs))
+        rest = jax.tree.map(lambda x: x[whole:], xs)
+        state, rest = jax.checkpoint(body)(state, rest)
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
         return state, joined
