@@ -5,6 +5,8 @@ costs nothing under `jax.jit`. Only lengths are looked at by value, where they a
 """
 
 import functools
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -174,9 +176,12 @@ def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
     problem = _problem_of_step(
         layer, *_signature(params), *_signature(one), *_signature(x)
     )
-    if problem is not None:
-        kind, message = problem
-        raise kind(message)
+    if problem is None:
+        return
+    kind, message, in_own_code = problem
+    if in_own_code:  # let the author see the line: the same error once more, untouched
+        _step_for_checks(layer)(*map(_as_structs, (params, one, x)))
+    raise kind(message)
 
 
 def as_arrays(tree: Any, name: str, hint: str) -> Any:
@@ -203,6 +208,10 @@ def _signature(tree: Any) -> tuple:
     """The tree as hashables: its structure, and the shape and dtype of each leaf."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+
+
+def _as_structs(tree: Any) -> Any:
+    return _structs(*_signature(tree))
 
 
 def _structs(structure: Any, leaves: tuple) -> Any:
@@ -239,7 +248,8 @@ def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
 
 
 @_cached
-def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
+def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] | None:
+    """The kind and words of what is wrong, and whether it arose in code of the user's."""
     params, state, x = (
         _structs(*signatures[i : i + 2]) for i in range(0, len(signatures), 2)
     )
@@ -247,18 +257,33 @@ def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
     try:
         after, _ = _step_for_checks(layer)(params, state, x)
     except (TypeError, ValueError) as error:
-        return _reason(
-            error, f"{layer} cannot take a step on an input of {given}", layer
-        )
+        what = f"{layer} cannot take a step on an input of {given}"
+        return *_reason(error, what, layer), _in_own_code(error)
     if _signature(after) == _signature(state):
         return None
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
-    return TypeError, (
-        f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}; a state "
-        f"keeps its shapes and dtypes. The input is {given} and the parameters are "
-        f"{', '.join(dtypes)}: cast one of them, with xs.astype or jaxrnn.cast(params, "
-        "dtype)."
+    return (
+        TypeError,
+        (
+            f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}; a state "
+            f"keeps its shapes and dtypes. The input is {given} and the parameters are "
+            f"{', '.join(dtypes)}: cast one of them, with xs.astype or jaxrnn.cast(params, "
+            "dtype)."
+        ),
+        False,
     )
+
+
+def _in_own_code(error: Exception) -> bool:
+    """Whether the error passed through a module that is neither ours nor a library's."""
+    modules = {
+        frame.f_globals.get("__name__", "").split(".")[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    }
+    return bool(modules - _LIBRARIES - set(sys.stdlib_module_names))
+
+
+_LIBRARIES = {"jaxrnn", "jax", "jaxlib", "numpy", "jaxtyping", "beartype", ""}
 
 
 def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:

@@ -238,6 +238,17 @@ def test_under_jit_shapes_are_refused_and_lengths_are_clipped():
         np.testing.assert_array_equal(got, want)
 
 
+def test_a_mistake_in_a_cell_of_ones_own_keeps_its_traceback():
+    @dataclass(frozen=True)
+    class Mistaken(Growing):
+        def recur(self, params, state, z):
+            return state.reshape(2, 2)
+
+    with pytest.raises(TypeError, match="reshape") as caught:
+        unroll(Mistaken(), jnp.zeros(3), xs)
+    assert any(entry.name == "recur" for entry in caught.traceback)
+
+
 def test_bidirectional_says_why_it_does_not_stream():
     layer = Stack((Bidirectional(cell), GRU(10, 2)))
     inner = layer.init(jax.random.key(0))

@@ -100,8 +100,8 @@ def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
 def moved(average: Any, state: training.TrainState, weight: float) -> Any:
     """The moving average of the parameters; its memory is shorter at the start."""
     step = state.step.astype(jnp.float32)
-    weight = jnp.minimum(weight, (1 + step) / (10 + step))
-    return optax.incremental_update(state.params, average, 1 - weight)
+    past = jnp.minimum(weight, (1 + step) / (10 + step))
+    return optax.incremental_update(state.params, average, 1 - past)
 
 
 @contextlib.contextmanager
