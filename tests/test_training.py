@@ -133,6 +133,14 @@ def test_text_batches_go_on_where_the_last_stopped():
         np.testing.assert_array_equal(again, getattr(batches[0], field))
 
 
+def test_streams_restart_one_after_the_other():
+    batches = training.TextBatches(np.arange(1000), batch=4, steps=5, restart_every=8)
+    starts = np.array([batches[k].resets[0] for k in range(1, 33)])
+    np.testing.assert_array_equal(starts.sum(axis=0), [4, 4, 4, 4])
+    assert starts.sum(axis=1).max() == 1, "two at once"
+    assert not any(batches[k].resets[1:].any() for k in range(33))
+
+
 def test_training_in_batches_carries_the_state_on():
     """Batch by batch with the state handed on gives the outputs of the whole text."""
     model = jaxrnn.Stack((jaxrnn.Embedding(30, 4), jaxrnn.GRU(4, 5)))

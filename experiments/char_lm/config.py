@@ -32,6 +32,8 @@ class Config:
     """Streams of text read side by side."""
     time: int = 64
     """Steps that a gradient goes back."""
+    restart_every: int = 32
+    """Batches after which a stream starts from the initial state again."""
     updates: int = 2000
     """Updates of the parameters."""
     learning_rate: float = 5e-3

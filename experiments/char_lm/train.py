@@ -58,7 +58,9 @@ def train(config: Config, text: Text, folder: Path, console: Console) -> Any | N
     update = training.make_train_step(
         language_model.make_loss(model, config), optimizer, max_norm=config.max_norm
     )
-    batches = training.TextBatches(text.train, config.batch, config.time)
+    batches = training.TextBatches(
+        text.train, config.batch, config.time, config.restart_every
+    )
     evaluate = language_model.make_evaluate(model, text.held_out)
     saved = start(config, model, optimizer)
     with (
