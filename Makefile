@@ -4,14 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?= tests
+TORCH ?=
 
-.PHONY: run test lint clean
+.PHONY: run test bench lint clean
 
 run: $(VENV)/.train
 	$(BIN)/python -m experiments.char_lm $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(ARGS)
+
+# PyTorch only on request, of a version that is named: make bench TORCH=torch==2.13.0
+bench: $(VENV)/.bench
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
+	$(BIN)/python -m benchmarks run --suite quick --report $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -25,6 +31,10 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --editable '.[train,bench]'
 	touch $@
 
 $(BIN)/python:

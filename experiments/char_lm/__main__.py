@@ -63,7 +63,7 @@ def report(
         table.add_row(name, f"{value:.3f}")
     console.print(table)
     norms = gradient_by_lag(model, params, data)
-    draw(folder / run.PICTURE, f"{data.name}: {folder.name}", metrics, baselines, norms)
+    draw(folder / run.PICTURE, folder.name, metrics, baselines, norms)
     prompt = bytes(data.held_out[:64].astype(np.uint8).tolist())
     sample = language_model.write(model, params, prompt, config.sample, config.seed)
     run.write_whole(folder / "sample.txt", sample)

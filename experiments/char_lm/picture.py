@@ -41,7 +41,8 @@ def _draw_loss(ax: Any, lines: list[dict[str, Any]]) -> None:
     ax.plot(updates, losses, color="C0", alpha=0.3, linewidth=0.7, label="each batch")
     width = max(1, len(losses) // 40)
     smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-    ax.plot(updates[width - 1 :], smooth, color="C0", label=f"mean of {width}")
+    middles = updates[(width - 1) // 2 :][: len(smooth)]
+    ax.plot(middles, smooth, color="C0", label=f"mean of {width}")
     ax.set(xlabel="update", ylabel="nats per symbol", title="training loss")
     ax.legend()
 
@@ -55,5 +56,6 @@ def _draw_bits(
     for style, (name, value) in zip(("--", ":"), baselines.items(), strict=True):
         ax.axhline(value, color="grey", linestyle=style, label=f"{name}: {value:.2f}")
     ax.set(xlabel="update", ylabel="bits per character", title="held-out text")
+    ax.set_xlim(left=0)
     ax.set_ylim(bottom=0)
     ax.legend()

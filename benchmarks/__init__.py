@@ -1,0 +1,1 @@
+"""Every peer side by side in one run: no figure without a green gate."""

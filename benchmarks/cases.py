@@ -1,0 +1,186 @@
+"""What is measured: cases, and suites of them.
+
+A case is one function, an equation with its sizes. Contenders compute it with weights of
+their own layout; one that computes a neighbouring function, such as a GRU that resets
+before the product, says which case it computes instead, and is gated against that.
+"""
+
+import dataclasses
+import fnmatch
+from dataclasses import dataclass
+
+
+FIGURES = ("forward", "backward", "update", "stream")
+"""What is timed: outputs; outputs and every gradient; one optimiser step; one time step."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A cell's equation, as far as its weights go.
+
+    Attributes:
+        title: what a reader calls it.
+        gates: one letter a gate, in the order in which jaxrnn stacks them.
+        vectors: parameters of shape `(H,)` beside W, U and b.
+        fixed: those of them that are zero, and whose gradient is left out.
+    """
+
+    title: str
+    gates: str
+    vectors: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+
+KINDS = {
+    "lstm": Kind("LSTM", "ifgo"),
+    "gru": Kind("GRU", "rzn", ("b_n",)),
+    "gru_reset_before": Kind("GRU with the reset before the product", "rzn"),
+    "gru_no_b_n": Kind("GRU without the bias b_n", "rzn", ("b_n",), fixed=("b_n",)),
+    "elman": Kind("Elman", "n"),
+    "elman_relu": Kind("Elman with ReLU", "n"),
+    "peephole_lstm": Kind("LSTM with peepholes", "ifgo", ("p_i", "p_f", "p_o")),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One function to be computed by every contender.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        time, batch, inputs, hidden: T, B, I and H.
+        layers: layers one above the other.
+        bidirectional: two directions a layer, side by side.
+        padded: rows of every length from T down to 1, so that half the steps are padding.
+        dtype: "float32" or "bfloat16".
+        figures: what is timed.
+    """
+
+    kind: str
+    time: int
+    batch: int
+    inputs: int
+    hidden: int
+    layers: int = 1
+    bidirectional: bool = False
+    padded: bool = False
+    dtype: str = "float32"
+    figures: tuple[str, ...] = FIGURES
+
+    @property
+    def name(self) -> str:
+        """`lstm-128x32x256x256`, with what is unusual about it behind."""
+        parts = [self.kind, f"{self.time}x{self.batch}x{self.inputs}x{self.hidden}"]
+        parts += [f"{self.layers}-layers"] if self.layers > 1 else []
+        parts += ["bidirectional"] if self.bidirectional else []
+        parts += ["padded"] if self.padded else []
+        parts += [self.dtype] if self.dtype != "float32" else []
+        return "-".join(parts)
+
+    @property
+    def plain(self) -> bool:
+        """One cell over full rows: what single steps can stream."""
+        return self.layers == 1 and not self.bidirectional and not self.padded
+
+    @property
+    def ways(self) -> int:
+        """Directions in a layer."""
+        return 2 if self.bidirectional else 1
+
+    def layer_inputs(self, layer: int) -> int:
+        """Features that a layer reads."""
+        return self.inputs if layer == 0 else self.ways * self.hidden
+
+    def of_kind(self, kind: str) -> "Case":
+        """The same sizes with another equation."""
+        return dataclasses.replace(self, kind=kind)
+
+
+def case_from_json(fields: dict) -> Case:
+    """The case that `dataclasses.asdict` turned into `fields`."""
+    return Case(**{**fields, "figures": tuple(fields["figures"])})
+
+
+_SHAPES = (
+    (128, 32, 256, 256),
+    (256, 16, 512, 512),
+    (1000, 8, 64, 64),
+    (64, 128, 512, 512),
+    (512, 1, 128, 128),
+    (35, 20, 650, 650),
+    (100, 64, 128, 1024),
+)
+
+_WHOLE = ("forward", "backward", "update")
+"""For cases that cannot be streamed."""
+
+_NO_UPDATE = ("forward", "backward", "stream")
+_BARE = ("forward", "backward")
+
+
+def _quick() -> tuple[Case, ...]:
+    """What eight minutes are enough for: the optimiser step at the first shape alone."""
+    cases = []
+    for kind in ("lstm", "gru"):
+        cases.append(Case(kind, *_SHAPES[0]))
+        cases += [Case(kind, *s, figures=_NO_UPDATE) for s in _SHAPES[1:5]]
+    return tuple(cases)
+
+
+def _full() -> tuple[Case, ...]:
+    every = tuple(Case(k, *s) for s in _SHAPES for k in ("lstm", "gru", "elman"))
+    return (
+        *every,
+        Case("lstm", 128, 32, 256, 256, layers=2, bidirectional=True, figures=_WHOLE),
+        Case("lstm", 128, 32, 256, 256, padded=True, figures=_WHOLE),
+        Case("gru", 128, 32, 256, 256, padded=True, figures=_WHOLE),
+        Case("lstm", 10_000, 8, 64, 128, figures=_WHOLE),
+        Case("peephole_lstm", 128, 32, 256, 256),
+    )
+
+
+def _gpu() -> tuple[Case, ...]:
+    """The shape at which fused kernels are published.
+
+    In bfloat16 there is no optimiser step: its updates are below the weights' resolution,
+    so that it could not be gated.
+    """
+    shape = (1024, 16, 768, 768)
+    return (
+        Case("lstm", *shape),
+        Case("gru", *shape),
+        Case("lstm", *shape, dtype="bfloat16", figures=_BARE),
+        Case("gru", *shape, dtype="bfloat16", figures=_BARE),
+    )
+
+
+def _smoke() -> tuple[Case, ...]:
+    """Every kind of case and every figure, but not each with each."""
+    shape = (7, 3, 5, 4)
+    return (
+        Case("lstm", *shape),
+        Case("gru", *shape, figures=_NO_UPDATE),
+        Case("elman", *shape, figures=_NO_UPDATE),
+        Case("lstm", *shape, layers=2, bidirectional=True, figures=_BARE),
+        Case("lstm", *shape, padded=True, figures=_BARE),
+        Case("peephole_lstm", *shape, figures=_NO_UPDATE),
+    )
+
+
+SUITES = {"quick": _quick(), "full": _full(), "gpu": _gpu(), "smoke": _smoke()}
+
+
+def select(suite: str, patterns: tuple[str, ...] = ()) -> tuple[Case, ...]:
+    """The cases of a suite whose names match any of the patterns; all without patterns.
+
+    Raises:
+        ValueError: for a pattern that no case matches.
+    """
+    cases = SUITES[suite]
+    for pattern in patterns:
+        if not any(fnmatch.fnmatch(case.name, pattern) for case in cases):
+            names = ", ".join(case.name for case in cases)
+            raise ValueError(f"no case of {suite!r} matches {pattern!r}: {names}")
+    if not patterns:
+        return cases
+    return tuple(c for c in cases if any(fnmatch.fnmatch(c.name, p) for p in patterns))

@@ -1,0 +1,74 @@
+"""The contenders: one small adapter file each, imported in its own worker alone."""
+
+import importlib
+from dataclasses import dataclass
+
+from ._base import Peer
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a contender is found: a module, and what it is called there."""
+
+    name: str
+    module: str
+    attribute: str = "PEER"
+
+
+STRATEGIES = ("Auto", "Scan", "Checkpointed")
+"""Every strategy of the library, by the name of its class: each is a contender."""
+
+REFERENCE = "jaxrnn-auto"
+"""What every ratio is to: what a user gets who asks for nothing."""
+
+FLOOR = "floor"
+
+ENTRIES = (
+    *(Entry(f"jaxrnn-{s.lower()}", "benchmarks.peers._jaxrnn", s) for s in STRATEGIES),
+    Entry("torch", "benchmarks.peers._torch"),
+    Entry("linen", "benchmarks.peers._linen"),
+    Entry("nnx", "benchmarks.peers._nnx"),
+    Entry("haiku", "benchmarks.peers._haiku"),
+    Entry("equinox", "benchmarks.peers._equinox"),
+    Entry("keras", "benchmarks.peers._keras"),
+    Entry("cudnn", "benchmarks.peers._cudnn"),
+    Entry(FLOOR, "benchmarks.peers._floor"),
+)
+
+
+def select(names: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The contenders of these names, between the reference and the floor.
+
+    Args:
+        names: contenders; "jaxrnn" for all its strategies; `module:attribute` for a
+            `Peer` of your own. All contenders if there are none.
+
+    Raises:
+        ValueError: for a name that there is not.
+    """
+    known = [entry.name for entry in ENTRIES]
+    if not names:
+        return tuple(known)
+    chosen = [REFERENCE, FLOOR]
+    for name in names:
+        found = [k for k in known if k == name or k.startswith(f"{name}-")]
+        if not found and ":" not in name:
+            raise ValueError(f"no contender {name!r}: {', '.join(known)}")
+        chosen += found or [name]
+    own = [name for name in names if ":" in name]
+    return tuple(k for k in known[:-1] if k in chosen) + tuple(own) + (FLOOR,)
+
+
+def load(name: str) -> Peer:
+    """The contender of that name, with what it needs imported.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    module, _, attribute = name.partition(":")
+    for entry in ENTRIES:
+        if entry.name == name:
+            module, attribute = entry.module, entry.attribute
+    found = importlib.import_module(module)
+    peers = getattr(found, "PEERS", {})
+    return peers[attribute] if attribute in peers else getattr(found, attribute)

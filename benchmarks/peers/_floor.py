@@ -1,0 +1,182 @@
+"""The floor: the matrix products of a case, and nothing else.
+
+Forward: the projection of the inputs over all time as one product, then T products of the
+state with U, each of which needs the one before. Backward: those, T products with the
+transpose of U, and as one product each over all time the gradients of W, U and the inputs.
+An optimiser step is all of that without the gradient of the inputs; a step is one row.
+
+U begins with an orthogonal matrix, so that a state that is multiplied T times by it
+neither grows nor fades, whatever T. The result is checked against NumPy: nothing that is
+timed has been optimised away.
+
+Chosen: XLA's products inside `lax.fori_loop`. Results are written over those of the call
+before, since fresh memory costs page faults, which are no part of a product. A contender
+can pass below this floor, by products of its own that are better than XLA's, such as
+weights packed once for all steps, or, where rows are padded, by leaving out the padding,
+which the floor multiplies.
+"""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..cases import KINDS, Case
+from ..problem import Array, Cell, Problem, positions
+from ..verify import Answer, Reference, Verdict
+from ._base import Peer, Program
+
+
+_BOUND = 1e-3
+_BOUND_BFLOAT16 = 0.2
+"""T products in a row lose more than one; enough to see one that is missing."""
+
+_COLUMNS = 8
+
+
+class FloorPeer(Peer):
+    """The matrix products alone."""
+
+    title = "floor"
+
+    def version(self) -> str:
+        return jax.__version__
+
+    def build(self, case: Case, problem: Problem) -> "FloorProgram":
+        return FloorProgram(case, problem)
+
+
+class FloorProgram(Program):
+    """The products of one case."""
+
+    def __init__(self, case: Case, problem: Problem) -> None:
+        self.case = case
+        self.compile_seconds = {}
+        self.cells = [_operands(case, position.layer) for position in positions(case)]
+        dtype = jnp.dtype(case.dtype)
+        operands = [{n: jnp.array(a, dtype) for n, a in c.items()} for c in self.cells]
+        rows = [{n: a[:1] for n, a in c.items() if n in ("xs", "h")} for c in operands]
+        single = [c | row for c, row in zip(operands, rows, strict=True)]
+        self._results: dict[str, Any] = {}
+        self._args = {f: single if f == "stream" else operands for f in case.figures}
+        self._runs = {figure: self._compiled(figure) for figure in case.figures}
+
+    def _compiled(self, figure: str) -> Any:
+        args = self._args[figure]
+        time_steps = 1 if figure == "stream" else self.case.time
+
+        def products(cells: Any) -> Any:
+            return [
+                _products(cell, figure, time_steps, first=i < self.case.ways)
+                for i, cell in enumerate(cells)
+            ]
+
+        def rewrite(cells: Any, results: Any) -> Any:
+            del results
+            return products(cells)
+
+        start = time.perf_counter()
+        results = jax.eval_shape(products, args)
+        jitted = jax.jit(rewrite, donate_argnums=1, keep_unused=True)
+        compiled = jitted.lower(args, results).compile()
+        self.compile_seconds[figure] = time.perf_counter() - start
+        self._results[figure] = _blank(results)
+        return compiled
+
+    def run(self, figure: str) -> None:
+        function, args = self._runs[figure], self._args[figure]
+        self._results[figure] = function(args, self._results[figure])
+        jax.block_until_ready(self._results[figure])
+
+    def judge(self, case: Case, problem: Problem, reference: Reference) -> Verdict:
+        self.run("backward")
+        results = self._results["backward"]
+        errors: dict[str, float] = {}
+        for cell, result in zip(self.cells, results, strict=True):
+            for name, expected in _expected(cell, case.time).items():
+                got = np.asarray(jnp.asarray(result[name], jnp.float32))
+                got = got[:, : expected.shape[1]]
+                worst = np.abs(got - expected).max() / np.abs(expected).max()
+                errors[name] = max(errors.get(name, 0.0), float(worst))
+        bound = _BOUND if case.dtype == "float32" else _BOUND_BFLOAT16
+        return Verdict(errors, dict.fromkeys(errors, bound))
+
+    def answer(self) -> Answer:
+        raise NotImplementedError("the floor computes no outputs")
+
+    def updated(self) -> tuple[list[Cell], list[Cell]]:
+        raise NotImplementedError("the floor updates nothing")
+
+    def streamed(self, steps: int) -> Array:
+        raise NotImplementedError("the floor computes no outputs")
+
+
+def _blank(results: Any) -> Any:
+    """Memory for the first results."""
+    return jax.tree.map(lambda r: jnp.zeros(r.shape, r.dtype), results)
+
+
+def _operands(case: Case, layer: int) -> dict[str, Array]:
+    """Random operands of the right shapes; U begins with an orthogonal matrix."""
+    random = np.random.default_rng(layer)
+    hidden, stacked = case.hidden, case.hidden * len(KINDS[case.kind].gates)
+    rows, inputs = case.time * case.batch, case.layer_inputs(layer)
+    orthogonal = np.linalg.qr(random.standard_normal((hidden, hidden)))[0]
+    rest = random.standard_normal((hidden, stacked - hidden)) / np.sqrt(hidden)
+    # The rest of the gates' gradients is zero, which a product cannot know.
+    dz = np.zeros((case.batch, stacked))
+    dz[:, :hidden] = random.standard_normal((case.batch, hidden))
+    return {
+        "xs": random.standard_normal((rows, inputs)),
+        "w": random.standard_normal((inputs, stacked)),
+        "u": np.concatenate([orthogonal, rest], axis=1),
+        "h": random.standard_normal((case.batch, hidden)),
+        "hs": random.standard_normal((rows, hidden)),
+        "dz": dz,
+        "dzs": random.standard_normal((rows, stacked)),
+    }
+
+
+def _products(cell: dict[str, Any], figure: str, time_steps: int, first: bool) -> Any:
+    """The products of one cell; `first` if it reads the inputs of the model."""
+    w, u, hidden = cell["w"], cell["u"], cell["h"].shape[1]
+
+    def forwards(_, h):
+        return (h @ u)[:, :hidden]
+
+    def backwards(_, dz):
+        return jax.lax.dynamic_update_slice(dz, dz @ u.T, (0, 0))
+
+    results = {
+        "projection": cell["xs"] @ w,
+        "states": jax.lax.fori_loop(0, time_steps, forwards, cell["h"]),
+    }
+    if figure in ("forward", "stream"):
+        return results
+    results["d states"] = jax.lax.fori_loop(0, time_steps, backwards, cell["dz"])
+    results["d w"] = cell["xs"].T @ cell["dzs"]
+    results["d u"] = cell["hs"].T @ cell["dzs"]
+    if figure == "backward" or not first:
+        results["d xs"] = cell["dzs"] @ w.T
+    return results
+
+
+def _expected(cell: dict[str, Array], time_steps: int) -> dict[str, Array]:
+    """The same by NumPy; of the large products, some columns."""
+    hidden = cell["h"].shape[1]
+    turned = np.linalg.matrix_power(cell["u"][:, :hidden], time_steps)
+    dz = np.zeros_like(cell["dz"])
+    dz[:, :hidden] = cell["dz"][:, :hidden] @ turned.T
+    return {
+        "projection": cell["xs"] @ cell["w"][:, :_COLUMNS],
+        "states": cell["h"] @ turned,
+        "d states": dz,
+        "d w": cell["xs"].T @ cell["dzs"][:, :_COLUMNS],
+        "d u": cell["hs"].T @ cell["dzs"][:, :_COLUMNS],
+        "d xs": cell["dzs"] @ cell["w"][:_COLUMNS].T,
+    }
+
+
+PEER = FloorPeer()

@@ -1,0 +1,116 @@
+"""The numbers of a case, in jaxrnn's layout, and the same for every contender.
+
+NumPy alone: a contender that does not run on JAX never imports it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .cases import KINDS, Case
+
+
+Array = np.ndarray
+Cell = dict[str, Any]
+"""One cell's weights or their gradients: w `(I, G)`, u `(H, G)`, b `(G,)`, vectors `(H,)`."""
+
+
+class Position(NamedTuple):
+    """Where a cell stands: layer 0 is the lowest, way 1 runs backwards."""
+
+    layer: int
+    way: int
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Inputs, weights, and what the outputs are weighted with in the loss.
+
+        loss = sum over valid steps of ys * seeds
+
+    so that the backward pass starts from `seeds`, whatever the contender.
+
+    Attributes:
+        xs: `(T, B, I)`; zero in the padding.
+        seeds: `(T, B, ways * H)`; zero in the padding.
+        cells: weights, the lowest layer first, forwards before backwards.
+        lengths: `(B,)`, falling; None if all rows are full.
+    """
+
+    xs: Array
+    seeds: Array
+    cells: list[Cell]
+    lengths: Array | None
+
+
+def positions(case: Case) -> list[Position]:
+    """The cells of a case, in the order of `Problem.cells`."""
+    return [Position(i, way) for i in range(case.layers) for way in range(case.ways)]
+
+
+def make_problem(case: Case) -> Problem:
+    """The numbers of a case: the same in every process."""
+    random = np.random.default_rng(0)
+    xs = random.standard_normal((case.time, case.batch, case.inputs))
+    seeds = random.standard_normal((case.time, case.batch, case.ways * case.hidden))
+    cells = [_weights(case, position, random) for position in positions(case)]
+    lengths = None
+    if case.padded:
+        lengths = np.linspace(case.time, 1, case.batch).round().astype(np.int32)
+        valid = valid_steps(case, lengths)[..., None]
+        xs, seeds = xs * valid, seeds * valid
+    narrow = lambda a: _representable(a, case.dtype)  # noqa: E731
+    cells = [{name: narrow(value) for name, value in cell.items()} for cell in cells]
+    return Problem(narrow(xs), narrow(seeds), cells, lengths)
+
+
+def valid_steps(case: Case, lengths: Array | None) -> Array:
+    """`(T, B)` booleans, False in the padding."""
+    if lengths is None:
+        return np.ones((case.time, case.batch), bool)
+    return np.arange(case.time)[:, None] < lengths[None, :]
+
+
+def _weights(case: Case, position: Position, random: np.random.Generator) -> Cell:
+    """Uniform within 1 / sqrt(H), biases too: a zero would hide a mistake."""
+    kind, hidden = KINDS[case.kind], case.hidden
+    stacked = hidden * len(kind.gates)
+    shapes = {
+        "w": (case.layer_inputs(position.layer), stacked),
+        "u": (hidden, stacked),
+        "b": (stacked,),
+        **{name: (hidden,) for name in kind.vectors},
+    }
+    bound = 1 / np.sqrt(hidden)
+    cell = {n: random.uniform(-bound, bound, shape) for n, shape in shapes.items()}
+    return cell | {name: np.zeros(hidden) for name in kind.fixed}
+
+
+def _representable(a: Array, dtype: str) -> Array:
+    """float32 numbers that the dtype holds exactly."""
+    a = np.ascontiguousarray(a, np.float32)
+    if dtype == "float32":
+        return a
+    bits = a.view(np.uint32)
+    return ((bits + np.uint32(0x8000)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def named(case: Case, cells: list[Cell]) -> Iterator[tuple[str, Array]]:
+    """Every gate of every weight by itself, so that a small one cannot hide.
+
+    `u_f` is the forget gate's columns of U; `0.` or `1r.` before it names the layer, and
+    r the backward direction, where there is more than one cell.
+    """
+    kind = KINDS[case.kind]
+    for position, cell in zip(positions(case), cells, strict=True):
+        where = f"{position.layer}{'r' if position.way else ''}."
+        where = "" if case.layers * case.ways == 1 else where
+        for name in ("w", "u", "b"):
+            blocks = np.split(np.asarray(cell[name]), len(kind.gates), axis=-1)
+            for gate, block in zip(kind.gates, blocks, strict=True):
+                yield f"{where}{name}_{gate}", block
+        for name in kind.vectors:
+            if name not in kind.fixed:
+                yield f"{where}{name}", np.asarray(cell[name])

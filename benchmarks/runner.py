@@ -1,0 +1,299 @@
+"""The run: gates first, then rounds in which the contenders take turns.
+
+    round 1: A B C ...    round 2: A B C ...    round 3: ...
+
+One is awake at a time. A turn gives the median of its calls, a figure is the median of its
+turns, and a ratio is taken within each round, where both ran within seconds of each other,
+before its median is: so what slows the machine for a while slows both.
+"""
+
+import dataclasses
+import datetime
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import machine
+from .cases import Case, case_from_json
+from .client import Client, WorkerError
+from .peers import FLOOR, REFERENCE
+from .worker import REFERENCE as SOLVER
+
+
+FORMAT = 1
+"""Of the results; a file of another one is not read."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long is measured.
+
+    Attributes:
+        seconds: for each figure of each contender, over all rounds.
+        rounds: turns that each figure gets if its calls are short enough.
+        fewest: turns that each figure gets, however long its calls are.
+        memory: also measures resident memory, in a fresh process each.
+        patience: seconds after which a worker that does not answer is given up.
+    """
+
+    seconds: float = 0.6
+    rounds: int = 5
+    fewest: int = 3
+    memory: bool = False
+    patience: float = 300.0
+
+
+class Runner:
+    """One run over cases and contenders.
+
+    Args:
+        suite: its name, for the results.
+        cases: what is measured.
+        names: the contenders, in their order of turns.
+        settings: how long.
+
+    Attributes:
+        results: what there is so far.
+        say: called with each line that a reader should see; printed by default.
+        advance: called as work is done, `total` times; to be set by who wants to know.
+        save: called with the results after each case; to be set as well.
+    """
+
+    def __init__(
+        self,
+        suite: str,
+        cases: tuple[Case, ...],
+        names: tuple[str, ...],
+        settings: Settings,
+    ) -> None:
+        self.cases, self.settings = cases, settings
+        self.say: Callable[[str], None] = print
+        self.advance: Callable[[], None] = lambda: None
+        self.save: Callable[[dict], None] = lambda results: None
+        self._clients = {name: Client(name, settings.patience) for name in names}
+        self._solver = Client(SOLVER, settings.patience)
+        self.results: dict[str, Any] = {
+            "format": FORMAT,
+            "suite": suite,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(
+                timespec="seconds"
+            ),
+            "machine": machine.describe_machine(),
+            "versions": machine.versions(),
+            "load_at_start": machine.load(),
+            "settings": dataclasses.asdict(settings),
+            "reference": REFERENCE,
+            "contenders": {},
+            "cases": [],
+            "lines": [],
+            "finished": False,
+        }
+
+    @property
+    def total(self) -> int:
+        """How often `advance` is called: once a contender to prepare, and once a figure."""
+        return sum(len(self._clients) * (1 + len(case.figures)) for case in self.cases)
+
+    def run(self) -> dict[str, Any]:
+        """Runs everything. Stopped by Ctrl-C, it returns what there is."""
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                self._introduce()
+                for case in self.cases:
+                    self._run_case(case, Path(folder))
+                    self.save(self.results)
+            self.results["finished"] = True
+        except KeyboardInterrupt:
+            self._line("stopped; these are the cases that were finished")
+        finally:
+            for client in (*self._clients.values(), self._solver):
+                client.stop()
+        self.save(self.results)
+        return self.results
+
+    def _line(self, text: str) -> None:
+        self.results["lines"].append(text)
+        self.say(text)
+
+    def _introduce(self) -> None:
+        """Who takes part, and who cannot."""
+        self._warn_of_load()
+        for client in (self._solver, *self._clients.values()):
+            client.start()
+        try:
+            self.results["machine"] |= self._solver.ask("hello")
+        except WorkerError as error:
+            self._line(f"no reference: {error}")
+        for name in tuple(self._clients):
+            try:
+                answer = self._clients[name].ask("hello")
+            except WorkerError as error:
+                answer = {"failed": str(error)}
+            self.results["contenders"][name] = answer
+            reason = answer.get("absent") or answer.get("failed")
+            if reason:
+                self._line(f"{name}: {reason}")
+                self._clients.pop(name).stop()
+
+    def _warn_of_load(self) -> None:
+        load, cores = self.results["load_at_start"], self.results["machine"]["cores"]
+        if load and load[0] > 0.3 * cores:
+            self._line(
+                f"the load average is {load[0]} on {cores} cores: others are at work here, "
+                "and figures will scatter"
+            )
+
+    def _run_case(self, case: Case, folder: Path) -> None:
+        results: dict[str, dict] = {}
+        entry: dict[str, Any] = {
+            "name": case.name,
+            "case": dataclasses.asdict(case),
+            "load": machine.load(),
+            "results": results,
+        }
+        self.results["cases"].append(entry)
+        start = time.perf_counter()
+        ready: dict[str, Client] = {}
+        for name, client in self._clients.items():
+            results[name] = self._prepared(name, client, case, folder)
+            if "gate" in results[name] and not results[name]["gate"]["red"]:
+                ready[name] = client
+            self.advance()
+        entry["prepared_in"] = time.perf_counter() - start
+        for figure in case.figures:
+            self._run_figure(case, figure, ready, results)
+        if self.settings.memory:
+            for name in (n for n in ready if n != FLOOR):
+                self._measure_memory(name, case, results[name])
+        for name, client in ready.items():
+            self._asked(name, client, "release")
+        for file in folder.iterdir():
+            file.unlink()
+        entry["took"] = time.perf_counter() - start
+
+    def _prepared(
+        self, name: str, client: Client, case: Case, folder: Path
+    ) -> dict[str, Any]:
+        """What is known of a contender once it is built: its gate above all."""
+        answer = self._asked(name, client, "accept", case=dataclasses.asdict(case))
+        if "computes" not in answer:
+            return answer
+        computed = case_from_json(answer["computes"])
+        reference = folder / f"{computed.name}.npz"
+        if not reference.exists():
+            solved = self._asked(
+                f"reference of {computed.name}",
+                self._solver,
+                "solve",
+                case=dataclasses.asdict(computed),
+                path=str(reference),
+            )
+            if solved:
+                return {"failed": "no reference to compare it with"}
+        built = self._asked(
+            f"{name}, {case.name}",
+            client,
+            "prepare",
+            case=dataclasses.asdict(computed),
+            reference=str(reference),
+        )
+        if "red" not in built:
+            return built
+        if built["red"]:
+            self._line(f"RED {name}, {case.name}: {built['shown']}")
+        gate = {key: built.pop(key) for key in ("red", "shown", "errors", "bounds")}
+        return built | {"computes": computed.kind, "gate": gate, "figures": {}}
+
+    def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:
+        """The answer; a worker that fails or dies is one line, and an answer too."""
+        try:
+            answer = client.ask(do, **arguments)
+        except WorkerError as error:
+            answer = {"failed": str(error)}
+        if "failed" in answer:
+            self._line(f"{line}: {answer['failed']}")
+        return answer
+
+    def _run_figure(
+        self, case: Case, figure: str, ready: dict[str, Client], results: dict
+    ) -> None:
+        """Rounds, until the time is used up or there were enough of them."""
+        rounds: dict[str, list[float]] = {name: [] for name in ready}
+        calls = dict.fromkeys(ready, 0)
+        spent, count = 0.0, 0
+        while rounds and count < self.settings.rounds:
+            for name in tuple(rounds):
+                start = time.perf_counter()
+                turn = self._turn(case, name, ready[name], figure)
+                spent += time.perf_counter() - start
+                if turn is None:
+                    # No figure from it, nor from the figures after this one.
+                    del rounds[name], ready[name]
+                else:
+                    rounds[name].append(turn["seconds"])
+                    calls[name] += turn["calls"]
+            count += 1
+            enough = spent > self.settings.seconds * len(rounds)
+            if enough and count >= self.settings.fewest:
+                break
+        for name, summary in summarised(rounds).items():
+            results[name]["figures"][figure] = summary | {"calls": calls[name]}
+        for _ in self._clients:
+            self.advance()
+
+    def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
+        # A step of microseconds needs no more than a fraction of the time.
+        share = 3 if figure == "stream" else 1
+        seconds = self.settings.seconds / self.settings.rounds / share
+        line = f"{name}, {case.name}, {figure}"
+        answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
+        client.settle()
+        return None if "failed" in answer else answer
+
+    def _measure_memory(self, name: str, case: Case, result: dict) -> None:
+        """In a process that has run nothing else."""
+        client = Client(name, self.settings.patience)
+        try:
+            computed = dataclasses.asdict(case.of_kind(result["computes"]))
+            line = f"{name}, {case.name}, memory"
+            answer = self._asked(line, client, "memory", case=computed)
+            if "failed" not in answer:
+                result["memory"] = answer
+        finally:
+            client.stop()
+
+
+def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Figures of one case from the turns of each contender, round by round.
+
+    `spread` is the range over the rounds, relative to their median. `ratio` is to the
+    reference, so that 2 takes twice its time; `floor_share` is what part of the time the
+    matrix products alone would take.
+    """
+    reference, floor = rounds.get(REFERENCE), rounds.get(FLOOR)
+    figures = {}
+    for name, turns in rounds.items():
+        figure: dict[str, Any] = {
+            "seconds": statistics.median(turns),
+            "spread": _spread(turns),
+            "rounds": turns,
+        }
+        if reference:
+            ratios = [a / b for a, b in zip(turns, reference, strict=True)]
+            figure |= {
+                "ratio": statistics.median(ratios),
+                "ratio_spread": _spread(ratios),
+            }
+        if floor:
+            shares = [b / a for a, b in zip(turns, floor, strict=True)]
+            figure["floor_share"] = statistics.median(shares)
+        figures[name] = figure
+    return figures
+
+
+def _spread(values: list[float]) -> float:
+    return (max(values) - min(values)) / statistics.median(values)

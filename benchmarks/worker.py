@@ -1,0 +1,196 @@
+"""A worker: one contender in a process of its own, awake only when it is asked.
+
+It reads one JSON object a line and answers with one. Thread pools spin after a call and
+slow whatever else runs in their process, so no two contenders ever share one; and while a
+contender waits on its standard input, it costs nothing.
+
+    python -m benchmarks.worker NAME
+"""
+
+import dataclasses
+import gc
+import itertools
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import peers
+from .cases import case_from_json
+from .peers._base import Peer, Program
+from .problem import make_problem
+from .verify import Reference
+
+
+REFERENCE = "reference"
+"""The name of the worker that solves cases in float64 instead of contending."""
+
+_WARM = 0.05
+"""Seconds: calls that are shorter have one untimed before them at every turn, since the
+caches hold what another process left there."""
+
+_MOST_CALLS = 100_000
+
+
+class Worker:
+    """One contender's side of the conversation."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.program: Program | None = None
+        self.last: dict[str, float] = {}
+
+    def hello(self) -> dict[str, Any]:
+        """Who it is, or why it cannot run here."""
+        absent = self.peer.absent()
+        return {"title": self.peer.title, "version": self.peer.version()} | (
+            {"absent": absent} if absent else {}
+        )
+
+    def accept(self, case: dict) -> dict[str, Any]:
+        """The case that it computes for this one, or why there is none."""
+        try:
+            computed = self.peer.computes(case_from_json(case))
+            return {"computes": dataclasses.asdict(computed)}
+        except NotImplementedError as reason:
+            return {"refused": str(reason)}
+
+    def prepare(self, case: dict, reference: str) -> dict[str, Any]:
+        """Builds a case that it computes, and gates it. Red, it is thrown away at once."""
+        self.release()
+        wanted = case_from_json(case)
+        problem = make_problem(wanted)
+        try:
+            program = self.peer.build(wanted, problem)
+        except NotImplementedError as reason:
+            return {"refused": str(reason)}
+        verdict = program.judge(wanted, problem, Reference.load(Path(reference)))
+        if not verdict.red:
+            self.program = program
+        gc.collect()
+        return {
+            "errors": verdict.errors,
+            "bounds": verdict.bounds,
+            "red": list(verdict.red),
+            "shown": str(verdict),
+            "compile_seconds": program.compile_seconds,
+            "temporary_bytes": program.temporary_bytes,
+            "note": program.note,
+        }
+
+    def turn(self, figure: str, seconds: float) -> dict[str, Any]:
+        """Runs one figure for some time: the median of its calls."""
+        if self.program is None:
+            raise RuntimeError("nothing is prepared")
+        program = self.program
+        if self.last.get(figure, 0.0) < _WARM:
+            program.run(figure)
+        gc.disable()
+        times = [time.perf_counter()]
+        while len(times) == 1 or (
+            times[-1] < times[0] + seconds and len(times) <= _MOST_CALLS
+        ):
+            program.run(figure)
+            times.append(time.perf_counter())
+        gc.enable()
+        calls = [b - a for a, b in itertools.pairwise(times)]
+        self.last[figure] = statistics.median(calls)
+        return {"seconds": self.last[figure], "calls": len(calls)}
+
+    def memory(self, case: dict) -> dict[str, Any]:
+        """Resident bytes before and at the peak of the first forward and backward."""
+        wanted = case_from_json(case)
+        problem = make_problem(wanted)
+        gc.collect()
+        before = _status("VmRSS")
+        program = self.peer.build(dataclasses.replace(wanted, figures=()), problem)
+        program.run("backward")
+        return {"before": before, "peak": _status("VmHWM")}
+
+    def release(self) -> dict[str, Any]:
+        """Forgets the case."""
+        self.program, self.last = None, {}
+        gc.collect()
+        return {}
+
+
+class Solver:
+    """The worker that writes references."""
+
+    def hello(self) -> dict[str, Any]:
+        """The device that JAX computes on."""
+        import jax
+
+        device = jax.devices()[0]
+        return {"platform": device.platform, "device": device.device_kind}
+
+    def solve(self, case: dict, path: str) -> dict[str, Any]:
+        """Solves a case."""
+        from .reference import write_reference
+
+        write_reference(case_from_json(case), Path(path))
+        return {}
+
+
+def _status(field: str) -> int | None:
+    """Bytes, of Linux's account of this process alone; None elsewhere.
+
+    Not `ru_maxrss`: a process inherits that of the one that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def serve(open_worker: Callable[[], Any], requests: Any, answers: Any) -> None:
+    """Answers requests until there are no more."""
+    worker, broken = None, {}
+    try:
+        worker = open_worker()
+    except ImportError as error:
+        broken = {"absent": f"not installed ({error})"}
+    except Exception as error:
+        broken = _failure(error)
+    for line in requests:
+        request = json.loads(line)
+        try:
+            answer = broken or getattr(worker, request.pop("do"))(**request)
+        except Exception as error:
+            traceback.print_exc()
+            answer = _failure(error)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return {"failed": f"{type(error).__name__}: {first}"[:300]}
+
+
+def main() -> None:
+    """The worker named on the command line, on this process's standard streams."""
+    # The one who started it stops it: Ctrl-C reaches every process of the terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not stand between the answers
+    name = sys.argv[1]
+    serve(
+        Solver if name == REFERENCE else lambda: Worker(peers.load(name)),
+        sys.stdin,
+        answers,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The benchmark harness: no figure without a green gate, and no run that falls over.
+
+It runs as its users run it, as `python -m benchmarks` in a process of its own, with the
+library and the floor alone: no peer need be installed.
+"""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+_PLANTED = '''
+import os
+
+import jaxrnn
+from benchmarks.peers._jaxrnn import JaxrnnPeer
+
+
+class Output(JaxrnnPeer):
+    """Outputs a little too large; the gradients do not notice."""
+
+    def model(self, case):
+        right = super().model(case)
+
+        def model(params, xs, lengths):
+            h, ys = right(params, xs, lengths)
+            return h, ys + 1e-4
+
+        return model
+
+
+class Gradient(JaxrnnPeer):
+    """The gradient of one gate's bias, off by a thousandth."""
+
+    def unpack(self, case, variables):
+        (cell,) = super().unpack(case, variables)
+        b = cell["b"].copy()
+        b[case.hidden : 2 * case.hidden] *= 1.001
+        return [cell | {"b": b}]
+
+
+class Crash(JaxrnnPeer):
+    """Takes its process with it."""
+
+    def build(self, case, problem):
+        os._exit(3)
+
+
+OUTPUT, GRADIENT, CRASH = (
+    kind(jaxrnn.Scan()) for kind in (Output, Gradient, Crash)
+)
+'''
+
+
+def _command(*arguments):
+    return [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+
+
+def _benchmarks(*arguments, path=None):
+    """The finished process of one command."""
+    env = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    return subprocess.run(
+        _command(*arguments), cwd=_ROOT, env=env, capture_output=True, text=True
+    )
+
+
+def test_smoke_runs_end_to_end(tmp_path):
+    file = tmp_path / "smoke.json"
+    done = _benchmarks(
+        "run", "--suite", "smoke", "--peers", "jaxrnn-checkpointed", "--json", file
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(file.read_text())
+    assert results["finished"]
+    assert {"cpu", "cores", "memory_gib", "platform"} <= results["machine"].keys()
+    assert {"python", "jax", "jaxrnn"} <= results["versions"].keys()
+    contenders = set(results["contenders"])
+    assert contenders == {"jaxrnn-auto", "jaxrnn-checkpointed", "floor"}
+    for case in results["cases"]:
+        for name, result in case["results"].items():
+            assert not result["gate"]["red"], (case["name"], name, result["gate"])
+            assert set(result["figures"]) == set(case["case"]["figures"])
+            for figure in result["figures"].values():
+                assert figure["seconds"] > 0 and len(figure["rounds"]) == 3
+                assert figure["ratio"] > 0 and figure["floor_share"] > 0
+            assert result["compile_seconds"]["backward"] > 0
+
+
+def test_a_wrong_contender_gets_no_figure_and_no_contender_ends_the_run(tmp_path):
+    (tmp_path / "planted.py").write_text(_PLANTED)
+    (tmp_path / "lacking.py").write_text("import there_is_no_such_peer\n")
+    file = tmp_path / "results.json"
+    peers = ["OUTPUT", "GRADIENT", "CRASH"]
+    done = _benchmarks(
+        "run", "--suite", "smoke", "--cases", "lstm-7x3x5x4", "--json", file,
+        "--peers", *(f"planted:{name}" for name in peers), "lacking:PEER",
+        path=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    results = json.loads(file.read_text())
+    (case,) = results["cases"]
+    entries = case["results"]
+    assert entries["planted:OUTPUT"]["gate"]["red"] == ["ys"]
+    assert entries["planted:GRADIENT"]["gate"]["red"] == ["d b_f"]
+    for name in ("planted:OUTPUT", "planted:GRADIENT"):
+        assert entries[name]["figures"] == {}
+    assert "RED planted:GRADIENT, lstm-7x3x5x4: d b_f 1.0e-03 >" in done.stdout
+    assert "ended with 3" in entries["planted:CRASH"]["failed"]
+    assert "not installed" in results["contenders"]["lacking:PEER"]["absent"]
+    assert "lacking:PEER" not in entries
+    assert results["finished"] and entries["jaxrnn-auto"]["figures"]["forward"]
+
+
+def test_ctrl_c_stops_the_workers_and_writes_what_there_is(tmp_path):
+    file = tmp_path / "results.json"
+    command = _command(
+        "run", "--suite", "smoke", "--peers", "jaxrnn-auto", "--json", file
+    )
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        while not file.exists() and process.poll() is None:
+            time.sleep(0.05)
+        workers = _children(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    results = json.loads(file.read_text())
+    assert not results["finished"]
+    assert results["cases"][0]["results"]["jaxrnn-auto"]["figures"]["backward"]
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def _children(pid):
+    """The processes that a process has started; none where Linux does not say."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return children.read_text().split() if children.exists() else []
+
+
+@pytest.fixture
+def results():
+    """Results of a run that never was: two contenders, one case, two figures."""
+    figure = {"spread": 0.02, "calls": 9, "ratio": 1.0}
+    gate = {"red": [], "shown": "green", "errors": {"ys": 1e-7}, "bounds": {"ys": 1e-5}}
+
+    def result(seconds, share):
+        figures = {"forward": seconds, "backward": 3 * seconds}
+        return {
+            "computes": "lstm",
+            "gate": gate,
+            "note": "",
+            "compile_seconds": {"backward": 0.5},
+            "temporary_bytes": 1 << 20,
+            "figures": {
+                name: figure
+                | {"seconds": value, "rounds": [value] * 3, "floor_share": share}
+                for name, value in figures.items()
+            },
+        }
+
+    case = {
+        "kind": "lstm", "time": 5, "batch": 2, "inputs": 3, "hidden": 4,
+        "figures": ["forward", "backward"],
+    }  # fmt: skip
+    refused = {"refused": "no such cell"}
+    return {
+        "format": 1,
+        "suite": "quick",
+        "started": "2020-01-01T00:00:00+00:00",
+        "machine": {
+            "name": "abacus", "cpu": "Abacus", "cores": 2, "memory_gib": 1.0,
+            "gpus": [], "system": "Linux",
+        },
+        "versions": {"python": "3"},
+        "load_at_start": [0.1, 0.1, 0.1],
+        "settings": {},
+        "reference": "jaxrnn-auto",
+        "contenders": {
+            "jaxrnn-auto": {"title": "jaxrnn Auto()", "version": "0"},
+            "haiku": {"title": "Haiku", "version": "0"},
+            "torch": {"absent": "not installed"},
+            "floor": {"title": "floor", "version": "0"},
+        },
+        "cases": [{
+            "name": "lstm-5x2x3x4", "case": case, "load": None,
+            "results": {
+                "jaxrnn-auto": result(0.010, 0.5),
+                "haiku": refused,
+                "floor": result(0.005, 1.0),
+            },
+        }],
+        "lines": ["torch: not installed"],
+        "finished": True,
+    }  # fmt: skip
+
+
+def test_report_renders_results(tmp_path, results):
+    file = tmp_path / "quick.json"
+    file.write_text(json.dumps(results))
+    done = _benchmarks("report", file, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "out" / "quick.md").read_text()
+    assert "| lstm-5x2x3x4 | 10 ms (1.00) | - | 5 ms (1.00) |" in page
+    assert "torch: not installed" in page and "no such cell" in page
+    for figure in ("forward", "backward"):
+        picture = tmp_path / "out" / f"quick-{figure}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_finds_what_got_slower(tmp_path, results):
+    old = _written(tmp_path / "old.json", results)
+    slower = copy.deepcopy(results)
+    planted = slower["cases"][0]["results"]["jaxrnn-auto"]["figures"]["backward"]
+    planted["seconds"] *= 1.3
+    planted["floor_share"] /= 1.3
+    done = _benchmarks("compare", old, _written(tmp_path / "slower.json", slower))
+    assert done.returncode == 1
+    assert "SLOWER  jaxrnn-auto, lstm-5x2x3x4, backward: +30 %" in done.stdout
+    assert "forward" not in done.stdout and "1 got slower" in done.stdout
+
+
+def test_compare_is_not_misled_by_a_busy_machine(tmp_path, results):
+    old = _written(tmp_path / "old.json", results)
+    busy = copy.deepcopy(results)
+    for result in busy["cases"][0]["results"].values():
+        for figure in result.get("figures", {}).values():
+            figure["seconds"] *= 2
+    done = _benchmarks("compare", old, _written(tmp_path / "busy.json", busy))
+    assert done.returncode == 0, done.stdout
+    assert "0 got slower" in done.stdout
+
+
+def _written(path, results):
+    path.write_text(json.dumps(results))
+    return path
