@@ -61,7 +61,7 @@ def make_problem(case: Case) -> Problem:
         lengths = np.linspace(case.time, 1, case.batch).round().astype(np.int32)
         valid = valid_steps(case, lengths)[..., None]
         xs, seeds = xs * valid, seeds * valid
-    narrow = lambda a: _representable(a, case.dtype)  # noqa: E731
+    narrow = lambda a: _representable(a, case.dtype)
     cells = [{name: narrow(value) for name, value in cell.items()} for cell in cells]
     return Problem(narrow(xs), narrow(seeds), cells, lengths)
 

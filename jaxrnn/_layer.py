@@ -83,7 +83,7 @@ class Context(NamedTuple):
 
     def flipped(self) -> "Context":
         """The same call with time running backwards."""
-        flip = lambda mask: None if mask is None else mask[::-1]  # noqa: E731
+        flip = lambda mask: None if mask is None else mask[::-1]
         return self._replace(valid=flip(self.valid), cuts=flip(self.cuts))
 
 

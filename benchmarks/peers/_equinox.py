@@ -101,7 +101,7 @@ def _pack(case: Case, cell: Cell) -> Any:
     module = eqx.filter_eval_shape(
         _CELLS[case.kind], cell["w"].shape[0], case.hidden, key=jax.random.key(0)
     )
-    where = lambda m: (m.weight_ih, m.weight_hh, m.bias)  # noqa: E731
+    where = lambda m: (m.weight_ih, m.weight_hh, m.bias)
     module = eqx.tree_at(where, module, weights)
     if case.kind == "gru":
         module = eqx.tree_at(lambda m: m.bias_n, module, cell["b_n"])

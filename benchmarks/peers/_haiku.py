@@ -34,9 +34,7 @@ class PeepholeLSTM(hk.RNNCore):
 
     def __call__(self, x, state):
         h, c = state
-        peephole = lambda name: hk.get_parameter(  # noqa: E731
-            name, [self.size], init=jnp.zeros
-        )
+        peephole = lambda name: hk.get_parameter(name, [self.size], init=jnp.zeros)
         z = hk.Linear(4 * self.size)(jnp.concatenate([x, h], axis=-1))
         i, f, g, o = jnp.split(z, 4, axis=-1)
         i = jax.nn.sigmoid(i + peephole("p_i") * c)

@@ -26,7 +26,7 @@ class PeepholeLSTMCell(nn.RNNCellBase):
     @nn.compact
     def __call__(self, carry, x):
         c, h = carry
-        peephole = lambda name: self.param(  # noqa: E731
+        peephole = lambda name: self.param(
             name, nn.initializers.zeros, (self.features,)
         )
         z = nn.Dense(4 * self.features, name="x")(x)

@@ -43,7 +43,7 @@ def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
 
     Example:
         >>> import jaxrnn
-        >>> jaxrnn.testing.check_cell(jaxrnn.MGU(3, 4))  # doctest: +SKIP
+        >>> jaxrnn.testing.check_cell(jaxrnn.Elman(3, 4))
     """
     check_protocol(layer, seed=seed)
     for options in OPTIONS:

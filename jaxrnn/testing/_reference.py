@@ -76,7 +76,7 @@ def _rows(layer, params, xs, state, lengths, resets, reverse):
         )
         states.append(s)
         ys.append(row)
-    stack = lambda axis: lambda *leaves: jnp.stack(leaves, axis)  # noqa: E731
+    stack = lambda axis: lambda *leaves: jnp.stack(leaves, axis)
     return jax.tree.map(stack(0), *states), jax.tree.map(stack(1), *ys)
 
 
