@@ -107,9 +107,11 @@ def test_uniform_range():
 
 @every_cell
 def test_forget_bias_positions(cell):
+    """On the forget gate; where there is none, negative on the gate that writes."""
     bias = dataclasses.replace(cell, b_init=jaxrnn.ForgetBias(2.5)).init(KEY).b
+    want = {"f": 2.5} if "f" in GATES[cell] else {"i": -2.5}
     for gate, block in zip(GATES[cell], _blocks(cell, bias), strict=True):
-        np.testing.assert_array_equal(block, 2.5 if gate == "f" else 0.0)
+        np.testing.assert_array_equal(block, want.get(gate, 0.0))
 
 
 @every_cell
