@@ -1,4 +1,7 @@
-"""Bad input gets a clear error at the front door: what was given, and what to do."""
+"""Bad input gets a clear error at the front door: what was given, and what to do.
+
+`table` is long because it is a table: one entry for each bad input.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

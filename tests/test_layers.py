@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Dropout, Stack, VariationalDropout, Zoneout, unroll
@@ -153,8 +152,7 @@ def test_a_state_that_is_given_does_not_touch_the_learned_one():
     np.testing.assert_array_equal(grad.initial, jnp.zeros(5))
 
 
-@pytest.mark.parametrize("names", [("cell",), ("layer",)])
-def test_wrappers_keep_the_parameters_of_what_they_wrap(names):
+@each("wrapped", [Zoneout(GRU(3, 3), 0.1), jaxrnn.Residual(GRU(3, 3))])
+def test_wrappers_keep_the_parameters_of_what_they_wrap(wrapped):
     cell = GRU(3, 3)
-    wrapped = {"cell": Zoneout(cell, 0.1), "layer": jaxrnn.Residual(cell)}[names[0]]
     jax.tree.map(np.testing.assert_array_equal, wrapped.init(KEY), cell.init(KEY))
