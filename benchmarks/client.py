@@ -1,8 +1,10 @@
 """The other end of a worker: starts it, asks it, and stops it."""
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ class Client:
         self.name, self.patience = name, patience
         self._process: subprocess.Popen | None = None
         self._errors: Any = None
+        self._fork: int | None = None
 
     def start(self) -> None:
         """Lets it begin to import what it needs, while others do."""
@@ -52,7 +55,9 @@ class Client:
             answer = b""
         if not answer:
             raise WorkerError(self._epitaph())
-        return json.loads(answer)
+        found = json.loads(answer)
+        self._fork = found.pop("pid")
+        return found
 
     def settle(self, most: float = 0.5) -> None:
         """Waits until its threads are asleep.
@@ -74,7 +79,8 @@ class Client:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with the fork that serves a case
         process.wait()
         for stream in (process.stdin, process.stdout, self._errors):
             if stream is not None:
@@ -88,6 +94,7 @@ class Client:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
+                start_new_session=True,
                 env=_environment(),
             )
         return self._process
@@ -121,10 +128,8 @@ class Client:
 
     def _cpu_seconds(self) -> float | None:
         """What all its threads have used; None where Linux does not say."""
-        if self._process is None:
-            return None
         total = 0
-        tasks = Path(f"/proc/{self._process.pid}/task")
+        tasks = Path(f"/proc/{self._fork}/task")
         try:
             for task in tasks.iterdir():
                 total += int((task / "schedstat").read_text().split()[0])

@@ -41,8 +41,8 @@ class Settings:
     """
 
     seconds: float = 0.6
-    rounds: int = 5
-    fewest: int = 3
+    rounds: int = 7
+    fewest: int = 5
     memory: bool = False
     patience: float = 300.0
 

@@ -4,6 +4,10 @@ It reads one JSON object a line and answers with one. Thread pools spin after a 
 slow whatever else runs in their process, so no two contenders ever share one; and while a
 contender waits on its standard input, it costs nothing.
 
+Each case is served by a fresh fork of a process that has only imported. Whether a large
+temporary lies on pages that are there already, or on new ones, depends on what the process
+has freed before, and makes half of the time at times: so no case may leave anything behind.
+
     python -m benchmarks.worker NAME
 """
 
@@ -17,6 +21,7 @@ import statistics
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,7 +159,7 @@ def _status(field: str) -> int | None:
 
 
 def serve(open_worker: Callable[[], Any], requests: Any, answers: Any) -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until there are no more, each case in a fork of its own."""
     worker, broken = None, {}
     try:
         worker = open_worker()
@@ -162,15 +167,34 @@ def serve(open_worker: Callable[[], Any], requests: Any, answers: Any) -> None:
         broken = {"absent": f"not installed ({error})"}
     except Exception as error:
         broken = _failure(error)
-    for line in requests:
-        request = json.loads(line)
-        try:
-            answer = broken or getattr(worker, request.pop("do"))(**request)
-        except Exception as error:
-            traceback.print_exc()
-            answer = _failure(error)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    while line := requests.readline():
+        if pid := os.fork():
+            _die_as(os.waitpid(pid, 0)[1])
+            continue
+        while line:
+            answers.write(json.dumps(_answer(worker, broken, line)) + "\n")
+            answers.flush()
+            # a case stays in its fork until it is released
+            line = requests.readline() if getattr(worker, "program", None) else ""
+        os._exit(0)
+
+
+def _answer(worker: Any, broken: dict[str, Any], line: str) -> dict[str, Any]:
+    request = json.loads(line)
+    try:
+        answer = broken or getattr(worker, request.pop("do"))(**request)
+    except Exception as error:
+        traceback.print_exc()
+        answer = _failure(error)
+    return {"pid": os.getpid(), **answer}
+
+
+def _die_as(status: int) -> None:
+    """Whoever asked must learn how the fork died."""
+    if os.WIFSIGNALED(status):
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    elif code := os.waitstatus_to_exitcode(status):
+        os._exit(code)
 
 
 def _failure(error: Exception) -> dict[str, Any]:
@@ -182,6 +206,9 @@ def main() -> None:
     """The worker named on the command line, on this process's standard streams."""
     # The one who started it stops it: Ctrl-C reaches every process of the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # the warnings are of threads that forks lack; nothing has started any yet
+    warnings.filterwarnings("ignore", message=".*fork", category=RuntimeWarning)
+    warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not stand between the answers
     name = sys.argv[1]
