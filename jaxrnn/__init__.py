@@ -62,6 +62,7 @@ from .strategies import Checkpointed as Checkpointed
 from .strategies import Hoisted as Hoisted
 from .strategies import Scan as Scan
 from .strategies import Strategy as Strategy
+from .strategies import Wavefront as Wavefront
 
 
 __version__ = _version("jaxrnn")

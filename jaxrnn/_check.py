@@ -359,3 +359,12 @@ def _same_shapes(
                 f"{label} is {leaf.dtype}, where {want.dtype} is needed: the state has "
                 f"the dtype of the parameters. {hint}"
             )
+
+
+def check_platform(platform):
+    """One of JAX's platforms, or None."""
+    if platform not in (None, "cpu", "gpu", "tpu"):
+        raise ValueError(
+            f'platform is {platform!r}; give "cpu", "gpu" or "tpu", or None for the one '
+            "that JAX would use."
+        )

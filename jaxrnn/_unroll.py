@@ -14,7 +14,7 @@ from . import _check
 from ._layer import Context, Layer
 from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
-from .strategies._base import Decision, recorded_decisions
+from .strategies._base import Decision, on_platform, recorded_decisions
 
 
 Tree = TypeVar("Tree")
@@ -178,9 +178,11 @@ class Explanation:
 
 
 def _described(decision: Decision) -> str:
+    how = f": {decision.how}" if decision.how else ""
     lines = [
-        f"{decision.cell} over T={decision.time}, B={decision.batch}",
-        f"  runs          {decision.choice.strategy}",
+        f"{decision.cell} over T={decision.time}, B={decision.batch}, "
+        f"on {decision.platform}",
+        f"  runs          {decision.choice.strategy}{how}",
     ]
     for strategy, reason in decision.choice.passed_over:
         lines.append(f"  passed over   {strategy}: {reason}")
@@ -193,6 +195,7 @@ def explain(
     dtype: DType = jnp.float32,
     *,
     strategy: Strategy = Auto(),
+    platform: str | None = None,
 ) -> Explanation:
     """Says which strategy runs each recurrence of a layer, and why not the others.
 
@@ -204,6 +207,7 @@ def explain(
         shape: the shape of xs, `(T, B, features)`; `(T, B)` for symbols.
         dtype: its dtype.
         strategy: the strategy that `unroll` would be given.
+        platform: "cpu", "gpu" or "tpu"; None for the one that JAX would use.
 
     Returns:
         An `Explanation`: print it, or read its `decisions`.
@@ -218,6 +222,7 @@ def explain(
         no recurrence: every step stands by itself
     """
     _check.check_layer(layer)
+    _check.check_platform(platform)
     xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 
@@ -225,7 +230,7 @@ def explain(
 
     def run(params, xs):
         args = _checked(layer, params, xs, None, None, None, False, None, strategy)
-        with recorded_decisions() as made:
+        with on_platform(platform), recorded_decisions() as made:
             out = _trace(**args)
         decisions.extend(made)
         return out

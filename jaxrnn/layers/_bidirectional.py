@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -97,19 +98,19 @@ class Bidirectional(Layer):
         )
 
     def unroll(self, params, xs, state, context):
-        forward, backward = self._layers
         keys = (None, None) if context.key is None else jax.random.split(context.key)
-        s_forward, ys_forward = forward.unroll(
-            params.forward, xs, state.forward, context._replace(key=keys[0])
-        )
-        s_backward, flipped = backward.unroll(
-            params.backward,
-            flip(xs),
-            state.backward,
-            context.flipped()._replace(key=keys[1]),
-        )
-        ys = jax.tree.map(self.merge, ys_forward, flip(flipped))
-        return BothWays(s_forward, s_backward), ys
+        contexts = (context, context.flipped())
+        contexts = [c._replace(key=k) for c, k in zip(contexts, keys, strict=True)]
+        run = self._apart
+        if context.strategy.together(self._layers) > 1:
+            run = partial(context.strategy.beside, self.forward)
+        state, (ys, flipped) = run(params, (xs, flip(xs)), state, contexts)
+        return BothWays(*state), jax.tree.map(self.merge, ys, flip(flipped))
+
+    def _apart(self, params, xs, state, contexts):
+        """One direction after the other."""
+        each = zip(self._layers, params, xs, state, contexts, strict=True)
+        return zip(*(layer.unroll(*given) for layer, *given in each), strict=True)
 
 
 def flip(xs: Any) -> Any:

@@ -1,5 +1,6 @@
 """Layers one above the other."""
 
+import contextlib
 from dataclasses import dataclass
 
 import jax
@@ -61,25 +62,37 @@ class Stack(Layer):
         )
 
     def step(self, params, state, x):
-        return self._fold(
-            lambda layer, p, s, x, _: layer.step(p, s, x), params, state, x, None
-        )
-
-    def unroll(self, params, xs, state, context):
-        def unroll(layer, p, s, xs, key):
-            return layer.unroll(p, xs, s, context._replace(key=key))
-
-        return self._fold(unroll, params, state, xs, context.key)
-
-    def _fold(self, run, params, state, x, key):
-        count = len(self.layers)
-        keys = [None] * count if key is None else list(jax.random.split(key, count))
         after = []
         for i, layer in enumerate(self.layers):
-            try:
-                s, x = run(layer, params[i], state[i], x, keys[i])
-            except Exception as error:
-                error.add_note(f"in layer {i} of the stack, {layer}")
-                raise
+            with self._noted(i):
+                s, x = layer.step(params[i], state[i], x)
             after.append(s)
         return tuple(after), x
+
+    def unroll(self, params, xs, state, context):
+        strategy, count = context.strategy, len(self.layers)
+        key = context.key
+        keys = [None] * count if key is None else jax.random.split(key, count)
+        after: tuple = ()
+        while (i := len(after)) < count:
+            layer, end = self.layers[i], i + strategy.together(self.layers[i:])
+            with self._noted(i):
+                if end > i + 1:
+                    states, xs = strategy.wave(
+                        layer, params[i:end], xs, state[i:end], context
+                    )
+                else:
+                    here = context._replace(key=keys[i])
+                    s, xs = layer.unroll(params[i], xs, state[i], here)
+                    states = (s,)
+            after += states
+        return after, xs
+
+    @contextlib.contextmanager
+    def _noted(self, i):
+        """Errors inside say which layer it was."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"in layer {i} of the stack, {self.layers[i]}")
+            raise

@@ -5,3 +5,4 @@ from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
 from ._hoisted import Hoisted as Hoisted
 from ._scan import Scan as Scan
+from ._wavefront import Wavefront as Wavefront

@@ -4,6 +4,7 @@ Forward runs the blocks in order and keeps states; backward runs them in reverse
 block, what is parallel in time is done for all its steps at once, in a cache.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._layer import every_step
+from ..kernels._derivative import Kernel, call
 from ._cut import Cut, Multiply, Product
 
 
@@ -50,7 +52,7 @@ class Sums(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recurrence:
+class Recurrence(Kernel):
     """One recurrence, in blocks.
 
     Attributes:
@@ -59,6 +61,7 @@ class Recurrence:
         ahead: how many steps are one block, forwards.
         block: how many steps are one block, backwards.
         recompute: whether backward computes the products again, rather than keeping them.
+        like: arrays in the shapes of params, what is hoisted, the state, and the inputs.
         passed: for each output, which leaf of the state it is; None if any is not one.
     """
 
@@ -69,25 +72,32 @@ class Recurrence:
     block: int
     recompute: bool
     passed: "Passed | None"
+    like: Any = None
 
     def __call__(self, params: Any, xs: Any, state: Any) -> tuple[Any, Any]:
         """`(state, ys)`."""
+        given = (params, self.step.hoist(params), state, xs)
         shapes = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
-        like = jax.tree.map(shapes, (params, state, xs))
+        kernel = dataclasses.replace(self, like=jax.tree.map(shapes, given))
+        return call(kernel, *split(given))
 
-        def forward(params, hoisted, state, xs):
-            return self._forward(
-                params, hoisted, state.joined(like[1]), xs.joined(like[2])
-            )
+    def reference(self, operands, marks):
+        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
+        zs = every_step(self.project, params, xs)
 
-        @jax.custom_vjp
-        def run(*args):
-            return forward(*args)[0]
+        def body(state, z):
+            state = self.step.step(hoisted, state, z)
+            return state, state
 
-        run.defvjp(forward, self._backward)
-        return run(params, self.step.hoist(params), split(state), split(xs))
+        state, states = lax.scan(body, state, zs)
+        return state, every_step(self.readout, params, states, zs)
 
-    def _forward(self, params, hoisted, state, xs):
+    def value(self, operands, marks):
+        return self.forward(operands, marks)[0]
+
+    def forward(self, operands, marks):
+        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
+
         def steps(state, xs):
             zs = every_step(self.project, params, xs)
             after, (states, products) = self._run_steps(hoisted, state, zs)
@@ -98,7 +108,34 @@ class Recurrence:
 
         after, (states, products, ys) = _over(steps, state, xs, self.ahead)
         ys = ys if self.passed is None else self.passed.outputs(states)
-        return (after, ys), (params, hoisted, state, xs, states, products)
+        return (after, ys), (states, products)
+
+    def backward(self, operands, marks, saved, grads):
+        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
+        states, products = saved
+        d_state, d_ys = map(_with_gradient, grads)
+
+        def steps(carry, block, first):
+            return self._reverse_steps(params, hoisted, carry, first, *block)
+
+        # the state before the first step of each block
+        firsts = jax.tree.map(
+            lambda s, after: jnp.concatenate(
+                [s[None], after[self.block - 1 :: self.block]]
+            ),
+            state,
+            states,
+        )
+        (d_state, sums), d_xs = _over(
+            steps,
+            (d_state, _no_sums(params, hoisted)),
+            (xs, states, products, d_ys),
+            self.block,
+            firsts,
+            reverse=True,
+        )
+        found = [*sums.params, *sums.weights, *sums.rest, *d_state, *d_xs]
+        return [d.astype(o.dtype) for d, o in zip(found, operands, strict=True)]
 
     def _run_steps(self, hoisted, state, zs):
         def body(state, z):
@@ -403,14 +440,6 @@ def _no_sums(params: Any, hoisted: tuple[list, list]) -> Sums:
         return [jnp.zeros(p.shape, wide(p)) for p in split(tree).inexact]
 
     return Sums(zeros(params), *map(zeros, hoisted))
-
-
-def _gradients(sums: list[jax.Array], tree: Any) -> Any:
-    """Sums as a tree like `tree`, in its dtypes; None for what has no gradient."""
-    it = iter(sums)
-    return jax.tree.map(
-        lambda p: next(it).astype(p.dtype) if is_inexact(p) else None, tree
-    )
 
 
 def _with_gradient(cotangents: Any) -> list[jax.Array]:

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
@@ -10,7 +10,7 @@ from typing import Any, final
 import jax
 import jax.numpy as jnp
 
-from .._layer import Cell, Context, Static, every_step
+from .._layer import Cell, Context, Layer, Static, every_step
 from ._masked import Masked, MaskedLinear, masked
 
 
@@ -24,12 +24,32 @@ class Choice:
 
 @dataclass(frozen=True)
 class Decision:
-    """A choice as it was made: for which cell, over how many steps and rows."""
+    """A choice as it was made: for which cell, over how many steps and rows, how and where."""
 
     cell: Cell
     time: int
     batch: int
     choice: Choice
+    how: str = ""
+    platform: str = ""
+
+
+_platform: ContextVar[str | None] = ContextVar("platform", default=None)
+
+
+def platform() -> str:
+    """Where strategies run: "cpu", "gpu" or "tpu"; `explain` may ask for another."""
+    return _platform.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def on_platform(name: str | None) -> Iterator[None]:
+    """Decisions inside are those of this platform; None for the one that is there."""
+    token = _platform.set(name)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
 
 
 _decisions: ContextVar[list[Decision] | None] = ContextVar("decisions", default=None)
@@ -68,6 +88,21 @@ class Strategy(Static, abc.ABC):
         """Raises NotImplementedError, with the reason, for a cell it cannot serve."""
         del cell, params, state, xs
 
+    def together(self, layers: Sequence[Layer]) -> int:
+        """How many of these layers, from the first on, it runs in one loop."""
+        del layers
+        return 1
+
+    def advise(self, cell: Cell, params: Any, state: Any, xs: Any) -> str:
+        """Why `Auto` should pass it over for this cell, which it could serve."""
+        del cell, params, state, xs
+        return ""
+
+    def describe(self, cell: Cell, params: Any, state: Any, xs: Any) -> str:
+        """How it would run this cell, where there is something to say."""
+        del cell, params, state, xs
+        return ""
+
     def unroll(self, cell: Cell, params: Any, xs: Any, state: Any) -> tuple[Any, Any]:
         """Projection, recurrence and readout: `(state, ys)`."""
         zs = every_step(cell.project, params, xs)
@@ -88,7 +123,10 @@ class Strategy(Static, abc.ABC):
         decisions = _decisions.get()
         if decisions is not None:
             time, batch = jax.tree.leaves(xs)[0].shape[:2]
-            decisions.append(Decision(unmasked(cell), time, batch, choice))
+            how = choice.strategy.describe(cell, params, state, xs)
+            decisions.append(
+                Decision(unmasked(cell), time, batch, choice, how, platform())
+            )
         return choice.strategy.unroll(cell, params, xs, state)
 
 

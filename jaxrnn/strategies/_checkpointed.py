@@ -5,13 +5,24 @@ arXiv:1604.06174.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from ._base import Strategy, wide
-from ._scan import Scan
+from ._hoisted import Hoisted
+
+
+_STATE = "the state before a chunk"
+
+_TO_HOST = jax.checkpoint_policies.save_and_offload_only_these_names(
+    names_which_can_be_saved=[],
+    names_which_can_be_offloaded=[_STATE],
+    offload_src="device",
+    offload_dst="pinned_host",
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,8 @@ class Checkpointed(Strategy):
     Args:
         every: steps in a chunk; None takes the square root of T.
         inner: the strategy that runs a chunk.
+        offload: True keeps the states between chunks in the host's memory, where the
+            device has one of its own.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -43,7 +56,8 @@ class Checkpointed(Strategy):
     """
 
     every: int | None = None
-    inner: Strategy = field(default_factory=Scan)
+    inner: Strategy = Hoisted()
+    offload: bool = False
 
     def __post_init__(self):
         if self.every is not None and (
@@ -79,18 +93,20 @@ class Checkpointed(Strategy):
         stored, narrow = wide(params)
 
         def body(state, xs):
+            state = checkpoint_name(state, _STATE)
             return chunk(cell, narrow(stored), state, xs)
 
         folded = jax.tree.map(
             lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs
         )
         # a loop keeps the compiler from merging the two forward passes by itself
-        in_loop = jax.checkpoint(body, prevent_cse=False)
+        policy = _TO_HOST if self.offload else None
+        in_loop = jax.checkpoint(body, prevent_cse=False, policy=policy)
         state, ys = jax.lax.scan(in_loop, state, folded)
         ys = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
         if whole == time:
             return state, ys
         rest = jax.tree.map(lambda x: x[whole:], xs)
-        state, rest = jax.checkpoint(body)(state, rest)
+        state, rest = jax.checkpoint(body, policy=policy)(state, rest)
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
         return state, joined

@@ -32,7 +32,7 @@ class Hoisted(Strategy):
     after the loop of their block. A cell with nothing to cut runs all the same: its whole
     step stays in the loop.
 
-    Reverse mode of any order, and vmap; forward mode needs `Scan()`.
+    Under forward mode, and where a gradient is differentiated again, it is `Scan()`.
 
     Args:
         block: steps in a block; None takes as many as a few megabytes hold.
@@ -76,20 +76,40 @@ class Hoisted(Strategy):
     def unroll(self, cell, params, xs, state):
         return self._unroll(cell, cell.project, cell.readout, params, xs, state)
 
+    def advise(self, cell, params, state, xs):
+        if self._cut(cell, cell.project, params, state, xs)[0].products:
+            return ""
+        return f"{cell} has no product to hoist, and a scan was measured faster"
+
+    def describe(self, cell, params, state, xs):
+        count = len(self._cut(cell, cell.project, params, state, xs)[0].products)
+        if count == 0:
+            return (
+                "no product with parameters to hoist: the whole step stays in the loop"
+            )
+        products = "products" if count > 1 else "product"
+        leave = "leave" if count > 1 else "leaves"
+        return f"{count} {products} with parameters {leave} the loop"
+
     def _unroll(self, cell, project, readout, params, xs, state):
-        x = jax.tree.map(lambda x: x[0], xs)
-        z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
+        step, z = self._cut(cell, project, params, state, xs)
         time = jax.tree.leaves(xs)[0].shape[0]
         run = Recurrence(
             project,
             readout,
-            step=cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z),
+            step,
             ahead=_divisor(time, min(time, _AHEAD)),
             block=self._block(time, z),
             recompute=self.recompute,
             passed=passed(readout, params, state, z),
         )
         return run(params, xs, state)
+
+    def _cut(self, cell, project, params, state, xs):
+        """`recur`, cut, and what a step of a batch projects."""
+        x = jax.tree.map(lambda x: x[0], xs)
+        z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
+        return cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
 
     def _block(self, time, z):
         if self.block is not None:

@@ -1,0 +1,207 @@
+"""Equal cells side by side in one loop: the layers of a stack, or the two directions."""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._layer import Cell
+from ._base import Strategy, unmasked
+from ._hoisted import Hoisted
+from ._masked import Marked, Masked
+
+
+@dataclass(frozen=True)
+class Wavefront(Strategy):
+    """A stack of L equal cells in T + L - 1 batched steps; two directions in T.
+
+    At step k of the loop, layer l is at its own step k - l:
+
+        k:        0    1    2    3   ...
+        layer 0   t=0  t=1  t=2  t=3
+        layer 1        t=0  t=1  t=2
+        layer 2             t=0  t=1
+
+    so that the L products of a step are one batched product. Cells of a
+    `jaxrnn.Stack` that follow each other and are equal, and the two of a
+    `jaxrnn.Bidirectional`, run so; every other layer runs as `inner` runs it. It pays where
+    the launch of a product costs more than the product.
+
+    Args:
+        inner: the strategy that runs the loop.
+
+    Raises:
+        TypeError: for an `inner` that is no strategy.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> model = jaxrnn.Stack((jaxrnn.GRU(4, 4),) * 3)
+        >>> params = model.init(jax.random.key(0))
+        >>> xs = jnp.ones((9, 2, 4))
+        >>> _, ys = jaxrnn.unroll(model, params, xs, strategy=jaxrnn.Scan())
+        >>> _, front = jaxrnn.unroll(model, params, xs, strategy=jaxrnn.Wavefront())
+        >>> bool(jnp.allclose(ys, front, atol=1e-6))
+        True
+
+    Reference: Appleyard et al. 2016, arXiv:1604.01946, section 3.
+    """
+
+    inner: Strategy = Hoisted()
+
+    def __post_init__(self):
+        if not isinstance(self.inner, Strategy):
+            raise TypeError(
+                f"Wavefront(inner={self.inner!r}): `inner` is the strategy that runs the "
+                "loop, such as jaxrnn.Scan()."
+            )
+
+    def select(self, cell, params, state, xs):
+        return self.inner.select(cell, params, state, xs)
+
+    def run(self, cell, params, state, zs):
+        return self.inner.run(cell, params, state, zs)
+
+    def unroll(self, cell, params, xs, state):
+        return self.inner.unroll(cell, params, xs, state)
+
+    def together(self, layers):
+        first = layers[0]
+        if not isinstance(first, Cell):
+            return 1
+        return len(list(takewhile(lambda layer: layer == first, layers)))
+
+    def wave(self, cell, params, xs, states, context):
+        time, batch = jax.tree.leaves(xs)[0].shape[:2]
+        count = len(params)
+        valid = context.valid
+        valid = jnp.ones((time, batch), bool) if valid is None else valid
+        resets = None if context.resets is None else _slanted(context.resets, count)
+        later = lambda x: jnp.pad(x, [(0, count - 1)] + [(0, 0)] * (x.ndim - 1))
+        marked = Marked(jax.tree.map(later, xs), _slanted(valid, count), resets)
+        state, params = _stacked(states, 1), _stacked(params)
+        diagonal = Diagonal(Masked(cell), count)
+        x = jax.tree.map(lambda x: x[0], marked)
+        y = jax.eval_shape(jax.vmap(partial(diagonal.outputs, params)), state, x)
+        nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), y)
+        state, ys = self._loop(diagonal, params, marked, Front(state, nothing), context)
+        ys = jax.tree.map(lambda y: y[count - 1 :], ys)
+        return _apart(state.states, count), ys
+
+    def beside(self, cell, params, xs, states, contexts):
+        """Cells that do not read each other: xs and contexts are one a cell."""
+        context, count = contexts[0], len(params)
+        marks = [(c.valid, c.resets) for c in contexts]
+        marked = Marked(_stacked(xs, 2), *_stacked(marks, 2))
+        plain = marked.valid is None and marked.reset is None
+        side = Beside(cell) if plain else Beside(Masked(cell))
+        state, ys = self._loop(
+            side,
+            _stacked(params),
+            marked.value if plain else marked,
+            _stacked(states, 1),
+            context,
+        )
+        of = lambda i: jax.tree.map(lambda y: y[:, :, i], ys)
+        return _apart(state, count), tuple(map(of, range(count)))
+
+    def _loop(self, cell, params, xs, state, context):
+        # lengths and resets are in the marks already
+        context = context._replace(valid=None, cuts=None)
+        return self.inner(cell, params, xs, state, context)
+
+
+class Front(NamedTuple):
+    """The state of a wavefront: of every layer, and what each put out last."""
+
+    states: Any
+    ys: Any
+
+
+@dataclass(frozen=True)
+class Diagonal(Cell):
+    """Layers one above the other, each at a step earlier than the one below.
+
+    Params and states have the layers in front. The input is that of the lowest layer, with
+    marks for every layer.
+    """
+
+    cell: Masked
+    count: int
+
+    def __str__(self):
+        return f"wavefront of {self.count} times {self.cell.cell}"
+
+    def init(self, key):
+        return jax.vmap(self.cell.init)(jax.random.split(key, self.count))
+
+    def initial_state(self, params):
+        raise NotImplementedError("a wavefront starts from the states of its layers")
+
+    def project(self, params, x):
+        lowest = jax.tree.map(lambda p: p[0], params)
+        return self.cell.project(lowest, x)
+
+    def recur(self, params, state, z):
+        zs = self._inputs(params, state, z)
+        after = jax.vmap(self.cell.recur)(params, state.states, zs)
+        return Front(after, jax.vmap(self.cell.readout)(params, after, zs))
+
+    def readout(self, params, state, z):
+        return jax.tree.map(lambda y: y[-1], state.ys)
+
+    def _inputs(self, params, state, z):
+        """What every layer reads: z, and what the layer below it put out a step ago."""
+        above = jax.tree.map(lambda p: p[1:], params)
+        below = jax.tree.map(lambda y: y[:-1], state.ys)
+        projected = jax.vmap(self.cell.cell.project)(above, below)
+        joined = lambda first, rest: jnp.concatenate([first[None], rest])
+        return z._replace(value=jax.tree.map(joined, z.value, projected))
+
+    def outputs(self, params, states, x):
+        """What the layers would put out, were their inputs all that of the lowest."""
+        z = jax.vmap(self.cell.cell.project, (0, None))(params, x.value)
+        return jax.vmap(self.cell.readout)(params, states, x._replace(value=z))
+
+
+@dataclass(frozen=True)
+class Beside(Cell):
+    """Equal cells that do not read each other: everything has them in front."""
+
+    cell: Cell
+
+    def __str__(self):
+        return f"side by side, {unmasked(self.cell)}"
+
+    def init(self, key):
+        return jax.vmap(self.cell.init)(key)
+
+    def initial_state(self, params):
+        return jax.vmap(self.cell.initial_state)(params)
+
+    def project(self, params, x):
+        return jax.vmap(self.cell.project)(params, x)
+
+    def recur(self, params, state, z):
+        return jax.vmap(self.cell.recur)(params, state, z)
+
+    def readout(self, params, state, z):
+        return jax.vmap(self.cell.readout)(params, state, z)
+
+
+def _slanted(mask: jax.Array, count: int) -> jax.Array:
+    """`(T, B)` as `(T + count - 1, B, count)`, each a step later than the one before."""
+    rows = [jnp.pad(mask, [(i, count - 1 - i), (0, 0)]) for i in range(count)]
+    return jnp.stack(rows, -1)
+
+
+def _stacked(trees: Any, axis: int = 0) -> Any:
+    """Equal trees as one, with an axis more."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+
+
+def _apart(state: Any, count: int) -> tuple[Any, ...]:
+    """The way back, for states `(B, count, ...)`."""
+    return tuple(jax.tree.map(lambda s, i=i: s[:, i], state) for i in range(count))
