@@ -2,6 +2,10 @@
 
 import os
 
+
+# LLVM's optimiser is not what is tested, and takes a third of the time; XLA's passes all run
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax
 import pytest
 

@@ -113,11 +113,10 @@ def example(layer: jaxrnn.Layer) -> jax.Array | None:
 
 
 STRATEGIES = [
-    jaxrnn.Checkpointed(),
     jaxrnn.Checkpointed(every=4),
-    jaxrnn.Checkpointed(every=100),
-    jaxrnn.Checkpointed(5, jaxrnn.Checkpointed(2)),
-    jaxrnn.Auto(),
+    jaxrnn.Checkpointed(5, jaxrnn.Checkpointed(2, jaxrnn.Scan())),
+    jaxrnn.Hoisted(),
+    jaxrnn.Hoisted(block=4, recompute=False),
 ]
 
 

@@ -31,6 +31,8 @@ MODEL = Stack((LSTM(3, 4), Bidirectional(GRU(4, 5)), Dense(10, 2)))
     [
         jaxrnn.Auto(),
         jaxrnn.Scan(),
+        jaxrnn.Hoisted(),
+        jaxrnn.Wavefront(),
         jaxrnn.Checkpointed(3),
         jaxrnn.Auto((Refuses(), jaxrnn.Checkpointed(2))),
     ],
@@ -39,7 +41,7 @@ MODEL = Stack((LSTM(3, 4), Bidirectional(GRU(4, 5)), Dense(10, 2)))
 def test_what_is_explained_is_what_runs(strategy, monkeypatch):
     said = jaxrnn.explain(MODEL, (6, 2, 3), strategy=strategy)
     ran, inside = [], []
-    for kind in (jaxrnn.Scan, jaxrnn.Checkpointed, Refuses):
+    for kind in (jaxrnn.Scan, jaxrnn.Hoisted, jaxrnn.Checkpointed, Refuses):
 
         def unroll(self, cell, *args, original=kind.unroll):
             if not inside:  # what a strategy calls in turn is its own affair
@@ -73,3 +75,10 @@ def test_explaining_works_while_tracing_and_computes_nothing():
     inside(jnp.ones(3))
     huge = jaxrnn.explain(LSTM(10**5, 10**5), (10**6, 10**4, 10**5))
     assert huge.decisions[0].time == 10**6
+
+
+def test_a_platform_can_be_asked_for():
+    said = jaxrnn.explain(LSTM(3, 4), (6, 2, 3), platform="gpu")
+    assert said.decisions[0].platform == "gpu" and "on gpu" in str(said)
+    with pytest.raises(ValueError, match="platform is 'abacus'"):
+        jaxrnn.explain(LSTM(3, 4), (6, 2, 3), platform="abacus")

@@ -10,7 +10,7 @@ the kernel's backward pass.
 
 import abc
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -93,9 +93,21 @@ _tangent_p.multiple_results = True
 def _tangent(kernel, d_operands, operands, marks, saved):
     """The tangent of the outputs, linear in `d_operands`."""
     flat, tree = jax.tree.flatten((d_operands, operands, marks, saved))
-    out = jax.eval_shape(kernel.reference, operands, marks)
+    out = _shapes(kernel, operands, marks)
     d_out = _tangent_p.bind(*flat, kernel=kernel, tree=tree)
     return jax.tree.unflatten(jax.tree.structure(out), d_out)
+
+
+def _shapes(kernel, operands, marks):
+    """The outputs, as shapes and dtypes."""
+    leaves, tree = jax.tree.flatten((operands, marks))
+    return _traced(kernel, tree, tuple((x.shape, x.dtype) for x in leaves))
+
+
+@lru_cache(maxsize=64)
+def _traced(kernel, tree, given):
+    leaves = [jax.ShapeDtypeStruct(*one) for one in given]
+    return jax.eval_shape(kernel.reference, *jax.tree.unflatten(tree, leaves))
 
 
 def _evaluate(*flat, kernel, tree):
@@ -105,10 +117,8 @@ def _evaluate(*flat, kernel, tree):
 
 
 def _avals(*avals, kernel, tree):
-    _, operands, marks, _ = jax.tree.unflatten(
-        tree, [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-    )
-    out = jax.tree.leaves(jax.eval_shape(kernel.reference, operands, marks))
+    _, operands, marks, _ = jax.tree.unflatten(tree, avals)
+    out = jax.tree.leaves(_shapes(kernel, operands, marks))
     return [avals[0].update(shape=o.shape, dtype=o.dtype) for o in out]
 
 
@@ -117,7 +127,7 @@ def _transpose(grads, *flat, kernel, tree):
     unknown = [ad.is_undefined_primal(x) for x in flat]
     known = [jnp.zeros((0,)) if u else x for u, x in zip(unknown, flat, strict=True)]
     _, operands, marks, saved = jax.tree.unflatten(tree, known)
-    out = jax.tree.structure(jax.eval_shape(kernel.reference, operands, marks))
+    out = jax.tree.structure(_shapes(kernel, operands, marks))
     grads = jax.tree.unflatten(out, [ad.instantiate_zeros(g) for g in grads])
     d_operands = jax.tree.leaves(_backward(kernel, operands, grads, marks, saved))
     d_operands += [None] * (len(flat) - len(d_operands))

@@ -99,8 +99,8 @@ class Bidirectional(Layer):
 
     def unroll(self, params, xs, state, context):
         keys = (None, None) if context.key is None else jax.random.split(context.key)
-        contexts = (context, context.flipped())
-        contexts = [c._replace(key=k) for c, k in zip(contexts, keys, strict=True)]
+        both = zip((context, context.flipped()), keys, strict=True)
+        contexts = [c._replace(key=key) for c, key in both]
         run = self._apart
         if context.strategy.together(self._layers) > 1:
             run = partial(context.strategy.beside, self.forward)

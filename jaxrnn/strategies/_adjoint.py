@@ -5,7 +5,7 @@ block, what is parallel in time is done for all its steps at once, in a cache.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from jax import lax
 
 from .._layer import every_step
 from ..kernels._derivative import Kernel, call
-from ._cut import Cut, Multiply, Product
+from ._cut import Cut, Multiply, Product, at_least_float32
 
 
 class Split(NamedTuple):
@@ -358,7 +358,7 @@ def passed(readout: Callable, params: Any, state: Any, z: Any) -> Passed | None:
 
 
 def _recorded(
-    operands: list, products: list, kept: tuple[jax.Array, ...] = ()
+    operands: list, products: list, kept: Sequence[jax.Array] = ()
 ) -> Multiply:
     """Products, which are noted; those that were kept are not computed again."""
 
@@ -370,7 +370,7 @@ def _recorded(
     return multiply
 
 
-def _known(products: list[jax.Array], taps: list[jax.Array]) -> Multiply:
+def _known(products: Sequence[jax.Array], taps: Sequence[jax.Array]) -> Multiply:
     """Products whose results are known already; the gradient of a tap is the result's."""
 
     def multiply(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Array:
@@ -436,8 +436,9 @@ def _over(
 
 def _no_sums(params: Any, hoisted: tuple[list, list]) -> Sums:
     def zeros(tree):
-        wide = lambda p: jnp.promote_types(p.dtype, jnp.float32)
-        return [jnp.zeros(p.shape, wide(p)) for p in split(tree).inexact]
+        return [
+            jnp.zeros(p.shape, at_least_float32(p.dtype)) for p in split(tree).inexact
+        ]
 
     return Sums(zeros(params), *map(zeros, hoisted))
 

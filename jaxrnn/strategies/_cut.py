@@ -56,12 +56,17 @@ class Product(Operation):
     """Which of the two is the weight."""
 
     @property
-    def operand(self) -> Operand:
-        return self.inputs[1 - self.side]
+    def operand(self) -> Slot:
+        return self._input(1 - self.side)
 
     @property
-    def weight(self) -> Operand:
-        return self.inputs[self.side]
+    def weight(self) -> Slot:
+        return self._input(self.side)
+
+    def _input(self, side: int) -> Slot:
+        found = self.inputs[side]
+        assert isinstance(found, Slot), "literals are scalars"
+        return found
 
     def of(self, a: jax.Array, w: jax.Array) -> jax.Array:
         """The product of this operand and this weight."""
@@ -89,7 +94,7 @@ class Product(Operation):
         free_y = list(range(first, first + len(free_a)))
         summed = ([0, *_later(free_a)], [0, *_later(free_y)])
         kept = (_later(ba), _later(range(len(ba))))
-        wide = jnp.promote_types(a.dtype, jnp.float32)
+        wide = at_least_float32(a.dtype)
         dw = lax.dot_general(a, dy, (summed, kept), preferred_element_type=wide)
         # dims of dw: batch, the contracted ones in their order in `a`, the free ones of w
         by_place = [w for _, w in sorted(zip(ca, cw, strict=True))]
@@ -199,13 +204,7 @@ def _as_product(operation: Operation, alone: set[Slot]) -> Operation:
     sides = [i for i, x in enumerate(operation.inputs) if x in alone]
     if not sides:
         return operation
-    fields = (
-        operation.primitive,
-        operation.params,
-        operation.inputs,
-        operation.outputs,
-    )
-    return Product(*fields, side=sides[0])
+    return Product(**vars(operation), side=sides[0])
 
 
 def _inlined(
@@ -227,11 +226,17 @@ def _inlined(
             more, outs = _inlined(inner, ins, constants)
             operations += more
         else:
-            outs = [Slot() for _ in equation.outvars]
-            made = (equation.primitive, equation.params, ins, tuple(outs))
+            own = tuple(Slot() for _ in equation.outvars)
+            made = (equation.primitive, equation.params, ins, own)
             operations.append(Operation(*made))
+            outs = list(own)
         places.update(zip(equation.outvars, outs, strict=True))
     return operations, [found(atom) for atom in jaxpr.outvars]
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """The dtype in which gradients are added up."""
+    return dtype if dtype.itemsize >= 4 else jnp.float32
 
 
 def _read(values: dict[Slot, Any], operand: Operand) -> Any:

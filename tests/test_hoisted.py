@@ -1,0 +1,173 @@
+"""What leaves the loop under `Hoisted`, read in what the compiler made of it."""
+
+import re
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxrnn
+from jaxrnn import GRU, LSTM, Elman, IndRNN, PeepholeLSTM, testing
+
+
+TIME = 64
+"""Longer than a block ahead, and one block backwards: the reverse loop alone has as many."""
+
+
+def gradient(cell, strategy, *, mapped=False):
+    """The gradient of a loss, lowered: of parameters and inputs."""
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
+    xs = jax.ShapeDtypeStruct((TIME, 4, cell.input_size), jnp.float32)
+
+    def loss(params, xs):
+        return jnp.sum(jaxrnn.unroll(cell, params, xs, strategy=strategy)[1] ** 2)
+
+    grad = jax.grad(loss, argnums=(0, 1))
+    if mapped:
+        grow = lambda x: jax.ShapeDtypeStruct((3, *x.shape), x.dtype)
+        params, xs = jax.tree.map(grow, (params, xs))
+        grad = jax.vmap(grad)
+    return jax.jit(grad).lower(params, xs).compile()
+
+
+def dots_in_loops(text, trips):
+    """How many products stand in each loop of so many trips, of a compiled module."""
+    bodies = {}
+    for line in text.splitlines():
+        if found := re.match(r"(?:ENTRY )?%([\w.\-]+) .*{$", line):
+            bodies[(name := found[1])] = []
+        elif line.startswith("  "):
+            bodies[name].append(line)
+
+    def dots(name):
+        count = 0
+        for line in bodies[name]:
+            count += " dot(" in line
+            if " while(" not in line:
+                called = re.findall(r"(?:calls|to_apply)=%([\w.\-]+)", line)
+                count += sum(map(dots, called))
+        return count
+
+    loops = re.findall(rf'body=%([\w.\-]+).*known_trip_count":{{"n":"{trips}"', text)
+    return [dots(body) for body in loops]
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
+@pytest.mark.parametrize(
+    ("cell", "count"),
+    [
+        (LSTM(8, 16), 1),
+        (GRU(8, 16), 1),
+        (Elman(8, 16), 1),
+        (GRU(8, 16, reset_after=False), 2),
+    ],
+    ids=str,
+)
+def test_one_product_a_weight_is_left_in_the_backward_loop(cell, count, mapped):
+    text = gradient(cell, jaxrnn.Hoisted(), mapped=mapped).as_text()
+    assert dots_in_loops(text, TIME) == [count]
+
+
+def test_a_scan_has_more():
+    text = gradient(LSTM(8, 16), jaxrnn.Scan()).as_text()
+    assert sorted(dots_in_loops(text, TIME)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "units"), [(LSTM(8, 64), 2), (GRU(8, 64), 1)], ids=str
+)
+def test_states_alone_are_kept(cell, units):
+    """Temporary memory in units of (T, B, H), of which one is the gradient of the outputs."""
+    time, batch = 4096, 4
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
+    xs = jax.ShapeDtypeStruct((time, batch, 8), jnp.float32)
+
+    def loss(params, xs):
+        _, ys = jaxrnn.unroll(cell, params, xs, strategy=jaxrnn.Hoisted())
+        return jnp.sum(ys**2)
+
+    compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+    unit = time * batch * cell.hidden_size * 4
+    assert compiled.memory_analysis().temp_size_in_bytes < (units + 1) * 1.2 * unit
+
+
+def test_long_sequences_fit():
+    """T = 10,000, B = 16, H = 256: nothing runs, the compiler says what it would need."""
+    time, batch, cell = 10_000, 16, LSTM(64, 256)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
+    xs = jax.ShapeDtypeStruct((time, batch, 64), jnp.float32)
+
+    def needed(strategy):
+        def loss(params, xs):
+            return jnp.sum(jaxrnn.unroll(cell, params, xs, strategy=strategy)[1] ** 2)
+
+        compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    unit = time * batch * 256 * 4
+    projected = 4 * unit
+    assert needed(jaxrnn.Hoisted()) < 1.2 * 2 * unit + projected
+    assert needed(jaxrnn.Checkpointed()) < needed(jaxrnn.Scan()) / 6
+
+
+@dataclass(frozen=True)
+class Square(jaxrnn.Cell):
+    """A product of two things that depend on the state: h' = tanh(h h^T x + z)."""
+
+    input_size: int
+
+    def init(self, key):
+        return 0.1 * jax.random.normal(key, (self.input_size, self.input_size))
+
+    def initial_state(self, params):
+        return jnp.ones(self.input_size)
+
+    def project(self, params, x):
+        return x @ params
+
+    def recur(self, params, state, z):
+        return jnp.tanh(jnp.outer(state, state) @ z + params[0] * state)
+
+
+@dataclass(frozen=True)
+class Counting(jaxrnn.Cell):
+    """A state of which a part is an integer, a branch, a loop, and a shared weight."""
+
+    input_size: int
+
+    def init(self, key):
+        return 0.3 * jax.random.normal(key, (self.input_size, self.input_size))
+
+    def initial_state(self, params):
+        return jnp.zeros(self.input_size), jnp.int32(0)
+
+    def recur(self, params, state, z):
+        h, count = state
+        h = jax.lax.fori_loop(0, 2, lambda i, h: jnp.tanh(h @ params + z), h)
+        h = jax.lax.cond(count % 2 == 0, lambda h: h, lambda h: h @ params.T, h)
+        return jnp.tanh(h @ params) @ params + params[0], count + 1
+
+    def readout(self, params, state, z):
+        return state[0] @ params + z
+
+
+@pytest.mark.parametrize("cell", [Square(3), Counting(3)], ids=str)
+def test_cells_that_cannot_be_cut_clean_run_all_the_same(cell):
+    for strategy in (jaxrnn.Hoisted(3), jaxrnn.Hoisted(4, recompute=False)):
+        testing.check_strategy(strategy, cell, time=7, batch=2)
+
+
+def test_explain_says_what_is_cut():
+    how = lambda cell: (
+        jaxrnn.explain(cell, (5, 2, 3), strategy=jaxrnn.Hoisted()).decisions[0].how
+    )
+    assert how(PeepholeLSTM(3, 4)) == "1 product with parameters leaves the loop"
+    assert how(Counting(3)) == "2 products with parameters leave the loop"
+    assert "whole step stays in the loop" in how(Square(3))
+    assert "has no product to hoist" in str(jaxrnn.explain(IndRNN(3, 4), (5, 2, 3)))
+
+
+def test_a_wrong_block_is_refused():
+    with pytest.raises(ValueError, match=r"block=0.*at least 1"):
+        jaxrnn.Hoisted(block=0)
