@@ -69,6 +69,12 @@ class JaxrnnPeer(JaxPeer):
     def version(self) -> str:
         return jaxrnn.__version__
 
+    def computes(self, case: Case) -> Case:
+        alone = case.layers == 1 and not case.bidirectional
+        if alone and isinstance(self.strategy, jaxrnn.Wavefront):
+            raise NotImplementedError("one cell alone has no wavefront")
+        return case
+
     def pack(self, case: Case, cells: list[Cell]) -> Any:
         make = _PARAMS[case.kind]
         params = [make(**({"b_n": None} if _no_b_n(case) else {}), **c) for c in cells]
