@@ -1,0 +1,1 @@
+"""Hardware code, arrays in and arrays out: what `jaxrnn.Fused()` runs."""
