@@ -42,7 +42,7 @@ def layer(step: Step, operands: Operands, marks: Marks) -> tuple[Array, tuple]:
 
     def body(state, inputs):
         x, valid, reset = inputs
-        z = x @ operands.w + operands.b
+        z = x @ operands.w + operands.b[None]
         begin = _where(reset, operands.start, state)
         after = step(z, begin, operands.u, operands.b_n)
         y = after[0] if valid is None else jnp.where(valid[:, None], after[0], 0)

@@ -3,4 +3,5 @@
 from ._auto import Auto as Auto
 from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
+from ._fused import Fused as Fused
 from ._scan import Scan as Scan

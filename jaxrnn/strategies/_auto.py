@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from ._base import Choice, Strategy
 from ._checkpointed import Checkpointed
+from ._fused import Fused
 from ._scan import Scan
 
 
-_CANDIDATES: tuple[Strategy, ...] = (Scan(), Checkpointed())
+_CANDIDATES: tuple[Strategy, ...] = (Fused(), Scan(), Checkpointed())
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,9 @@ class Auto(Strategy):
 
     | candidate        | accepts    | why it stands there                               |
     |------------------|------------|---------------------------------------------------|
+    | `Fused()`        | on CPU, in | one kernel; the fastest wherever there is one     |
+    |                  | float32,   |                                                   |
+    |                  | some cells |                                                   |
     | `Scan()`         | every cell | the reference                                     |
     | `Checkpointed()` | every cell | costs a second forward pass to save memory, so it |
     |                  |            | runs only where it is asked for by name           |
@@ -27,9 +31,10 @@ class Auto(Strategy):
 
     Example:
         >>> import jaxrnn
-        >>> print(jaxrnn.explain(jaxrnn.GRU(3, 4), (5, 2, 3)))
-        GRU(input_size=3, hidden_size=4) over T=5, B=2
+        >>> print(jaxrnn.explain(jaxrnn.MGU(3, 4), (5, 2, 3)))
+        MGU(input_size=3, hidden_size=4) over T=5, B=2
           runs          Scan()
+          passed over   Fused(): Fused() has no kernel for MGU(input_size=3, hidden_size=4)
           passed over   Checkpointed(): Scan() stands before it
     """
 

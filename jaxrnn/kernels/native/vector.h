@@ -35,7 +35,7 @@ constexpr int lanes = JAXRNN_VECTOR_BYTES / sizeof(Real);
 
 template <class Real>
 inline Vec<Real> splat(Real value) {
-  return Vec<Real>{} + value;
+  return value - Vec<Real>{};  // minus: adding zero would have to turn -0 into 0
 }
 
 template <class Real>
