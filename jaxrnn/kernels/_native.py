@@ -7,6 +7,7 @@ version of Python and every jaxlib from the one whose headers it was built with.
 import ctypes
 import functools
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -48,13 +49,31 @@ OPS = {
     "indrnn_relu": Op(7, indrnn.relu_step),
 }
 
-FILE = Path(__file__).parent / "libjaxrnn.so"
+_INTERFACE = 1  # of `native/ffi.cc`
 
 _TARGETS = ("jaxrnn_forward", "jaxrnn_backward", "jaxrnn_linear", "jaxrnn_linear_backward")
+
+_HOW = (
+    "Install a C++17 compiler (such as g++) and then jaxrnn again: pip install "
+    "--force-reinstall --no-deps, with the folder of its sources"
+)
 
 
 class Missing(Exception):
     """There is no library, or none that loads here; the message says what to do."""
+
+
+def _file() -> Path:
+    """Beside this file, or, of an editable install, where packages are."""
+    name = "libjaxrnn.so"
+    here = Path(__file__).parent / name
+    if here.exists():
+        return here
+    try:
+        found = metadata.distribution("jaxrnn").locate_file(f"jaxrnn/kernels/{name}")
+    except metadata.PackageNotFoundError:
+        return here
+    return Path(str(found))
 
 
 @functools.cache
@@ -64,19 +83,16 @@ def library() -> ctypes.CDLL:
     Raises:
         Missing: with the reason.
     """
-    if not FILE.exists():
-        raise Missing(
-            "the kernels were not built when jaxrnn was installed. Install a C++17 "
-            "compiler (such as g++), then run pip install --force-reinstall --no-deps "
-            "on jaxrnn's sources"
-        )
+    file = _file()
+    if not file.exists():
+        raise Missing(f"its kernels were not built when jaxrnn was installed. {_HOW}")
     try:
-        loaded = ctypes.CDLL(str(FILE))
+        loaded = ctypes.CDLL(str(file))
     except OSError as error:
-        raise Missing(
-            f"the kernels do not load on this machine ({error}). Build them here: pip "
-            "install --force-reinstall --no-deps on jaxrnn's sources"
-        ) from None
+        raise Missing(f"its kernels do not load here ({error}). {_HOW}") from None
+    interface = getattr(loaded, "jaxrnn_interface", lambda: None)
+    if interface() != _INTERFACE:
+        raise Missing(f"its kernels were built for another version of jaxrnn. {_HOW}")
     loaded.jaxrnn_instruction_set.restype = ctypes.c_char_p
     loaded.jaxrnn_workspace_kept.restype = ctypes.c_size_t
     loaded.jaxrnn_workspace_limit.argtypes = [ctypes.c_size_t]
@@ -166,3 +182,17 @@ def linear_backward(a: Array, hs: Array, h0: Array, d_hs: Array) -> tuple[Array,
     """The gradients of a, b and h0."""
     results = [_like(a), _like(a), _like(h0)]
     return tuple(_call("jaxrnn_linear_backward", results, a, hs, h0, d_hs))
+
+
+def release_workspace() -> None:
+    """Gives back the memory that the CPU kernels keep between calls.
+
+    They keep at most 512 MiB beside what calls are using. A call that comes later takes
+    what it needs anew.
+
+    Example:
+        >>> from jaxrnn.kernels import release_workspace
+        >>> release_workspace()
+    """
+    if missing() is None:
+        library().jaxrnn_workspace_release()

@@ -220,6 +220,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
                                   .Ret<ffi::AnyBuffer>());
 
 extern "C" {
+// Raised whenever arguments change, so that a library that was left behind is refused.
+int jaxrnn_interface() { return 1; }
 const char* jaxrnn_instruction_set() {
   return jaxrnn::best_kernels().name;
 }

@@ -10,7 +10,7 @@
 
 namespace jaxrnn {
 
-#if defined(__x86_64__)
+#ifdef JAXRNN_X86
 namespace avx512 {
 extern const Kernels kernels;
 }
@@ -23,7 +23,7 @@ extern const Kernels kernels;
 }
 
 const Kernels* kernels_named(const char* name) {
-#if defined(__x86_64__)
+#ifdef JAXRNN_X86
   __builtin_cpu_init();
   const bool has_avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

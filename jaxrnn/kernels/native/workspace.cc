@@ -1,6 +1,7 @@
 #include "workspace.h"
 
 #include <cstdint>
+#include <cstdlib>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -26,12 +27,21 @@ Kept& kept() {
 }
 
 size_t rounded(size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  return bytes;  // so that one byte too far is seen
+#endif
   // few sizes, 2, 4, 6, 8, 12, 16 ... MiB, so that calls of about a size share blocks
   size_t size = kHugePage;
   while (size < bytes) size *= 2;
   const size_t finer = size / 4 * 3;
   return bytes <= finer && finer % kHugePage == 0 ? finer : size;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+void* map(size_t bytes) { return std::aligned_alloc(64, bytes); }
+void unmap(void* data, size_t) { std::free(data); }
+#else
+void unmap(void* data, size_t bytes) { munmap(data, bytes); }
 
 void* map(size_t bytes) {
   void* all = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
@@ -47,6 +57,7 @@ void* map(size_t bytes) {
   prefer_huge_pages(data, bytes);
   return data;
 }
+#endif
 
 // The smallest block that is kept and large enough, if it is not far too large.
 void* take(size_t bytes, size_t& size) {
@@ -83,7 +94,7 @@ Workspace::~Workspace() {
       return;
     }
   }
-  munmap(data_, bytes_);
+  unmap(data_, bytes_);
 }
 
 size_t workspace_kept() {
@@ -104,7 +115,7 @@ void workspace_limit(size_t bytes) {
 void workspace_release() {
   Kept& all = kept();
   std::lock_guard<std::mutex> lock(all.mutex);
-  for (auto& [size, data] : all.blocks) munmap(data, size);
+  for (auto& [size, data] : all.blocks) unmap(data, size);
   all.blocks.clear();
   all.bytes = 0;
 }
