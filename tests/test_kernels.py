@@ -134,7 +134,14 @@ def test_the_linear_recurrence():
 def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
     """Infinities, NaN and denormals in inputs and states, a row each."""
     operands = make(name, (5, 6, 3, 33), jnp.float32)
-    x = operands.x.at[2, 0].set(jnp.inf).at[2, 1, 1].set(-jnp.inf).at[2, 2, 0].set(jnp.nan)
+    x = (
+        operands.x.at[2, 0]
+        .set(jnp.inf)
+        .at[2, 1, 1]
+        .set(-jnp.inf)
+        .at[2, 2, 0]
+        .set(jnp.nan)
+    )
     x = x.at[:, 3].set(1e-41)
     h = operands.state[0].at[4].set(jnp.inf)
     operands = operands._replace(x=x, state=(h, *operands.state[1:]))

@@ -15,7 +15,7 @@ class Entry:
     attribute: str = "PEER"
 
 
-STRATEGIES = ("Auto", "Scan", "Checkpointed")
+STRATEGIES = ("Auto", "Fused", "Scan", "Checkpointed")
 """Every strategy of the library, by the name of its class: each is a contender."""
 
 REFERENCE = "jaxrnn-auto"

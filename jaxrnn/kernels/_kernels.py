@@ -17,7 +17,9 @@ from ..layers import LearnedState
 from . import _native
 from ._derivative import Kernel, call
 from ._native import OPS, Op
-from ._reference import Marks as Marks, Operands as Operands, layer as reference_layer
+from ._reference import Marks as Marks
+from ._reference import Operands as Operands
+from ._reference import layer as reference_layer
 from .linear.reference import linear as reference_linear
 
 
@@ -60,7 +62,7 @@ class LinearKernel(Kernel):
         return _native.linear_backward(a, saved, h0, grads)
 
 
-_ACTIVATIONS = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
+_ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def find(cell: Cell) -> Found | None:
         name = "lstm_coupled" if cell.coupled else "lstm"
     elif type(cell) is GRU:
         name = "gru_after" if cell.reset_after else "gru_before"
-    elif type(cell) in (Elman, IndRNN):
-        activation = _ACTIVATIONS.get(cell.activation)
-        name = f"{type(cell).__name__.lower()}_{activation}"
+    elif type(cell) is Elman:
+        name = f"elman_{_ACTIVATIONS.get(cell.activation)}"
+    elif type(cell) is IndRNN:
+        name = f"indrnn_{_ACTIVATIONS.get(cell.activation)}"
     return Found(LayerKernel(OPS[name]), lambda params: params) if name in OPS else None
 
 

@@ -51,7 +51,12 @@ OPS = {
 
 _INTERFACE = 1  # of `native/ffi.cc`
 
-_TARGETS = ("jaxrnn_forward", "jaxrnn_backward", "jaxrnn_linear", "jaxrnn_linear_backward")
+_TARGETS = (
+    "jaxrnn_forward",
+    "jaxrnn_backward",
+    "jaxrnn_linear",
+    "jaxrnn_linear_backward",
+)
 
 _HOW = (
     "Install a C++17 compiler (such as g++) and then jaxrnn again: pip install "
@@ -65,7 +70,7 @@ class Missing(Exception):
 
 def _file() -> Path:
     """Beside this file, or, of an editable install, where packages are."""
-    name = "libjaxrnn.so"
+    name = "lib/libjaxrnn.so"
     here = Path(__file__).parent / name
     if here.exists():
         return here

@@ -58,7 +58,10 @@ class Fused(Strategy):
         # marks are booleans, and have no say in the dtype
         leaves = jax.tree.leaves((params, state, xs))
         dtypes = {jnp.result_type(x) for x in leaves} - {jnp.dtype(bool)}
-        if len(dtypes) > 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
+        if len(dtypes) > 1 or not dtypes <= {
+            jnp.dtype("float32"),
+            jnp.dtype("float64"),
+        }:
             names = ", ".join(sorted(map(str, dtypes)))
             raise NotImplementedError(
                 "Fused() computes in float32, or float64, throughout; params, state and "
