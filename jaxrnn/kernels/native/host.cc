@@ -117,6 +117,8 @@ bool has_product(CellKind kind) {
   return kind != CellKind::indrnn_tanh && kind != CellKind::indrnn_relu;
 }
 
+// JAXRNN_SPLIT (0 or 1) and JAXRNN_BLOCK (rows) are there to measure what the rules below
+// decide; users need neither.
 int64_t env_or(const char* name, int64_t otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atoll(text) : otherwise;
