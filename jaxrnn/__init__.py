@@ -59,6 +59,7 @@ from .layers import concatenate as concatenate
 from .layers import drop_connect as drop_connect
 from .strategies import Auto as Auto
 from .strategies import Checkpointed as Checkpointed
+from .strategies import Fused as Fused
 from .strategies import Hoisted as Hoisted
 from .strategies import Scan as Scan
 from .strategies import Strategy as Strategy

@@ -41,7 +41,8 @@ MODEL = Stack((LSTM(3, 4), Bidirectional(GRU(4, 5)), Dense(10, 2)))
 def test_what_is_explained_is_what_runs(strategy, monkeypatch):
     said = jaxrnn.explain(MODEL, (6, 2, 3), strategy=strategy)
     ran, inside = [], []
-    for kind in (jaxrnn.Scan, jaxrnn.Hoisted, jaxrnn.Checkpointed, Refuses):
+    kinds = (jaxrnn.Fused, jaxrnn.Hoisted, jaxrnn.Scan, jaxrnn.Checkpointed, Refuses)
+    for kind in kinds:
 
         def unroll(self, cell, *args, original=kind.unroll):
             if not inside:  # what a strategy calls in turn is its own affair

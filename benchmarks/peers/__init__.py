@@ -15,7 +15,7 @@ class Entry:
     attribute: str = "PEER"
 
 
-STRATEGIES = ("Auto", "Scan", "Hoisted", "Wavefront", "Checkpointed")
+STRATEGIES = ("Auto", "Fused", "Hoisted", "Wavefront", "Scan", "Checkpointed")
 """Every strategy of the library, by the name of its class: each is a contender."""
 
 REFERENCE = "jaxrnn-auto"

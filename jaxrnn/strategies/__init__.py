@@ -3,6 +3,7 @@
 from ._auto import Auto as Auto
 from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
+from ._fused import Fused as Fused
 from ._hoisted import Hoisted as Hoisted
 from ._scan import Scan as Scan
 from ._wavefront import Wavefront as Wavefront

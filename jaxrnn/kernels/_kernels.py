@@ -1,0 +1,113 @@
+"""The native kernels as differentiable functions, and which cell has one.
+
+The table `find` is the one place that knows both cells and kernels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._layer import Cell, LinearCell
+from ..cells import GRU, LSTM, Elman, IndRNN
+from ..layers import LearnedState
+from . import _native
+from ._derivative import Kernel, call
+from ._native import OPS, Op
+from ._reference import Marks as Marks
+from ._reference import Operands as Operands
+from ._reference import layer as reference_layer
+from .linear.reference import linear as reference_linear
+
+
+@dataclass(frozen=True)
+class LayerKernel(Kernel):
+    """A whole layer: projection, recurrence and readout."""
+
+    op: Op
+
+    def reference(self, operands, marks):
+        return reference_layer(self.op.step, operands, marks)
+
+    def value(self, operands, marks):
+        return _native.forward(self.op, operands, marks, residuals=False)[:2]
+
+    def forward(self, operands, marks):
+        ys, state, kept = _native.forward(self.op, operands, marks, residuals=True)
+        return (ys, state), (ys, kept)
+
+    def backward(self, operands, marks, saved, grads):
+        return _native.backward(self.op, operands, marks, saved, *grads)
+
+
+@dataclass(frozen=True)
+class LinearKernel(Kernel):
+    """The diagonal linear recurrence, of `(a, b, h0)`."""
+
+    def reference(self, operands, marks):
+        return reference_linear(*operands)
+
+    def value(self, operands, marks):
+        return _native.linear(*operands)
+
+    def forward(self, operands, marks):
+        hs = _native.linear(*operands)
+        return hs, hs
+
+    def backward(self, operands, marks, saved, grads):
+        a, _, h0 = operands
+        return _native.linear_backward(a, saved, h0, grads)
+
+
+_ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The kernel of a cell, and where among its params the cell's own are."""
+
+    kernel: LayerKernel
+    own: Callable[[Any], Any]
+
+
+def find(cell: Cell) -> Found | None:
+    """The kernel for a cell; None if there is none."""
+    if type(cell) is LearnedState:
+        inner = find(cell.cell)
+        return inner and Found(inner.kernel, lambda params: inner.own(params.cell))
+    name = ""
+    if type(cell) is LSTM:
+        name = "lstm_coupled" if cell.coupled else "lstm"
+    elif type(cell) is GRU:
+        name = "gru_after" if cell.reset_after else "gru_before"
+    elif type(cell) is Elman:
+        name = f"elman_{_ACTIVATIONS.get(cell.activation)}"
+    elif type(cell) is IndRNN:
+        name = f"indrnn_{_ACTIVATIONS.get(cell.activation)}"
+    return Found(LayerKernel(OPS[name]), lambda params: params) if name in OPS else None
+
+
+def run_layer(
+    found: Found, cell: Cell, params: Any, x: Array, state: Any, marks: Marks
+) -> tuple[Any, Array]:
+    """`(state, ys)` of a cell that has a kernel."""
+    leaves, structure = jax.tree.flatten(state)
+    start = jax.tree.leaves(cell.initial_state(params))
+    own = found.own(params)
+    weights = own.w, own.u, own.b, getattr(own, "b_n", None)
+    operands = Operands(x, tuple(leaves), tuple(start), *weights)
+    ys, after = call(found.kernel, operands, marks)
+    return jax.tree.unflatten(structure, after), ys
+
+
+def run_linear(cell: LinearCell, a: Any, b: Any, state: Any) -> Any:
+    """The states after every step, of coefficients `(T, B, ...)`."""
+    del cell
+    one = lambda a, b, h: call(LinearKernel(), (a, b, h), None)
+    return jax.tree.map(one, a, b, state)
+
+
+missing = _native.missing

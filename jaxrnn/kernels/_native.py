@@ -1,0 +1,203 @@
+"""The C++ kernels: finding the library, and calling it through XLA's foreign functions.
+
+Arrays in, arrays out. The library is plain, without Python in it: one build serves every
+version of Python and every jaxlib from the one whose headers it was built with.
+"""
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ._reference import Marks, Operands, Step
+from .elman import reference as elman
+from .gru import reference as gru
+from .indrnn import reference as indrnn
+from .lstm import reference as lstm
+
+
+@dataclass(frozen=True)
+class Op:
+    """One cell that there is a kernel for.
+
+    Attributes:
+        code: its place in `CellKind` of `native/problem.h`.
+        step: the reference.
+        states: arrays of its state.
+        saved: values of each unit and step that are kept for the way back.
+    """
+
+    code: int
+    step: Step
+    states: int = 1
+    saved: int = 0
+
+
+OPS = {
+    "lstm": Op(0, lstm.step, states=2, saved=4),
+    "lstm_coupled": Op(1, lstm.coupled_step, states=2, saved=3),
+    "gru_after": Op(2, gru.after_step, saved=4),
+    "gru_before": Op(3, gru.before_step, saved=3),
+    "elman_tanh": Op(4, elman.tanh_step),
+    "elman_relu": Op(5, elman.relu_step),
+    "indrnn_tanh": Op(6, indrnn.tanh_step),
+    "indrnn_relu": Op(7, indrnn.relu_step),
+}
+
+_INTERFACE = 1  # of `native/ffi.cc`
+
+_TARGETS = (
+    "jaxrnn_forward",
+    "jaxrnn_backward",
+    "jaxrnn_linear",
+    "jaxrnn_linear_backward",
+)
+
+_HOW = (
+    "Install a C++17 compiler (such as g++) and then jaxrnn again: pip install "
+    "--force-reinstall --no-deps, with the folder of its sources"
+)
+
+
+class Missing(Exception):
+    """There is no library, or none that loads here; the message says what to do."""
+
+
+def _file() -> Path:
+    """Beside this file, or, of an editable install, where packages are."""
+    name = "lib/libjaxrnn.so"
+    here = Path(__file__).parent / name
+    if here.exists():
+        return here
+    try:
+        found = metadata.distribution("jaxrnn").locate_file(f"jaxrnn/kernels/{name}")
+    except metadata.PackageNotFoundError:
+        return here
+    return Path(str(found))
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, loaded and known to XLA.
+
+    Raises:
+        Missing: with the reason.
+    """
+    file = _file()
+    if not file.exists():
+        raise Missing(f"its kernels were not built when jaxrnn was installed. {_HOW}")
+    try:
+        loaded = ctypes.CDLL(str(file))
+    except OSError as error:
+        raise Missing(f"its kernels do not load here ({error}). {_HOW}") from None
+    interface = getattr(loaded, "jaxrnn_interface", lambda: None)
+    if interface() != _INTERFACE:
+        raise Missing(f"its kernels were built for another version of jaxrnn. {_HOW}")
+    loaded.jaxrnn_instruction_set.restype = ctypes.c_char_p
+    loaded.jaxrnn_workspace_kept.restype = ctypes.c_size_t
+    loaded.jaxrnn_workspace_limit.argtypes = [ctypes.c_size_t]
+    for name in _TARGETS:
+        handler = jax.ffi.pycapsule(getattr(loaded, name))
+        jax.ffi.register_ffi_target(name, handler, platform="cpu")
+    return loaded
+
+
+def missing() -> str | None:
+    """Why there are no kernels; None if there are."""
+    try:
+        library()
+    except Missing as reason:
+        return str(reason)
+    return None
+
+
+def _call(name: str, results, *args, **attributes):
+    library()
+    call = jax.ffi.ffi_call(name, results, vmap_method="sequential")
+    return call(*args, **attributes)
+
+
+def _like(array: Array, *shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape or array.shape, array.dtype)
+
+
+def _marks(marks: Marks) -> list[Array]:
+    none = jnp.zeros((0, 0), bool)
+    return [none if mark is None else mark for mark in marks]
+
+
+def forward(
+    op: Op, operands: Operands, marks: Marks, *, residuals: bool
+) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
+    """`(ys, state, residuals)`; the last is empty where no gradient is wanted."""
+    x, h = operands.x, operands.state[0]
+    time, batch, hidden = *x.shape[:2], h.shape[1]
+    results = [_like(x, time, batch, hidden), *[_like(h)] * op.states]
+    if residuals and op.states == 2:
+        results.append(_like(x, time, batch, hidden))
+    if residuals and op.saved:
+        results.append(_like(x, time, batch, op.saved * hidden))
+    ys, *rest = _call(
+        "jaxrnn_forward",
+        results,
+        *jax.tree.leaves(operands),
+        *_marks(marks),
+        cell=op.code,
+        residuals=residuals,
+    )
+    return ys, tuple(rest[: op.states]), tuple(rest[op.states :])
+
+
+def backward(
+    op: Op,
+    operands: Operands,
+    marks: Marks,
+    saved: tuple[Array, tuple[Array, ...]],
+    d_ys: Array,
+    d_state: tuple[Array, ...],
+) -> Operands:
+    """The gradients of all operands; `saved` are the outputs and residuals of `forward`."""
+    ys, residuals = saved
+    leaves, structure = jax.tree.flatten(operands)
+    grads = _call(
+        "jaxrnn_backward",
+        [_like(leaf) for leaf in leaves],
+        *leaves,
+        *_marks(marks),
+        ys,
+        *residuals,
+        d_ys,
+        *d_state,
+        cell=op.code,
+    )
+    return jax.tree.unflatten(structure, grads)
+
+
+def linear(a: Array, b: Array, h0: Array) -> Array:
+    """`hs` of h_t = a_t h_{t-1} + b_t; a and b `(T, ...)`, h0 `(...)`."""
+    return _call("jaxrnn_linear", _like(a), a, b, h0)
+
+
+def linear_backward(a: Array, hs: Array, h0: Array, d_hs: Array) -> tuple[Array, ...]:
+    """The gradients of a, b and h0."""
+    results = [_like(a), _like(a), _like(h0)]
+    return tuple(_call("jaxrnn_linear_backward", results, a, hs, h0, d_hs))
+
+
+def release_workspace() -> None:
+    """Gives back the memory that the CPU kernels keep between calls.
+
+    They keep at most 512 MiB beside what calls are using. A call that comes later takes
+    what it needs anew.
+
+    Example:
+        >>> from jaxrnn.kernels import release_workspace
+        >>> release_workspace()
+    """
+    if missing() is None:
+        library().jaxrnn_workspace_release()

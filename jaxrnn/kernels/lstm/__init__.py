@@ -1,0 +1,1 @@
+"""The specification of the kernel; its code is in `kernels/native/`."""

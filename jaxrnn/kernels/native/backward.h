@@ -1,0 +1,335 @@
+// The backward pass of a layer: blocks of time steps from the last to the first. In a block
+// the recurrence runs in reverse and leaves the gradients of the gates' sums; while they are
+// in cache, one product each takes them to the weights and to the inputs.
+#pragma once
+
+#include "cells.h"
+#include "schedule.h"
+
+namespace jaxrnn::JAXRNN_ISA {
+
+template <class Real, class Cell>
+struct BackwardPass : Pass<Real, Cell> {
+  using Base = Pass<Real, Cell>;
+  using V = Vec<Real>;
+  using Base::active, Base::at, Base::at_position, Base::block, Base::each_row,
+      Base::each_vector, Base::real, Base::rows, Base::team;
+  using Base::B, Base::H, Base::I, Base::P, Base::PI, Base::T;
+  static constexpr int G = Cell::gates, GW = Cell::w_gates, GU = Cell::u_gates;
+  static constexpr int S = Cell::saved;
+  // gates whose gradient reaches the old state by a product with U itself
+  static constexpr int kCarried = Cell::two_stages ? GU - 1 : GU;
+
+  const Backward& f;
+  // blocks: inputs, states before a step, r times them, gradients of the sums
+  Real *x, *hp, *rh, *dz;
+  // all rows: gradients of the state, of r h; for each share a panel of rows
+  Real *dh, *dc, *d_rh, *scratch;
+  Real *wt, *ut, *u, *zeros;                // weights, transposed
+  Real *d_w, *d_u, *d_b;                    // what has been added up, in panels
+  Real *d_start_h, *d_start_c;              // for each lane
+
+  BackwardPass(const Backward& backward, const Rows& all, Team& threads, Arena& arena)
+      : Base{backward, all, threads}, f(backward) {
+    this->take_block(arena);
+    const int64_t capacity = block.capacity, lanes = rows.lanes;
+    x = arena.take<Real>(PI * capacity * kPanel);
+    hp = arena.take<Real>(P * capacity * kPanel);
+    rh = arena.take<Real>(Cell::two_stages ? P * capacity * kPanel : 0);
+    dz = arena.take<Real>(G * P * capacity * kPanel);
+    dh = arena.take<Real>(P * B * kPanel);
+    dc = arena.take<Real>(Cell::has_c ? P * B * kPanel : 0);
+    d_rh = arena.take<Real>(Cell::two_stages ? P * B * kPanel : 0);
+    scratch = arena.take<Real>(PI * capacity * kPanel);
+    wt = arena.take<Real>(PI * GW * H * kPanel);
+    ut = arena.take<Real>(Cell::has_product ? P * GU * H * kPanel : 0);
+    u = arena.take<Real>(P * kPanel);
+    zeros = arena.take<Real>(kPanel);
+    d_w = arena.take<Real>(GW * P * I * kPanel);
+    d_u = arena.take<Real>(Cell::has_product ? GU * P * H * kPanel : P * kPanel);
+    d_b = arena.take<Real>(G * P * kPanel);
+    d_start_h = arena.take<Real>(lanes * P * kPanel);
+    d_start_c = arena.take<Real>(lanes * P * kPanel);
+  }
+
+  void operator()() {
+    pack();
+    for (int64_t t = (T - 1) / this->steps * this->steps; t >= 0; t -= this->steps) {
+      block.place(rows, t, t + this->steps < T ? t + this->steps : T);
+      f.split_units ? by_units() : by_lanes();
+      products();
+    }
+    finish();
+  }
+
+  static void clear(Real* array, int64_t count) {
+    std::memset(array, 0, count * sizeof(Real));
+  }
+
+  void pack() {
+    clear(zeros, kPanel);
+    clear(d_b, G * P * kPanel);
+    clear(d_start_h, rows.lanes * P * kPanel);
+    clear(d_start_c, rows.lanes * P * kPanel);
+    run_each(team, PI * GW, [&](int64_t i) {
+      const int64_t pi = i / GW, g = i % GW;
+      pack_panel_transposed(real(f.w) + pi * kPanel * GW * H + g * H, H, GW * H,
+                            I - pi * kPanel, wt + i * H * kPanel);
+    });
+    run_each(team, P * GU, [&](int64_t i) {
+      const int64_t p = i / GU, g = i % GU;
+      if (Cell::has_product) {
+        pack_panel_transposed(real(f.u) + p * kPanel * GU * H + g * H, H, GU * H,
+                              H - p * kPanel, ut + i * H * kPanel);
+        clear(d_u + i * H * kPanel, H * kPanel);
+      } else {
+        pack_panel(real(f.u) + p * kPanel, 1, 0, H - p * kPanel, u + p * kPanel);
+        clear(d_u + p * kPanel, kPanel);
+      }
+    });
+    run_each(team, GW * P,
+             [&](int64_t gp) { clear(d_w + gp * I * kPanel, I * kPanel); });
+    run_each(team, B, [&](int64_t position) {
+      const int64_t row = rows.order[position];
+      pack_row(real(f.d_h) + row * H, H, B, position, dh);
+      if (Cell::has_c) pack_row(real(f.d_c) + row * H, H, B, position, dc);
+      for (int64_t t = 0; rows.valid && t < T; ++t)
+        if (!rows.runs(t, row)) clear(real(f.d_x) + (t * B + row) * I, I);
+    });
+  }
+
+  // The state that a step began with, among arrays of states after each step.
+  const Real* began(const void* after, const void* start, const void* initial, int64_t t,
+                    int64_t row) const {
+    if (rows.starts(t, row)) return real(start);
+    const int64_t last = rows.before(t, row);
+    return last < 0 ? real(initial) + row * H : real(after) + (last * B + row) * H;
+  }
+
+  void pack_inputs(int64_t lane, Range some) {
+    each_row(lane, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
+      pack_row(real(f.x) + (t * B + row) * I, I, block.capacity, r, x);
+      const Real* before = began(f.ys, f.start_h, f.h0, t, row);
+      pack_row(before, H, block.capacity, r, hp);
+      if (Cell::two_stages) {
+        const Real* gate = real(f.saved) + (t * B + row) * S * H;
+        for (int64_t j = 0; j < H; j += lanes<Real>)
+          store(rh + at(j / kPanel, r) + j % kPanel,
+                load(gate + j, H - j) * load(before + j, H - j));
+      }
+    });
+  }
+
+  void by_lanes() {
+    this->each_lane([&](int64_t lane) {
+      const Range all{0, P};
+      pack_inputs(lane, this->all_steps());
+      for (int64_t t = block.t1 - 1; t >= block.t0; --t) {
+        step(lane, t, all);
+        if (Cell::two_stages) last_stage(lane, t, all);
+        carry(lane, t, all);
+      }
+    });
+  }
+
+  // A share's own units need nothing of the others between `carry` and the next `step`.
+  void by_units() {
+    run(team, team.size,
+        [&](int s) { pack_inputs(0, this->part_of_steps(team.size, s)); });
+    for (int64_t t = block.t1 - 1; t >= block.t0; --t) {
+      this->each_panel_share([&](Range units) {
+        if (t + 1 < block.t1) carry(0, t + 1, units);
+        step(0, t, units);
+      });
+      if (Cell::two_stages)
+        this->each_panel_share([&](Range units) { last_stage(0, t, units); });
+    }
+    this->each_panel_share([&](Range units) { carry(0, block.t0, units); });
+  }
+
+  void step(int64_t lane, int64_t t, Range units) {
+    for (int64_t p = units.from; p < units.to; ++p)
+      for (int64_t j = 0; j < active(lane, t); ++j)
+        point(t, p, rows.start[lane] + j, block.row(lane, t) + j);
+  }
+
+  // One row, one panel: from the gradient of the new state to those of the gates' sums.
+  void point(int64_t t, int64_t p, int64_t position, int64_t r) {
+    const int64_t row = rows.order[position], out = t * B + row;
+    if (!rows.runs(t, row)) {
+      for (int g = 0; g < G; ++g) clear(dz + at(g * P + p, r), kPanel);
+      return;
+    }
+    const Real* c_before =
+        Cell::has_c ? began(f.cs, f.start_c, f.c0, t, row) : nullptr;
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+      const int64_t k = at_position(p, position) + v;
+      V keep[S > 0 ? S : 1], sums[G], direct;
+      for (int s = 0; s < S; ++s)
+        keep[s] = load(real(f.saved) + (out * S + s) * H + unit, left);
+      V carried = Cell::has_c ? load(dc + k) : V{};
+      Cell::backward(
+          load(dh + k) + load(real(f.d_ys) + out * H + unit, left), carried, keep,
+          Cell::needs_h ? load(hp + at(p, r) + v) : V{},
+          Cell::needs_new ? load(real(f.ys) + out * H + unit, left) : V{},
+          Cell::has_c ? load(c_before + unit, left) : V{},
+          Cell::has_c ? load(real(f.cs) + out * H + unit, left) : V{},
+          Cell::has_product ? V{} : load(u + p * kPanel + v), sums, direct);
+      store(dh + k, direct);
+      if (Cell::has_c) store(dc + k, carried);
+      for (int g = 0; g < G; ++g) store(dz + at(g * P + p, r) + v, sums[g]);
+    });
+  }
+
+  Left<Real> gate_gradients(int g, int64_t r) const {
+    return {dz + at(g * P, r), block.capacity * kPanel};
+  }
+
+  void last_stage(int64_t lane, int64_t t, Range units) {
+    if constexpr (Cell::two_stages) {
+      const int64_t first = rows.start[lane], r0 = block.row(lane, t);
+      for (int64_t p = units.from; p < units.to; ++p) {
+        panel_product(active(lane, t), gate_gradients(GU - 1, r0), H,
+                      ut + (p * GU + GU - 1) * H * kPanel, zeros, 0,
+                      d_rh + at_position(p, first));
+        for (int64_t j = 0; j < active(lane, t); ++j)
+          if (rows.runs(t, rows.order[first + j]))
+            last_point(t, p, first + j, r0 + j);
+      }
+    }
+  }
+
+  void last_point(int64_t t, int64_t p, int64_t position, int64_t r) {
+    const int64_t out = t * B + rows.order[position];
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+      const int64_t k = at_position(p, position) + v;
+      V direct = load(dh + k), dz_r;
+      Cell::last(load(d_rh + k), load(real(f.saved) + out * S * H + unit, left),
+                 load(hp + at(p, r) + v), dz_r, direct);
+      store(dh + k, direct);
+      store(dz + at(p, r) + v, dz_r);
+    });
+  }
+
+  // dh += dz U', and what a reset cuts off goes to the initial state.
+  void carry(int64_t lane, int64_t t, Range units) {
+    const int64_t first = rows.start[lane];
+    for (int64_t p = units.from; p < units.to; ++p) {
+      Real* to = dh + at_position(p, first);
+      for (int g = 0; Cell::has_product && g < kCarried; ++g)
+        panel_product(active(lane, t), gate_gradients(Cell::u_to[g], block.row(lane, t)),
+                      H, ut + (p * GU + g) * H * kPanel, to, kPanel, to);
+      for (int64_t j = 0; rows.reset && j < active(lane, t); ++j) {
+        const int64_t row = rows.order[first + j];
+        if (!rows.starts(t, row) || !rows.runs(t, row)) continue;
+        cut(at_position(p, first + j), (lane * P + p) * kPanel);
+      }
+    }
+  }
+
+  void cut(int64_t k, int64_t start) {
+    for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
+      store(d_start_h + start + v, load(d_start_h + start + v) + load(dh + k + v));
+      store(dh + k + v, V{});
+      if (!Cell::has_c) continue;
+      store(d_start_c + start + v, load(d_start_c + start + v) + load(dc + k + v));
+      store(dc + k + v, V{});
+    }
+  }
+
+  // The gradients of inputs and weights from a block's, the longest pieces first.
+  void products() {
+    run_each(team, PI + GW * P + GU * P, [&](int64_t i) {
+      if (i < PI) return input_gradient(i);
+      if (i < PI + GW * P) return w_gradient(i - PI);
+      Cell::has_product ? u_gradient(i - PI - GW * P) : own_gradient(i - PI - GW * P);
+    });
+  }
+
+  void input_gradient(int64_t pi) {
+    Real* sums = scratch + at(pi, 0);
+    for (int g = 0; g < GW; ++g)
+      panel_product(block.rows, gate_gradients(g, 0), H, wt + (pi * GW + g) * H * kPanel,
+                    g ? sums : zeros, g ? kPanel : 0, sums);
+    const int64_t columns = I - pi * kPanel < kPanel ? I - pi * kPanel : kPanel;
+    for (int64_t lane = 0; lane < rows.lanes; ++lane)
+      each_row(lane, this->all_steps(), [&](int64_t t, int64_t, int64_t row, int64_t r) {
+        if (!rows.runs(t, row)) return;
+        std::memcpy(real(f.d_x) + (t * B + row) * I + pi * kPanel, sums + r * kPanel,
+                    columns * sizeof(Real));
+      });
+  }
+
+  // to += left' dz, for one panel of gates, where `left` has `features`.
+  void weight_gradient(const Real* left, int64_t features, int64_t gate_panel, Real* to) {
+    for (int64_t p = 0; p < panels(features); ++p) {
+      const int64_t count = features - p * kPanel;
+      panel_product<Real, true>(count < kPanel ? count : kPanel, {left + at(p, 0), 0},
+                                block.rows, dz + at(gate_panel, 0),
+                                to + p * kPanel * kPanel, kPanel,
+                                to + p * kPanel * kPanel);
+    }
+  }
+
+  void w_gradient(int64_t gp) {
+    weight_gradient(x, I, gp, d_w + gp * I * kPanel);
+    add_rows(gp);
+  }
+
+  void u_gradient(int64_t gp) {
+    const int64_t g = gp / P, to = Cell::u_to[g] * P + gp % P;
+    weight_gradient(Cell::two_stages && g == GU - 1 ? rh : hp, H, to,
+                    d_u + gp * H * kPanel);
+    if (Cell::u_to[g] >= GW) add_rows(to);  // a gate that W does not reach
+  }
+
+  void own_gradient(int64_t p) {
+    for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
+      V sum = load(d_u + p * kPanel + v);
+      for (int64_t r = 0; r < block.rows; ++r)
+        sum += load(dz + at(p, r) + v) * load(hp + at(p, r) + v);
+      store(d_u + p * kPanel + v, sum);
+    }
+  }
+
+  void add_rows(int64_t gp) {
+    for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
+      V sum = load(d_b + gp * kPanel + v);
+      for (int64_t r = 0; r < block.rows; ++r) sum += load(dz + at(gp, r) + v);
+      store(d_b + gp * kPanel + v, sum);
+    }
+  }
+
+  // Panels of `rows` rows back to a row-major matrix of `gates` gates.
+  void unpack(const Real* from, int64_t count, int gates, Real* to) {
+    run_each(team, gates * P, [&](int64_t gp) {
+      const int64_t g = gp / P, p = gp % P;
+      for (int64_t r = 0; r < count; ++r)
+        each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+          store(to + r * gates * H + g * H + unit,
+                load(from + (gp * count + r) * kPanel + v), left);
+        });
+    });
+  }
+
+  void finish() {
+    unpack(d_w, I, GW, real(f.d_w));
+    unpack(d_u, Cell::has_product ? H : 1, GU, real(f.d_u));
+    unpack(d_b, 1, GW, real(f.d_b));
+    if (G > GW) unpack(d_b + GW * P * kPanel, 1, 1, real(f.d_b_n));
+    for (int64_t lane = 1; lane < rows.lanes; ++lane)
+      for (int64_t k = 0; k < P * kPanel; ++k) {
+        d_start_h[k] += d_start_h[lane * P * kPanel + k];
+        d_start_c[k] += d_start_c[lane * P * kPanel + k];
+      }
+    unpack(d_start_h, 1, 1, real(f.d_start_h));
+    if (Cell::has_c) unpack(d_start_c, 1, 1, real(f.d_start_c));
+    for (int64_t position = 0; position < B; ++position) {
+      const int64_t row = rows.order[position];
+      unpack_row(dh, H, B, position, real(f.d_h0) + row * H);
+      if (Cell::has_c) unpack_row(dc, H, B, position, real(f.d_c0) + row * H);
+    }
+  }
+};
+
+}  // namespace jaxrnn::JAXRNN_ISA

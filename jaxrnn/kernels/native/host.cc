@@ -1,0 +1,175 @@
+#include "host.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "workspace.h"
+
+namespace jaxrnn {
+
+#ifdef JAXRNN_X86
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+#endif
+namespace portable {
+extern const Kernels kernels;
+}
+
+const Kernels* kernels_named(const char* name) {
+#ifdef JAXRNN_X86
+  __builtin_cpu_init();
+  const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 =
+      has_avx2 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw");
+  if (has_avx512 && !std::strcmp(name, "avx512")) return &avx512::kernels;
+  if (has_avx2 && !std::strcmp(name, "avx2")) return &avx2::kernels;
+#endif
+  return std::strcmp(name, "portable") ? nullptr : &portable::kernels;
+}
+
+const Kernels& best_kernels() {
+  static const Kernels* best = [] {
+    const char* wanted = std::getenv("JAXRNN_ISA");
+    if (const Kernels* found = wanted ? kernels_named(wanted) : nullptr) return found;
+    for (const char* name : {"avx512", "avx2"})
+      if (const Kernels* found = kernels_named(name)) return found;
+    return kernels_named("portable");
+  }();
+  return *best;
+}
+
+namespace {
+
+// The memory behind a `Rows`.
+struct Plan {
+  std::vector<int32_t> order, active;
+  std::vector<int64_t> start;
+  Rows rows;
+};
+
+// Where the valid steps of every row lie. At the start or at the end, rows that are not
+// running can be left out; anywhere else they are kept by masking.
+enum class Valid { everywhere, at_start, at_end, anywhere };
+
+Valid place_of(const uint8_t* valid, int64_t time, int64_t batch) {
+  if (!valid) return Valid::everywhere;
+  bool falling = true, rising = true;
+  for (int64_t k = batch; k < time * batch; ++k) {
+    falling &= valid[k] <= valid[k - batch];
+    rising &= valid[k] >= valid[k - batch];
+  }
+  return falling ? Valid::at_start : rising ? Valid::at_end : Valid::anywhere;
+}
+
+// Rows by falling length, dealt out in turn, so that each lane has long and short ones.
+Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
+  Plan plan;
+  const Valid place = place_of(marks.valid, time, batch);
+  const bool leave_out = place == Valid::at_start || place == Valid::at_end;
+  std::vector<int64_t> steps(batch, time);
+  for (int64_t b = 0; leave_out && b < batch; ++b) {
+    steps[b] = 0;
+    for (int64_t t = 0; t < time; ++t) steps[b] += marks.valid[t * batch + b];
+  }
+  std::vector<int32_t> sorted(batch);
+  std::iota(sorted.begin(), sorted.end(), 0);
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](int32_t a, int32_t b) { return steps[a] > steps[b]; });
+  plan.start.assign(1, 0);
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const int64_t first = plan.start.back();
+    for (int64_t i = lane; i < batch; i += lanes) plan.order.push_back(sorted[i]);
+    int64_t running = plan.order.size() - first;
+    plan.start.push_back(first + running);
+    const size_t base = plan.active.size();
+    plan.active.resize(base + time);
+    for (int64_t t = 0; t < time; ++t) {  // t + 1 steps are needed to run at t, from the start
+      while (running > 0 && steps[plan.order[first + running - 1]] <= t) --running;
+      plan.active[base + (place == Valid::at_end ? time - 1 - t : t)] = running;
+    }
+  }
+  plan.rows = {time,          batch, lanes, plan.order.data(), plan.start.data(),
+               plan.active.data(), marks.valid, marks.reset};
+  return plan;
+}
+
+int64_t gates_of(CellKind kind) {
+  switch (kind) {
+    case CellKind::lstm: return 4;
+    case CellKind::lstm_coupled:
+    case CellKind::gru_after:
+    case CellKind::gru_before: return 3;
+    default: return 1;
+  }
+}
+
+bool has_product(CellKind kind) {
+  return kind != CellKind::indrnn_tanh && kind != CellKind::indrnn_relu;
+}
+
+// JAXRNN_SPLIT (0 or 1) and JAXRNN_BLOCK (rows) are there to measure what the rules below
+// decide; users need neither.
+int64_t env_or(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::atoll(text) : otherwise;
+}
+
+// Rows stay with a thread where each thread has enough of them to make up for reading all
+// of U at every step; else the units are shared out, with a wait at every step.
+bool split_units(const Layer& layer, int64_t batch, int threads) {
+  if (threads == 1) return false;
+  const int64_t size = layer.is_double ? 8 : 4;
+  const int64_t u = layer.hidden * layer.hidden * gates_of(layer.kind) * size;
+  const int64_t rows = batch / threads;
+  if (!has_product(layer.kind)) return rows < 1;
+  const int64_t forced = env_or("JAXRNN_SPLIT", -1);
+  if (forced >= 0) return forced;
+  return rows < 4 || (u > (1 << 20) && rows < 24);
+}
+
+template <class Problem>
+bool run_pass(Problem f, int64_t time, int64_t batch, Marks marks, Team& team,
+              size_t (*pass)(const Problem&, const Rows&, Team&, void*)) {
+  f.split_units = split_units(f, batch, team.size);
+  const int64_t lanes = f.split_units ? 1 : std::min<int64_t>(team.size, batch);
+  f.block = env_or("JAXRNN_BLOCK", 512);
+  const Plan plan = plan_rows(time, batch, lanes, marks);
+  Workspace memory(pass(f, plan.rows, team, nullptr));
+  if (!memory.data()) return false;
+  pass(f, plan.rows, team, memory.data());
+  return true;
+}
+
+}  // namespace
+
+bool run_forward(const Kernels& kernels, Forward f, int64_t time, int64_t batch,
+                 Marks marks, Team& team) {
+  return run_pass(f, time, batch, marks, team, kernels.forward);
+}
+
+bool run_backward(const Kernels& kernels, Backward f, int64_t time, int64_t batch,
+                  Marks marks, Team& team) {
+  return run_pass(f, time, batch, marks, team, kernels.backward);
+}
+
+int threads_for(double operations, int available) {
+  // a thread takes some microseconds to come, in which another does 100 000s
+  return std::max(1, std::min<int>(available, operations / 1e6));
+}
+
+double operations_of(const Layer& layer, int64_t time, int64_t batch) {
+  const double depth = layer.inputs + (has_product(layer.kind) ? layer.hidden : 8) + 16;
+  return 2.0 * time * batch * gates_of(layer.kind) * layer.hidden * depth;
+}
+
+}  // namespace jaxrnn

@@ -1,0 +1,153 @@
+// What the two passes share: memory, work for the team, and the rows of a block of steps.
+#pragma once
+
+#include "gemm.h"
+#include "problem.h"
+
+namespace jaxrnn::JAXRNN_ISA {
+
+// Hands out pieces of one workspace; without one it only counts.
+struct Arena {
+  char* base;
+  size_t used = 0;
+
+  template <class T>
+  T* take(int64_t count) {
+    char* piece = base + used;
+    used += (count * sizeof(T) + 63) / 64 * 64;
+    return base ? reinterpret_cast<T*>(piece) : nullptr;
+  }
+};
+
+struct Range {
+  int64_t from, to;
+};
+
+inline Range part(int64_t count, int64_t shares, int64_t share) {
+  return {count * share / shares, count * (share + 1) / shares};
+}
+
+template <class Fn>
+void run(Team& team, int shares, Fn&& fn) {
+  auto call = [](void* context, int share) { (*static_cast<Fn*>(context))(share); };
+  team.run(&team, shares, call, &fn);
+}
+
+constexpr int kMaxShares = 256;  // as many as a team can hand out at once
+
+// `count` pieces of work of about the same size, a share of them at a time.
+template <class Fn>
+void run_each(Team& team, int64_t count, Fn&& fn) {
+  const int shares = static_cast<int>(count < kMaxShares ? count : kMaxShares);
+  run(team, shares, [&](int share) {
+    const Range r = part(count, shares, share);
+    for (int64_t i = r.from; i < r.to; ++i) fn(i);
+  });
+}
+
+// The steps from t0 to t1. Its rows lie lane by lane, in each lane step by step, those that
+// are past their end left out.
+struct Block {
+  int64_t t0, t1, capacity;
+  int64_t rows = 0;
+  int64_t* first;  // (lanes, steps + 1): where a step's rows begin
+
+  void place(const Rows& all, int64_t from, int64_t to) {
+    t0 = from;
+    t1 = to;
+    rows = 0;
+    for (int64_t lane = 0; lane < all.lanes; ++lane) {
+      int64_t* at = first + lane * (t1 - t0 + 1);
+      for (int64_t t = t0; t < t1; ++t) {
+        at[t - t0] = rows;
+        rows += all.active[lane * all.time + t];
+      }
+      at[t1 - t0] = rows;
+    }
+  }
+
+  int64_t row(int64_t lane, int64_t t) const {
+    return first[lane * (t1 - t0 + 1) + t - t0];
+  }
+  Range rows_of(int64_t lane) const { return {row(lane, t0), row(lane, t1)}; }
+};
+
+inline int64_t steps_in_block(const Rows& rows, int64_t wanted) {
+  const int64_t steps = wanted / rows.batch;
+  if (steps < 1) return 1;
+  return steps < rows.time ? steps : rows.time;
+}
+
+// One row of a row-major matrix into row `r` of panels that hold `capacity` rows.
+template <class Real>
+void pack_row(const Real* from, int64_t features, int64_t capacity, int64_t r, Real* to) {
+  for (int64_t j = 0; j < features; j += lanes<Real>)
+    store(to + (j / kPanel * capacity + r) * kPanel + j % kPanel,
+          load(from + j, features - j));
+}
+
+// And back.
+template <class Real>
+void unpack_row(const Real* from, int64_t features, int64_t capacity, int64_t r, Real* to) {
+  for (int64_t j = 0; j < features; j += lanes<Real>)
+    store(to + j, load(from + (j / kPanel * capacity + r) * kPanel + j % kPanel),
+          features - j);
+}
+
+// Sizes and arrays that both passes know, typed.
+template <class Real, class Cell>
+struct Pass {
+  const Layer& layer;
+  const Rows& rows;
+  Team& team;
+  int64_t T = rows.time, B = rows.batch, I = layer.inputs, H = layer.hidden;
+  int64_t P = panels(H), PI = panels(I);
+  Block block{};
+  int64_t steps = steps_in_block(rows, layer.block);
+
+  static const Real* real(const void* array) { return static_cast<const Real*>(array); }
+  static Real* real(void* array) { return static_cast<Real*>(array); }
+
+  void take_block(Arena& arena) {
+    block.capacity = steps * B;
+    block.first = arena.take<int64_t>(rows.lanes * (steps + 1));
+  }
+  int64_t active(int64_t lane, int64_t t) const { return rows.active[lane * T + t]; }
+  // Row `r` of panel `p` in arrays of the block's rows, and in arrays of all positions.
+  int64_t at(int64_t p, int64_t r) const { return (p * block.capacity + r) * kPanel; }
+  int64_t at_position(int64_t p, int64_t position) const {
+    return (p * B + position) * kPanel;
+  }
+  Range all_steps() const { return {block.t0, block.t1}; }
+  Range part_of_steps(int shares, int share) const {
+    const Range r = part(block.t1 - block.t0, shares, share);
+    return {block.t0 + r.from, block.t0 + r.to};
+  }
+  // Calls fn(step, position, row, block row) for what a lane runs in some steps of a block.
+  template <class Fn>
+  void each_row(int64_t lane, Range some, Fn&& fn) const {
+    for (int64_t t = some.from; t < some.to; ++t) {
+      const int64_t first = rows.start[lane];
+      for (int64_t j = 0; j < active(lane, t); ++j)
+        fn(t, first + j, rows.order[first + j], block.row(lane, t) + j);
+    }
+  }
+  // Calls fn(offset in panel, unit, units left) for the vectors of panel p.
+  template <class Fn>
+  void each_vector(int64_t p, Fn&& fn) const {
+    for (int64_t v = 0; v < kPanel && p * kPanel + v < H; v += lanes<Real>)
+      fn(v, p * kPanel + v, H - p * kPanel - v);
+  }
+  // Step by step with the units shared out, or lane by lane: `fn(lane, panels)`.
+  template <class Fn>
+  void each_panel_share(Fn&& fn) {
+    const int shares = static_cast<int>(P < team.size ? P : team.size);
+    run(team, shares, [&](int s) { fn(part(P, shares, s)); });
+  }
+  template <class Fn>
+  void each_lane(Fn&& fn) {
+    run(team, static_cast<int>(rows.lanes), [&](int lane) { fn(lane); });
+  }
+};
+
+}  // namespace jaxrnn::JAXRNN_ISA

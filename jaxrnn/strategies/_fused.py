@@ -1,0 +1,108 @@
+"""Whole layers in one hand-written kernel."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from .._layer import LinearCell, every_step
+from ._base import Strategy, platform, unmasked
+from ._hoisted import Hoisted
+from ._masked import Masked
+
+
+@dataclass(frozen=True)
+class Fused(Strategy):
+    """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
+
+    For `LSTM` (also coupled), `GRU` (both resets), `Elman` and `IndRNN` with tanh or ReLU,
+    `LearnedState` of them, and every real `LinearCell`; in float32, and in float64 for
+    testing. Lengths, resets and initial states are the kernel's own: rows that have ended
+    cost nothing. A block of time steps at a time stays in cache from the projection to the
+    gradient of the weights.
+
+    Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
+    differentiate the reference in `jaxrnn/kernels/`. `vmap` runs one call after the other.
+
+    Raises:
+        NotImplementedError: for any other cell, dtype or platform, and where the kernels
+            were not built; the message says how to get them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.LSTM(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> strategy = jaxrnn.Auto((jaxrnn.Fused(), jaxrnn.Scan()))
+        >>> _, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)), strategy=strategy)
+        >>> ys.shape
+        (5, 2, 4)
+
+    Reference: Appleyard, Kocisky, Blunsom 2016, arXiv:1604.01946, for the order of the
+    work; Goto & van de Geijn 2008, doi:10.1145/1356052.1356053, for the products.
+    """
+
+    def check(self, cell, params, state, xs):
+        from ..kernels import _kernels  # late: cells are imported after strategies
+
+        own = unmasked(cell)
+        if not isinstance(own, LinearCell) and _kernels.find(own) is None:
+            raise NotImplementedError(f"Fused() has no kernel for {own}")
+        if platform() != "cpu":
+            raise NotImplementedError(
+                f"Fused() has kernels for CPU, and this is {platform()}"
+            )
+        reason = _kernels.missing()
+        if reason:
+            raise NotImplementedError(f"Fused(): {reason}")
+        # marks are booleans, and have no say in the dtype
+        leaves = jax.tree.leaves((params, state, xs))
+        dtypes = {jnp.result_type(x) for x in leaves} - {jnp.dtype(bool)}
+        if len(dtypes) > 1 or not dtypes <= {
+            jnp.dtype("float32"),
+            jnp.dtype("float64"),
+        }:
+            names = ", ".join(sorted(map(str, dtypes)))
+            raise NotImplementedError(
+                "Fused() computes in float32, or float64, throughout; params, state and "
+                f"inputs are {names}"
+            )
+        if isinstance(own, LinearCell):
+            _check_coefficients(own, params, state, getattr(xs, "value", xs))
+
+    def unroll(self, cell, params, xs, state):
+        from ..kernels import _kernels
+
+        own, marks = cell, _kernels.Marks()
+        if isinstance(cell, Masked):
+            own, marks = cell.cell, _kernels.Marks(xs.valid, xs.reset)
+            xs = xs.value
+        found = _kernels.find(own)
+        if found is None:
+            return super().unroll(cell, params, xs, state)
+        return _kernels.run_layer(found, own, params, xs, state, marks)
+
+    def run(self, cell, params, state, zs):
+        """Linear cells; for the others, whose projection is done already, the reference."""
+        from ..kernels import _kernels
+
+        if not isinstance(cell, LinearCell):
+            return Hoisted().run(cell, params, state, zs)
+        a, b = every_step(cell.coefficients, params, zs)
+        states = _kernels.run_linear(cell, a, b, state)
+        return jax.tree.map(lambda s: s[-1], states), states
+
+
+def _check_coefficients(cell, params, state, xs):
+    """Coefficients must be arrays like the state: real, and of its dtype."""
+
+    def first(params, xs):
+        x = jax.tree.map(lambda x: x[0, 0], xs)
+        return cell.coefficients(params, cell.project(params, x))
+
+    one = jax.tree.map(lambda s: (s.shape[1:], s.dtype), state)
+    for name, c in zip("ab", jax.eval_shape(first, params, xs), strict=True):
+        if jax.tree.map(lambda c: (c.shape, c.dtype), c) != one:
+            raise NotImplementedError(
+                f"Fused() needs the coefficients of {cell} in the shape and dtype of its "
+                f"state; {name} is {c}"
+            )

@@ -1,0 +1,156 @@
+// Runs the kernels under a sanitizer, without Python: every kind of schedule, of marks and of
+// awkward size, on buffers of exactly the right length, from several threads at once. Prints
+// the number of runs; a sanitizer that finds something ends the process.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#define JAXRNN_ISA portable
+#define JAXRNN_VECTOR_BYTES 16
+#include "backward.h"
+#include "forward.h"
+#include "host.cc"
+#include "linear.h"
+#include "team.cc"
+#include "workspace.cc"
+
+namespace jaxrnn::portable {
+namespace {
+
+// One cell of each shape is enough here, and compiles in a third of the time.
+template <template <class, class> class Pass, class Problem>
+size_t dispatch(const Problem& f, const Rows& rows, Team& team, void* memory) {
+  Arena arena{static_cast<char*>(memory)};
+  auto with = [&](auto cell) {
+    Pass<float, decltype(cell)> pass(f, rows, team, arena);
+    if (memory) pass();
+  };
+  switch (f.kind) {
+    case CellKind::lstm: with(LstmCell<false>{}); break;
+    case CellKind::gru_after: with(GruAfter{}); break;
+    case CellKind::gru_before: with(GruBefore{}); break;
+    default: with(Simple<Relu, false>{});
+  }
+  return arena.used;
+}
+
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels{"portable", dispatch<ForwardPass, Forward>,
+                      dispatch<BackwardPass, Backward>, linear<float>,
+                      linear_backward<float>};
+
+}  // namespace jaxrnn::portable
+
+namespace {
+
+using namespace jaxrnn;
+using Array = std::vector<float>;
+
+struct Case {
+  CellKind kind;
+  int64_t time, batch, inputs, hidden;
+  int threads;
+  bool marked;
+};
+
+Array filled(int64_t count, int seed) {
+  Array a(count);
+  for (int64_t i = 0; i < count; ++i) a[i] = std::sin(0.7f * i + seed);
+  return a;
+}
+
+void require(bool right, const char* what) {
+  if (right) return;
+  std::fprintf(stderr, "wrong: %s\n", what);
+  std::abort();
+}
+
+// Helpers on threads of their own; one comes late, after the team is closed, on purpose.
+template <class Fn>
+void with_team(int threads, Fn&& fn) {
+  auto team = std::make_shared<OpenTeam>(threads);
+  std::vector<std::thread> helpers;
+  for (int i = 1; i < threads; ++i) helpers.emplace_back([team] { team->help(); });
+  fn(*team);
+  team->close();
+  helpers.emplace_back([team] { team->help(); });
+  for (auto& helper : helpers) helper.join();
+}
+
+Array run(const Case& c) {
+  const int64_t T = c.time, B = c.batch, I = c.inputs, H = c.hidden;
+  const bool own = c.kind == CellKind::indrnn_relu, has_c = c.kind == CellKind::lstm;
+  const int64_t G = gates_of(c.kind), S = own ? 0 : c.kind == CellKind::gru_after ? 4 : G;
+  const Array x = filled(T * B * I, 1), h0 = filled(B * H, 2), c0 = filled(B * H, 3),
+              start = filled(H, 4), w = filled(I * G * H, 5),
+              u = filled(own ? H : H * G * H, 6), b = filled(G * H, 7),
+              b_n = filled(H, 8), d_ys = filled(T * B * H, 9);
+  std::vector<uint8_t> valid(T * B), reset(T * B);
+  for (int64_t t = 0; t < T; ++t)
+    for (int64_t r = 0; r < B; ++r) {
+      valid[t * B + r] = c.time % 2 ? t < r % (T + 1) : t >= r % (T + 1);
+      reset[t * B + r] = (t + r) % 3 == 0;
+    }
+  const Marks marks = c.marked ? Marks{valid.data(), reset.data()} : Marks{};
+  Array ys(T * B * H), h(B * H), c_end(B * H), cs(T * B * H), saved(T * B * S * H);
+  Array d_x(x.size()), d_h0(h0.size()), d_c0(c0.size()), d_start_h(H), d_start_c(H),
+      d_w(w.size()), d_u(u.size()), d_b(b.size()), d_b_n(H);
+  auto describe = [&](Layer& f) {
+    f.kind = c.kind;
+    f.inputs = I, f.hidden = H;
+    f.x = x.data(), f.h0 = h0.data(), f.c0 = has_c ? c0.data() : nullptr;
+    f.start_h = f.start_c = start.data();
+    f.w = w.data(), f.u = u.data(), f.b = b.data(), f.b_n = b_n.data();
+  };
+  with_team(c.threads, [&](Team& team) {
+    Forward f{};
+    describe(f);
+    f.ys = ys.data(), f.h = h.data(), f.c = c_end.data(), f.cs = cs.data();
+    f.saved = S ? saved.data() : nullptr;
+    require(run_forward(portable::kernels, f, T, B, marks, team), "memory, forward");
+    Backward g{};
+    describe(g);
+    g.ys = ys.data(), g.cs = cs.data(), g.saved = saved.data();
+    g.d_ys = d_ys.data(), g.d_h = h0.data(), g.d_c = c0.data();
+    g.d_x = d_x.data(), g.d_h0 = d_h0.data(), g.d_c0 = d_c0.data();
+    g.d_start_h = d_start_h.data(), g.d_start_c = d_start_c.data();
+    g.d_w = d_w.data(), g.d_u = d_u.data(), g.d_b = d_b.data(), g.d_b_n = d_b_n.data();
+    require(run_backward(portable::kernels, g, T, B, marks, team), "memory, backward");
+  });
+  Array all;
+  for (const Array* part : {&ys, &h, &d_x, &d_h0, &d_w, &d_u, &d_b})
+    all.insert(all.end(), part->begin(), part->end());
+  return all;
+}
+
+bool agree(const Array& a, const Array& b) {
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!(std::fabs(a[i] - b[i]) <= 1e-3f * (1 + std::fabs(b[i])))) return false;
+  return a.size() == b.size();
+}
+
+}  // namespace
+
+int main() {
+  int runs = 0;
+  for (CellKind kind : {CellKind::lstm, CellKind::gru_after, CellKind::gru_before,
+                        CellKind::indrnn_relu})
+    for (bool marked : {false, true})
+      for (Case c : {Case{kind, 1, 1, 1, 1, 1, marked}, {kind, 6, 9, 5, 33, 1, marked},
+                     {kind, 5, 1, 33, 70, 1, marked}}) {
+        const Array alone = run(c);
+        c.threads = 3;  // with lanes where there are rows enough, else with split units
+        std::vector<std::thread> callers;
+        for (int i = 0; i < 3; ++i)
+          callers.emplace_back([&] { require(agree(run(c), alone), "threads disagree"); });
+        for (auto& caller : callers) caller.join();
+        runs += 4;
+      }
+  workspace_release();
+  require(workspace_kept() == 0, "something is kept after a release");
+  std::printf("%d\n", runs);
+}

@@ -1,0 +1,132 @@
+"""`Fused()` keeps every law, takes what it says, and refuses the rest with a reason."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxrnn
+from jaxrnn import GRU, LSTM, MGU, Elman, Fused, IndRNN, LearnedState, Stack, testing
+from jaxrnn.kernels import _kernels, _native
+
+from .helpers import Decay, each
+
+
+CELLS = [
+    LSTM(3, 5),
+    LSTM(3, 5, coupled=True),
+    GRU(3, 5),
+    GRU(3, 5, reset_after=False),
+    Elman(3, 5),
+    Elman(3, 5, activation=jax.nn.relu),
+    IndRNN(3, 5),
+    IndRNN(3, 5, activation=jnp.tanh),
+    LearnedState(LSTM(3, 5)),
+    Decay(3),
+]
+
+
+@each("cell", CELLS)
+def test_law_s(cell):
+    options = ["lengths", "resets", "reverse"]
+    testing.check_strategy(Fused(), cell, options, time=13, batch=3)
+
+
+@each("cell", [LSTM(3, 5), GRU(3, 5), Decay(3)])
+def test_padding_and_chunks(cell):
+    testing.check_padding(cell, strategy=Fused(), time=5, batch=3)
+    testing.check_chunks(cell, strategy=Fused(), time=23, batch=3)
+
+
+@each("cell", [GRU(3, 5, reset_after=False), Decay(3)])
+def test_vmap_jvp_and_hessian(cell):
+    testing.check_transformations(cell, strategy=Fused(), time=3, batch=2)
+
+
+def loss(params, xs, strategy):
+    state, ys = jaxrnn.unroll(LSTM(3, 5), params, xs, strategy=strategy)
+    return jnp.sum(ys**2) + jnp.sum(state.c)
+
+
+def case(dtype=jnp.float32):
+    params = LSTM(3, 5).init(jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), (4, 2, 3))
+    return jaxrnn.cast((params, xs), dtype)
+
+
+def test_vmap_inside_and_outside_a_gradient():
+    params, xs = case()
+    many = jnp.stack([xs, 2 * xs])
+    want = [jax.grad(loss)(params, x, jaxrnn.Scan()) for x in many]
+    apart = jax.vmap(lambda x: jax.grad(loss)(params, x, Fused()))(many)
+    stacked = jax.tree.map(lambda *g: jnp.stack(g), *want)
+    testing.assert_close("vmap", "of a gradient", apart, stacked, 1e-5)
+    whole = lambda p: jnp.sum(jax.vmap(lambda x: loss(p, x, Fused()))(many))
+    added = jax.tree.map(lambda *g: sum(g), *want)
+    testing.assert_close("vmap", "inside one", jax.grad(whole)(params), added, 1e-5)
+
+
+def test_a_part_of_the_gradients():
+    """Of the inputs alone, then of the params alone: the other tangents are known zeros."""
+    params, xs = case()
+    for argument in (0, 1):
+        got = jax.grad(loss, argument)(params, xs, Fused())
+        want = jax.grad(loss, argument)(params, xs, jaxrnn.Scan())
+        testing.assert_close("grad", f"of {argument}", got, want, 1e-5)
+
+
+def test_under_checkpoints():
+    strategy = jaxrnn.Checkpointed(2, Fused())
+    testing.check_strategy(strategy, GRU(3, 5), time=5, batch=2)
+
+
+@pytest.mark.parametrize(
+    "cell, dtype, reason",
+    [
+        (MGU(3, 5), jnp.float32, r"no kernel for MGU\(input_size=3"),
+        (Elman(3, 5, activation=jnp.sin), jnp.float32, "no kernel for Elman"),
+        (LSTM(3, 5), jnp.bfloat16, "params, state and inputs are bfloat16"),
+    ],
+    ids=str,
+)
+def test_refusals(cell, dtype, reason):
+    params, xs = jaxrnn.cast((cell.init(jax.random.key(0)), jnp.ones((4, 2, 3))), dtype)
+    with pytest.raises(NotImplementedError, match=reason):
+        jaxrnn.unroll(cell, params, xs, strategy=Fused())
+    jaxrnn.unroll(cell, params, xs)
+
+
+@pytest.mark.parametrize(
+    "name, text", [("file", "not built"), ("library", "do not load here")]
+)
+def test_without_the_library_everything_still_works(name, text, monkeypatch, tmp_path):
+    file = tmp_path / "libjaxrnn.so"
+    if name == "library":
+        file.write_text("no library")
+    monkeypatch.setattr(_native, "_file", lambda: file)
+    _native.library.cache_clear()
+    jax.clear_caches()
+    try:
+        explained = str(jaxrnn.explain(LSTM(3, 5), (4, 2, 3)))
+        assert "runs          Scan()" in explained
+        assert text in explained and "pip install" in explained
+        jaxrnn.unroll(LSTM(3, 5), *case())
+        with pytest.raises(NotImplementedError, match="compiler"):
+            jaxrnn.unroll(LSTM(3, 5), *case(), strategy=Fused())
+    finally:
+        _native.library.cache_clear()
+        jax.clear_caches()
+
+
+def test_it_is_the_default_where_it_can_be():
+    model = Stack((LSTM(3, 5), MGU(5, 4), GRU(4, 4)))
+    said = jaxrnn.explain(model, (6, 2, 3))
+    ran = [type(d.choice.strategy).__name__ for d in said.decisions]
+    assert ran == ["Fused", "Scan", "Fused"]
+
+
+def test_the_table_knows_the_cell_and_nothing_that_looks_like_it():
+    class Mine(LSTM):
+        """A cell of somebody's own, with other equations."""
+
+    assert _kernels.find(LSTM(3, 5)) is not None
+    assert _kernels.find(Mine(3, 5)) is None

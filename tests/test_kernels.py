@@ -1,0 +1,265 @@
+"""The kernels, arrays in and arrays out, against their references."""
+
+import functools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn.kernels import _native, release_workspace
+from jaxrnn.kernels._native import OPS
+from jaxrnn.kernels._reference import Marks, Operands, layer
+from jaxrnn.kernels.linear.reference import linear
+
+from .helpers import each
+
+
+# no multiple of a vector or a panel, one above a panel, one row, one of everything
+SIZES = [(1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (40, 1, 64, 65), (3, 70, 40, 96)]
+MARKS = ["all", "lengths", "reversed lengths", "any", "resets"]
+
+
+def gates(name):
+    return {"lstm": 4, "elman": 1, "indrnn": 1}.get(name.split("_")[0], 3) - (
+        name == "lstm_coupled"
+    )
+
+
+def make(name, sizes, dtype, seed=0):
+    """Operands of a kernel, large enough for gates to close and open."""
+    (time, batch, inputs, hidden), op = sizes, OPS[name]
+    rng, g = np.random.default_rng(seed), gates(name)
+    normal = lambda scale, *shape: jnp.asarray(scale * rng.normal(size=shape), dtype)
+    own = name.startswith("indrnn")
+    return Operands(
+        x=normal(1, time, batch, inputs),
+        state=tuple(normal(1, batch, hidden) for _ in range(op.states)),
+        start=tuple(normal(1, hidden) for _ in range(op.states)),
+        w=normal(inputs**-0.5, inputs, g * hidden),
+        u=normal(0.5, hidden) if own else normal(hidden**-0.5, hidden, g * hidden),
+        b=normal(1, g * hidden),
+        b_n=normal(1, hidden) if name == "gru_after" else None,
+    )
+
+
+def make_marks(kind, time, batch):
+    rng = np.random.default_rng(1)
+    lengths, steps = rng.integers(0, time + 1, batch), np.arange(time)[:, None]
+    reset = jnp.asarray(rng.random((time, batch)) < 0.3)
+    valid = {
+        "lengths": steps < lengths,
+        "reversed lengths": steps >= time - lengths,
+        "any": rng.random((time, batch)) < 0.6,
+    }.get(kind)
+    return Marks(
+        None if valid is None else jnp.asarray(valid), None if kind == "all" else reset
+    )
+
+
+def reference_run(op, marks, operands):
+    """Outputs, and the gradients of their weighted sum."""
+    out, vjp = jax.vjp(lambda o: layer(op.step, o, marks), operands)
+    return out, vjp(weights(out, marks))[0]
+
+
+def native_run(op, marks, operands):
+    ys, state, kept = _native.forward(op, operands, marks, residuals=True)
+    alone, alone_state, _ = _native.forward(op, operands, marks, residuals=False)
+    grads = _native.backward(
+        op, operands, marks, (ys, kept), *weights((ys, state), marks)
+    )
+    return ((ys, state), grads), (alone, alone_state)
+
+
+def weights(out, marks):
+    """Something of the size of one for each output; `unroll` sends nothing to padding."""
+    d_ys, d_state = jax.tree.map(lambda o: jnp.sin(1.0 + 3.0 * jnp.cos(o)), out)
+    if marks.valid is not None:
+        d_ys = jnp.where(marks.valid[..., None], d_ys, 0)
+    return d_ys, d_state
+
+
+def assert_near(got, want, tolerance):
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
+    ):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        error = np.max(np.abs(a - b)) / max(1, np.max(np.abs(b)))
+        assert error <= tolerance, f"{jax.tree_util.keystr(path)}: {error:.2g}"
+
+
+def check(name, sizes, marks, dtype, tolerance):
+    operands = make(name, sizes, dtype)
+    marks = make_marks(marks, *sizes[:2])
+    want = jax.jit(functools.partial(reference_run, OPS[name], marks))(operands)
+    got, alone = jax.jit(functools.partial(native_run, OPS[name], marks))(operands)
+    assert_near(got, want, tolerance)
+    assert_near(alone, want[0], tolerance)
+
+
+def test_the_kernels_are_there():
+    """Tests of what was not built would test nothing."""
+    assert _native.missing() is None
+
+
+@each("name", list(OPS))
+def test_kernels_equal_their_references(name):
+    every = slice(None) if name in ("lstm", "gru_before") else slice(2, None, 2)
+    for sizes, marks in zip(SIZES[every], MARKS[every], strict=True):
+        check(name, sizes, marks, jnp.float32, 2e-5)
+
+
+@each("name", ["lstm", "gru_before"])
+def test_kernels_equal_their_references_to_the_last_digits(name, x64):
+    check(name, (9, 6, 33, 70), "any", jnp.float64, 1e-12)
+
+
+def test_the_linear_recurrence():
+    rng = np.random.default_rng(0)
+    a, b, d_hs = (jnp.asarray(rng.normal(size=(20, 3, 37)), jnp.float32) for _ in "123")
+    h0 = b[0]
+    want, vjp = jax.vjp(linear, 0.5 * a, b, h0)
+    got = _native.linear(0.5 * a, b, h0)
+    assert_near(got, want, 1e-6)
+    assert_near(_native.linear_backward(0.5 * a, got, h0, d_hs), vjp(d_hs), 1e-6)
+
+
+@each("name", ["lstm", "gru_after", "elman_tanh", "elman_relu"])
+def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
+    """Infinities, NaN and denormals in inputs and states, a row each."""
+    operands = make(name, (5, 6, 3, 33), jnp.float32)
+    x = (
+        operands.x.at[2, 0]
+        .set(jnp.inf)
+        .at[2, 1, 1]
+        .set(-jnp.inf)
+        .at[2, 2, 0]
+        .set(jnp.nan)
+    )
+    x = x.at[:, 3].set(1e-41)
+    h = operands.state[0].at[4].set(jnp.inf)
+    operands = operands._replace(x=x, state=(h, *operands.state[1:]))
+    want = jax.jit(functools.partial(layer, OPS[name].step))(operands, Marks())
+    got = jax.jit(lambda o: _native.forward(OPS[name], o, Marks(), residuals=False))(
+        operands
+    )
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.isnan(np.asarray(want[0])).any()
+
+
+def test_activations_to_a_few_units_in_the_last_place():
+    """Through IndRNN and LSTM of one step: tanh(x), and sigmoid(x) as c' of c = 1."""
+    x = np.concatenate([np.linspace(-20, 20, 4001), np.geomspace(1e-30, 1, 500)])
+    x = jnp.asarray(x, jnp.float32)
+    one, none = jnp.ones((1, 1)), jnp.zeros(1)
+
+    def run(name, w, u, b, state):
+        shaped = Operands(x[None, :, None], state, (none,) * len(state), w, u, b, None)
+        return _native.forward(OPS[name], shaped, Marks(), residuals=False)
+
+    zeros, ones = jnp.zeros((x.size, 1)), jnp.ones((x.size, 1))
+    ys, _, _ = run("indrnn_tanh", one, none, none, (zeros,))
+    exact = np.tanh(np.asarray(x, np.float64))
+    np.testing.assert_allclose(np.asarray(ys)[0, :, 0], exact, rtol=4e-7)
+    forget = jnp.asarray([[0.0, 1.0, 0.0, 0.0]])
+    closed = jnp.asarray([-200.0, 0.0, 0.0, 0.0])
+    _, (_, c), _ = run("lstm", forget, jnp.zeros((1, 4)), closed, (zeros, ones))
+    exact = 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+    np.testing.assert_allclose(np.asarray(c)[:, 0], exact, rtol=4e-7)
+
+
+SCRIPT = """
+import sys, numpy as np, jax, functools, jax.numpy as jnp
+from jaxrnn.kernels import _native
+from tests import test_kernels as t
+out = {}
+for name in ("lstm", "gru_before", "indrnn_tanh"):
+    run = jax.jit(functools.partial(t.native_run, t.OPS[name], t.make_marks("lengths", 9, 6)))
+    got = run(t.make(name, (9, 6, 33, 70), jnp.float32))
+    out |= {f"{name}{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(got))}
+np.savez(sys.argv[1], **out)
+print(_native.library().jaxrnn_instruction_set().decode())
+"""
+
+
+def test_every_instruction_set_gives_the_same(tmp_path):
+    """Those that this machine has, and the portable code that serves every other one."""
+    found = {}
+    for wanted in ("portable", "avx2", "avx512"):
+        file = tmp_path / f"{wanted}.npz"
+        environment = {**os.environ, "JAXRNN_ISA": wanted, "PYTHONPATH": os.getcwd()}
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(file)]
+        ran = subprocess.run(
+            command,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        found[ran.stdout.strip()] = dict(np.load(file))
+    assert "portable" in found
+    for name, arrays in found.items():
+        for key, array in arrays.items():
+            scale = max(1, np.max(np.abs(array)))
+            error = np.max(np.abs(array - found["portable"][key])) / scale
+            assert error < 2e-5, (name, key, error)
+
+
+def compiled_step():
+    operands = make("lstm", (3, 4, 5, 33), jnp.float32)
+    run = jax.jit(functools.partial(native_run, OPS["lstm"], Marks()))
+    return lambda: jax.block_until_ready(run(operands))
+
+
+def test_many_threads_at_once_agree():
+    """More callers than cores, on work that is shared out among XLA's threads."""
+    operands = make("lstm", (6, 9, 64, 128), jnp.float32)
+    run = jax.jit(functools.partial(native_run, OPS["lstm"], Marks()))
+    want = jax.tree.map(np.asarray, run(operands))
+    with ThreadPoolExecutor(16) as pool:
+        for got in pool.map(lambda _: run(operands), range(200)):
+            assert_near(got, want, 1e-6)
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_ten_thousand_calls_leak_nothing():
+    step = compiled_step()
+    for _ in range(500):
+        step()
+    before = resident_bytes()
+    for _ in range(10_000):
+        step()
+    assert resident_bytes() - before < 4 << 20  # 400 bytes a call
+
+
+def test_the_workspace_is_kept_bounded_and_given_back():
+    library = _native.library()
+    release_workspace()
+    assert library.jaxrnn_workspace_kept() == 0
+    step = compiled_step()
+    step()
+    kept = library.jaxrnn_workspace_kept()
+    assert kept > 0
+    step()
+    assert library.jaxrnn_workspace_kept() == kept, "the second call found the first's"
+    try:
+        library.jaxrnn_workspace_limit(0)
+        step()
+        assert library.jaxrnn_workspace_kept() == 0
+    finally:
+        library.jaxrnn_workspace_limit(512 << 20)
+    release_workspace()
+    assert library.jaxrnn_workspace_kept() == 0
