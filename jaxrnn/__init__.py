@@ -41,6 +41,7 @@ from .cells import PeepholeLSTM as PeepholeLSTM
 from .cells import PeepholeLSTMParams as PeepholeLSTMParams
 from .cells import ProjectedLSTM as ProjectedLSTM
 from .cells import ProjectedLSTMParams as ProjectedLSTMParams
+from .kernels.diag_scan import diag_scan as diag_scan
 from .layers import Bidirectional as Bidirectional
 from .layers import BothWays as BothWays
 from .layers import Dense as Dense
