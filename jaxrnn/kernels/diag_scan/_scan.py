@@ -17,31 +17,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact
 
-from .._arrays import (
-    as_array,
-    as_resets,
-    check_shape,
-    checked,
-    state_dtype,
-    trailing,
-)
+from .._arrays import arrays, as_resets, checked, state_dtype, trailing
 
 
 def _check(a, b, initial, resets, reverse):
-    a, b = as_array("diag_scan", "a", a), as_array("diag_scan", "b", b)
-    if b.ndim == 0 or b.shape[0] == 0:
-        raise ValueError(
-            f"diag_scan: b has the shape {b.shape}, which means no steps; time is the "
-            "first axis, of at least 1."
-        )
-    check_shape("diag_scan", "a", a, b.shape)
-    if initial is not None:
-        initial = as_array("diag_scan", "initial", initial)
-        check_shape("diag_scan", "initial", initial, b.shape[1:])
+    names = {"a": a, "b": b, "initial": initial}
+    a, b, initial = arrays("diag_scan", names, reverse)
     if resets is not None:
         resets = as_resets("diag_scan", resets, b.shape)
-    if not isinstance(reverse, bool):
-        raise TypeError(f"diag_scan: reverse is {reverse!r}; give True or False.")
     return {"a": a, "b": b, "initial": initial, "resets": resets, "reverse": reverse}
 
 
@@ -111,10 +94,11 @@ def linear_recurrence(
 ) -> Array:
     """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
     loop = loop or by_platform
+    start, b = _tied(start, b[0]), _tied(b, start[None])
 
     def residual(x):
         start, states = x
-        return start, states - a * _before(reverse, states, start)
+        return start, states - a * before(reverse, states, start)
 
     def solve(_, rhs):
         return rhs[0], loop.states(a, rhs[1], rhs[0], reverse)
@@ -127,7 +111,16 @@ def linear_recurrence(
     return solved[1]
 
 
-def _before(reverse: bool, states: Array, start: Array) -> Array:
+def _tied(x: Array, other: Array) -> Array:
+    """`x`, in a way that has it differentiated where `other` is.
+
+    The transpose of a linear solve asks for all of its right side or none. The compiler
+    removes the choice.
+    """
+    return jnp.where(jnp.zeros(x.shape, bool), other, x)
+
+
+def before(reverse: bool, states: Array, start: Array) -> Array:
     """The state before each step."""
     # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
     if reverse:
@@ -163,7 +156,7 @@ def _states_at_once(a, b, start, reverse):
 def _adjoint_at_once(a, g, reverse):
     start = jnp.zeros_like(g[0])
     m = _states_at_once(a, a * g, start, not reverse)
-    return m[-1 if reverse else 0], g + _before(not reverse, m, start)
+    return m[-1 if reverse else 0], g + before(not reverse, m, start)
 
 
 in_turn = Loop(_states_in_turn, _adjoint_in_turn)
