@@ -102,5 +102,5 @@ class DeltaNet(HeadedCell):
         return Heads(unit(q), unit(k), v, still, beta, None)
 
     def combine(self, params, read, z):
-        normed = rms_norm(read.astype(params.norm.dtype), params.norm[None])
+        normed = rms_norm(read, params.norm[None])
         return normed.reshape(-1) @ params.w_o

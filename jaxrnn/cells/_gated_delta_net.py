@@ -115,5 +115,5 @@ class GatedDeltaNet(HeadedCell):
         return Heads(unit(q), unit(k), v, log_decay[:, None], beta, gate)
 
     def combine(self, params, read, z):
-        normed = rms_norm(read.astype(z.rest.dtype), params.norm[None])
+        normed = rms_norm(read, params.norm[None])
         return (normed.reshape(-1) * z.rest) @ params.w_o

@@ -107,5 +107,5 @@ class GLA(HeadedCell):
         return Heads(q, k, v, decay, None, gate)
 
     def combine(self, params, read, z):
-        normed = rms_norm(read.astype(z.rest.dtype), params.norm[None])
+        normed = rms_norm(read, params.norm[None])
         return (normed.reshape(-1) * z.rest) @ params.w_o

@@ -40,12 +40,14 @@ def log_uniform(key: Any, shape: tuple, low: float, high: float, dtype: Any) -> 
 
 def rms_norm(x: Array, scale: Array) -> Array:
     """`x / rms(x) * scale`, over the last axis. Zhang & Sennrich 2019, arXiv:1910.07467."""
+    x = x.astype(wide(x))
     mean = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(mean + 1e-5) * scale
+    return (x * jax.lax.rsqrt(mean + 1e-5)).astype(scale.dtype) * scale
 
 
 def unit(x: Array) -> Array:
-    """`x` at length 1, over the last axis; zero stays zero, with a gradient."""
+    """`x` at length 1, over the last axis, in float32 at least; zero stays zero."""
+    x = x.astype(wide(x))
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
 
 
@@ -67,7 +69,7 @@ def real_part(c_re: Array, c_im: Array, h: Array) -> Array:
     return h.real.astype(c_re.dtype) @ c_re - h.imag.astype(c_im.dtype) @ c_im
 
 
-def check_between(cell: Any, name: str, low: float, high: float) -> None:
+def check_between(cell: Any, name: str, low: int | float, high: int | float) -> None:
     """A field is a number from `low` to `high`."""
     value = getattr(cell, name)
     call = f"{type(cell).__name__}({name}={value!r})"

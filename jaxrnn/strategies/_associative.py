@@ -8,7 +8,7 @@ import jax
 from .._layer import Cell, LinearCell, every_step
 from ..kernels._arrays import state_dtype
 from ..kernels.diag_scan._scan import Loop, at_once, linear_recurrence
-from ._base import Strategy
+from ._base import Strategy, unmasked
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Associative(Strategy):
     def check(self, cell, params, state, xs):
         if not isinstance(cell, LinearCell):
             raise NotImplementedError(
-                f"Associative() runs recurrences that are linear and element-wise; {cell} "
-                "is no LinearCell."
+                "Associative() runs recurrences that are linear and element-wise; "
+                f"{unmasked(cell)} is no LinearCell."
             )
 
     def run(self, cell, params, state, zs):

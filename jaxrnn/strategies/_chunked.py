@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._layer import LinearCell, Marks, MatrixCell, every_step
 from ._associative import run_linear
-from ._base import Strategy, wide
+from ._base import Strategy, unmasked, wide
 from ._scan import Scan
 
 
@@ -57,7 +57,7 @@ class Chunked(Strategy):
         if not isinstance(cell, LinearCell | MatrixCell):
             raise NotImplementedError(
                 "Chunked() runs recurrences that are linear in their state; "
-                f"{cell} is neither a LinearCell nor a MatrixCell."
+                f"{unmasked(cell)} is neither a LinearCell nor a MatrixCell."
             )
 
     def run(self, cell, params, state, zs):
