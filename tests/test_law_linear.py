@@ -48,7 +48,6 @@ MATRIX = [
     SSD(3, 4, heads=2),
     DeltaNet(3, 4, heads=2, negative_eigenvalues=True),
     GatedDeltaNet(3, 4, heads=2),
-    LearnedState(GLA(3, 4)),
     LearnedState(MLSTM(3, 4)),
     LearnedState(GatedDeltaNet(3, 4)),
 ]

@@ -22,7 +22,23 @@ class Chunked(Strategy):
     A matrix cell runs a chunk as matrix products, so that no state is stored but the one
     before each chunk. A linear cell has its projection, its coefficients and its outputs
     made for a chunk at a time, while they are in the cache; the recurrence itself runs
-    step by step on a CPU, and by doubling elsewhere.
+    step by step on a CPU, and by doubling elsewhere. A chunk is computed again backwards.
+
+    When it pays, in ms on 2 CPU cores, forward / forward and backward, against `Scan()`:
+
+    | cell            | T, B, features     | `Scan()`   | `Chunked()` |
+    |-----------------|--------------------|------------|-------------|
+    | `MinGRU`        | 2048, 8, 256       | 87 / 114   | 16 / 65     |
+    | `RGLRU`         | 2048, 8, 256       | 46 / 117   | 18 / 68     |
+    | `LRU`           | 2048, 8, 256       | 66 / 152   | 28 / 109    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 146 / 1256 | 29 / 130    |
+    | `SSD`           | 4096, 1, of 64     | 191 / 948  | 24 / 178    |
+    | `GLA`           |                    | 61 / 540   | 46 / 149    |
+    | `DeltaNet`      |                    | 148 / 901  | 78 / 179    |
+    | `GatedDeltaNet` |                    | 155 / 1001 | 109 / 212   |
+
+    The sizes 16, 64 and 256 differed by less than a factor of 2; it was not measured on a
+    GPU. `GLA` gains least, since its decays are taken pair by pair of near steps.
 
     Args:
         size: steps in a chunk; None takes 64, at which most was fastest.
