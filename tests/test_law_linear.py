@@ -93,7 +93,7 @@ def test_padding_and_streaming(cell):
 
 
 def test_chunks_have_every_derivative():
-    testing.check_transformations(SSD(2, 2), strategy=Chunked(2), time=2, batch=1)
+    testing.check_transformations(MinGRU(2, 2), strategy=Chunked(2), time=2, batch=1)
 
 
 def test_doubling_has_every_derivative():
