@@ -165,3 +165,31 @@ def test_low_precision_inputs_have_a_float32_state(name):
     for g, w in zip(got, want, strict=True):
         assert g.dtype in (jnp.float32, jnp.complex64)
         np.testing.assert_allclose(g, w, rtol=2e-4, atol=2e-4)
+
+
+def test_bad_input_is_refused():
+    a = jnp.ones((4, 2, 3))
+    scan, attend = jaxrnn.diag_scan, jaxrnn.chunked_linear_attention
+    bad = [
+        (lambda: scan(a, a[:3]), ValueError, r"a has the shape \(4, 2, 3\)"),
+        (lambda: scan([1.0], a), TypeError, "a is list"),
+        (lambda: scan(a, a.astype(int)), TypeError, "b is int32"),
+        (lambda: scan(a[:0], a[:0]), ValueError, "no steps"),
+        (lambda: scan(a, a, a), ValueError, r"initial has the shape"),
+        (lambda: scan(a, a, resets=jnp.ones((4, 2))), TypeError, "resets are float32"),
+        (lambda: scan(a, a, resets=jnp.ones(2, bool)), ValueError, r"\(2,\)"),
+        (lambda: scan(a, a, reverse=1), TypeError, "True or False"),
+        (
+            lambda: jaxrnn.log_diag_scan(a.astype(complex), a),
+            TypeError,
+            "log_a is complex",
+        ),
+        (lambda: attend(a, a, a, a[..., :2]), ValueError, "log_decay has the shape"),
+        (lambda: attend(a, a, a, a, size=0), ValueError, "size is 0"),
+        (lambda: jaxrnn.GLA(3, 5, heads=2), ValueError, "heads=2.*multiple"),
+        (lambda: jaxrnn.LRU(3, 4, r_max=1.5), ValueError, "r_max=1.5"),
+        (lambda: jaxrnn.Chunked(0), ValueError, "at least 1"),
+    ]
+    for call, kind, words in bad:
+        with pytest.raises(kind, match=words):
+            call()
