@@ -81,7 +81,7 @@ def test_doubling_equals_the_scan(cell):
     testing.check_strategy(Associative(), cell, time=7, batch=4)
 
 
-@each("cell", [RGLRU(4), GLA(3, 4), GatedDeltaNet(3, 4), *SOME])
+@each("cell", [RGLRU(4), GLA(3, 4), LINEAR[-1], MATRIX[-1], *SOME])
 def test_dtypes_are_kept(cell):
     testing.check_dtypes(cell, strategy=Chunked(4))
 

@@ -65,7 +65,10 @@ class LearnedState(Cell):
 
     def initial_state(self, params):
         # a copy, so that a state that is donated does not take the parameter with it
-        return jax.tree.map(jnp.copy, params.initial)
+        # and in the cell's own dtype, which may be wider than that of the parameters
+        own = jax.eval_shape(self.cell.initial_state, params.cell)
+        wide = lambda s, like: jnp.copy(s).astype(like.dtype)
+        return jax.tree.map(wide, params.initial, own)
 
     def project(self, params, x):
         return self.cell.project(params.cell, x)
