@@ -108,7 +108,8 @@ def unroll(
 
     Returns:
         `(state, ys)`: the state after the last step, leaves `(B, ...)`, and the outputs,
-        `(T, B, ...)`. Both keep the dtypes of the parameters.
+        `(T, B, ...)`. Both keep the dtypes of the parameters, but for states that a cell
+        keeps in float32 so that long memories do not round away.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit, before anything runs.

@@ -1,7 +1,13 @@
 """One published recurrence per file, and the initialisers of their parameters."""
 
+from ._delta_net import DeltaNet as DeltaNet
+from ._delta_net import DeltaNetParams as DeltaNetParams
 from ._elman import Elman as Elman
 from ._elman import ElmanParams as ElmanParams
+from ._gated_delta_net import GatedDeltaNet as GatedDeltaNet
+from ._gated_delta_net import GatedDeltaNetParams as GatedDeltaNetParams
+from ._gla import GLA as GLA
+from ._gla import GLAParams as GLAParams
 from ._gru import GRU as GRU
 from ._gru import GRUParams as GRUParams
 from ._indrnn import IndRNN as IndRNN
@@ -10,13 +16,32 @@ from ._layer_norm_gru import LayerNormGRU as LayerNormGRU
 from ._layer_norm_gru import LayerNormGRUParams as LayerNormGRUParams
 from ._layer_norm_lstm import LayerNormLSTM as LayerNormLSTM
 from ._layer_norm_lstm import LayerNormLSTMParams as LayerNormLSTMParams
+from ._lru import LRU as LRU
+from ._lru import LRUParams as LRUParams
 from ._lstm import LSTM as LSTM
 from ._lstm import LSTMParams as LSTMParams
 from ._lstm import LSTMState as LSTMState
 from ._mgu import MGU as MGU
 from ._mgu import MGUParams as MGUParams
+from ._min_gru import MinGRU as MinGRU
+from ._min_gru import MinGRUParams as MinGRUParams
+from ._min_lstm import MinLSTM as MinLSTM
+from ._min_lstm import MinLSTMParams as MinLSTMParams
+from ._mlstm import MLSTM as MLSTM
+from ._mlstm import MLSTMParams as MLSTMParams
+from ._mlstm import MLSTMState as MLSTMState
 from ._norm import NormParams as NormParams
 from ._peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from ._peephole_lstm import PeepholeLSTMParams as PeepholeLSTMParams
 from ._projected_lstm import ProjectedLSTM as ProjectedLSTM
 from ._projected_lstm import ProjectedLSTMParams as ProjectedLSTMParams
+from ._qrnn import QRNN as QRNN
+from ._qrnn import QRNNParams as QRNNParams
+from ._rg_lru import RGLRU as RGLRU
+from ._rg_lru import RGLRUParams as RGLRUParams
+from ._s5 import S5 as S5
+from ._s5 import S5Params as S5Params
+from ._sru import SRU as SRU
+from ._sru import SRUParams as SRUParams
+from ._ssd import SSD as SSD
+from ._ssd import SSDParams as SSDParams

@@ -1,3 +1,3 @@
-"""Hardware code, arrays in and arrays out: what `jaxrnn.Fused()` runs."""
+"""Arrays in, arrays out: the operations that recurrences are made of, and hardware code."""
 
 from ._native import release_workspace as release_workspace
