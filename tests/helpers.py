@@ -10,10 +10,13 @@ from jaxtyping import Array, Float
 
 import jaxrnn
 from jaxrnn import (
+    CTRNN,
     GRU,
     LSTM,
     MGU,
+    SLSTM,
     Bidirectional,
+    CfC,
     Dense,
     Dropout,
     Elman,
@@ -24,6 +27,8 @@ from jaxrnn import (
     LayerNormLSTM,
     LearnedState,
     LSTMState,
+    ParaGRU,
+    ParaLSTM,
     PeepholeLSTM,
     ProjectedLSTM,
     Residual,
@@ -70,6 +75,11 @@ CELLS = [
     LayerNormGRU(3, 5),
     MGU(3, 5),
     IndRNN(3, 5),
+    ParaGRU(3, 5),
+    ParaLSTM(3, 5),
+    SLSTM(3, 4, heads=2),
+    CTRNN(3, 5),
+    CfC(3, 4, 5),
     Decay(3),
 ]
 

@@ -1,5 +1,10 @@
 """One published recurrence per file, and the initialisers of their parameters."""
 
+from ._cfc import CfC as CfC
+from ._cfc import CfCParams as CfCParams
+from ._cfc import lecun_tanh as lecun_tanh
+from ._ctrnn import CTRNN as CTRNN
+from ._ctrnn import CTRNNParams as CTRNNParams
 from ._elman import Elman as Elman
 from ._elman import ElmanParams as ElmanParams
 from ._gru import GRU as GRU
@@ -16,7 +21,14 @@ from ._lstm import LSTMState as LSTMState
 from ._mgu import MGU as MGU
 from ._mgu import MGUParams as MGUParams
 from ._norm import NormParams as NormParams
+from ._para_gru import ParaGRU as ParaGRU
+from ._para_gru import ParaGRUParams as ParaGRUParams
+from ._para_lstm import ParaLSTM as ParaLSTM
+from ._para_lstm import ParaLSTMParams as ParaLSTMParams
 from ._peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from ._peephole_lstm import PeepholeLSTMParams as PeepholeLSTMParams
 from ._projected_lstm import ProjectedLSTM as ProjectedLSTM
 from ._projected_lstm import ProjectedLSTMParams as ProjectedLSTMParams
+from ._slstm import SLSTM as SLSTM
+from ._slstm import SLSTMParams as SLSTMParams
+from ._slstm import SLSTMState as SLSTMState
