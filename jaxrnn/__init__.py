@@ -56,6 +56,7 @@ from .cells import ProjectedLSTMParams as ProjectedLSTMParams
 from .cells import SLSTMParams as SLSTMParams
 from .cells import SLSTMState as SLSTMState
 from .cells import lecun_tanh as lecun_tanh
+from .kernels.diag_scan import diag_scan as diag_scan
 from .layers import Bidirectional as Bidirectional
 from .layers import BothWays as BothWays
 from .layers import Dense as Dense

@@ -1,0 +1,1 @@
+"""The operations that recurrences are made of: arrays in, arrays out."""

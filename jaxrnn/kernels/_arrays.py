@@ -1,0 +1,80 @@
+"""What the operations share: the dtype of a state, and the checks of arrays."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def checked(check: Callable[..., dict[str, Any]]) -> Callable[[Callable], Callable]:
+    """A public operation whose arguments pass through `check` before all else."""
+
+    def decorator(fn: Callable) -> Callable:
+        signature = inspect.signature(fn)
+
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                names = ", ".join(signature.parameters)
+                raise TypeError(f"{fn.__name__}: {error}. It takes {names}.") from None
+            given.apply_defaults()
+            return fn(**check(**given.arguments))
+
+        return wrapper
+
+    return decorator
+
+
+def state_dtype(*arrays: Any) -> Any:
+    """The dtype of a state: that of the arrays together, and at least float32."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def as_array(owner: str, name: str, value: Any) -> jax.Array:
+    """The value as an array of floating-point or complex numbers."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{owner}: {name} is {type(value).__name__}; give an array, time first."
+        )
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        raise TypeError(
+            f"{owner}: {name} is {value.dtype}; give floating-point or complex numbers."
+        )
+    return jnp.asarray(value)
+
+
+def check_shape(owner: str, name: str, value: jax.Array, shape: tuple) -> None:
+    """The array has the shape that the others ask for."""
+    if value.shape != shape:
+        raise ValueError(
+            f"{owner}: {name} has the shape {value.shape}, where {shape} is needed: all "
+            "arrays share time, batch and features."
+        )
+
+
+def as_resets(owner: str, resets: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Booleans over the first axes of `shape`."""
+    if not isinstance(resets, jax.Array | np.ndarray) or resets.dtype != bool:
+        kind = getattr(resets, "dtype", type(resets).__name__)
+        raise TypeError(
+            f"{owner}: resets are {kind}; give booleans (T, B), True where a step "
+            "starts from zero."
+        )
+    if resets.ndim == 0 or resets.shape != shape[: resets.ndim]:
+        raise ValueError(
+            f"{owner}: resets have the shape {resets.shape}; give booleans over the "
+            f"first axes of {shape}, such as {shape[:2]}."
+        )
+    return jnp.asarray(resets)
+
+
+def trailing(mask: jax.Array, ndim: int) -> jax.Array:
+    """The mask with axes of one at its end, so that it stands over arrays of `ndim`."""
+    return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
