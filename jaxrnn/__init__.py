@@ -74,8 +74,13 @@ from .layers import Zoneout as Zoneout
 from .layers import concatenate as concatenate
 from .layers import drop_connect as drop_connect
 from .strategies import Auto as Auto
+from .strategies import BlockJacobian as BlockJacobian
 from .strategies import Checkpointed as Checkpointed
+from .strategies import DiagonalJacobian as DiagonalJacobian
+from .strategies import FullJacobian as FullJacobian
+from .strategies import Newton as Newton
 from .strategies import Scan as Scan
+from .strategies import Solution as Solution
 from .strategies import Strategy as Strategy
 
 

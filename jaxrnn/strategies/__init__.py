@@ -3,4 +3,9 @@
 from ._auto import Auto as Auto
 from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
+from ._jacobians import BlockJacobian as BlockJacobian
+from ._jacobians import DiagonalJacobian as DiagonalJacobian
+from ._jacobians import FullJacobian as FullJacobian
+from ._newton import Newton as Newton
+from ._newton import Solution as Solution
 from ._scan import Scan as Scan
