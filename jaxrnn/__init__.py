@@ -80,6 +80,7 @@ from .strategies import DiagonalJacobian as DiagonalJacobian
 from .strategies import FullJacobian as FullJacobian
 from .strategies import Newton as Newton
 from .strategies import Scan as Scan
+from .strategies import SequenceParallel as SequenceParallel
 from .strategies import Solution as Solution
 from .strategies import Strategy as Strategy
 

@@ -9,3 +9,4 @@ from ._jacobians import FullJacobian as FullJacobian
 from ._newton import Newton as Newton
 from ._newton import Solution as Solution
 from ._scan import Scan as Scan
+from ._sequence_parallel import SequenceParallel as SequenceParallel
