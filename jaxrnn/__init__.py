@@ -57,6 +57,11 @@ from .cells import SLSTMParams as SLSTMParams
 from .cells import SLSTMState as SLSTMState
 from .cells import lecun_tanh as lecun_tanh
 from .kernels.diag_scan import diag_scan as diag_scan
+from .kernels.linear_attention import chunked_delta as chunked_delta
+from .kernels.linear_attention import (
+    chunked_linear_attention as chunked_linear_attention,
+)
+from .kernels.log_diag_scan import log_diag_scan as log_diag_scan
 from .layers import Bidirectional as Bidirectional
 from .layers import BothWays as BothWays
 from .layers import Dense as Dense

@@ -1,44 +1,30 @@
 """`h_t = a_t h_{t-1} + b_t`, element by element, with its derivative by hand.
 
-The tangent of the recurrence is the same recurrence, driven by another input:
+The states solve a linear system, unit lower bidiagonal, so JAX's `custom_linear_solve`
+has every derivative of them: the tangent is the same recurrence driven by another input,
 
     h'_t = a_t h'_{t-1} + (a'_t h_{t-1} + b'_t)
 
-so that transposing it gives the one reverse scan of backpropagation, and nothing but the
-states need be kept: Martin & Cundy 2018, arXiv:1709.04057, section 2.3.
+and the cotangents are one scan backwards, l_t = g_t + a_{t+1} l_{t+1}, from which
+da_t = l_t h_{t-1} and db_t = l_t. Nothing but the states is kept.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact
 
-from .._arrays import (
-    as_array,
-    as_resets,
-    check_shape,
-    checked,
-    state_dtype,
-    trailing,
-)
+from .._arrays import arrays, as_resets, checked, state_dtype, trailing
 
 
 def _check(a, b, initial, resets, reverse):
-    a, b = as_array("diag_scan", "a", a), as_array("diag_scan", "b", b)
-    if b.ndim == 0 or b.shape[0] == 0:
-        raise ValueError(
-            f"diag_scan: b has the shape {b.shape}, which means no steps; time is the "
-            "first axis, of at least 1."
-        )
-    check_shape("diag_scan", "a", a, b.shape)
-    if initial is not None:
-        initial = as_array("diag_scan", "initial", initial)
-        check_shape("diag_scan", "initial", initial, b.shape[1:])
+    names = {"a": a, "b": b, "initial": initial}
+    a, b, initial = arrays("diag_scan", names, reverse)
     if resets is not None:
         resets = as_resets("diag_scan", resets, b.shape)
-    if not isinstance(reverse, bool):
-        raise TypeError(f"diag_scan: reverse is {reverse!r}; give True or False.")
     return {"a": a, "b": b, "initial": initial, "resets": resets, "reverse": reverse}
 
 
@@ -88,35 +74,110 @@ def diag_scan(
     if resets is not None:
         a = jnp.where(trailing(resets, a.ndim), jnp.zeros_like(a), a)
     start = jnp.zeros_like(b[0]) if initial is None else initial.astype(dtype)
-    states = _states(reverse, a, b, start)
+    states = linear_recurrence(a, b, start, reverse=reverse)
     return states[0 if reverse else -1], states
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _states(reverse: bool, a: Array, b: Array, start: Array) -> Array:
-    return _loop(reverse, a, b, start)
+class Loop(NamedTuple):
+    """One way to run the recurrence, `(a, b, start, reverse) -> states`, and its adjoint.
+
+    The adjoint, `(a, g, reverse) -> (m, l)`, runs against `reverse`: l_t = g_t + m_{t+1}
+    with m_t = a_t l_t, and gives the last m, which is what the state before gets.
+    """
+
+    states: Callable[[Array, Array, Array, bool], Array]
+    adjoint: Callable[[Array, Array, bool], tuple[Array, Array]]
 
 
-@_states.defjvp
-def _states_tangent(reverse, primals, tangents):
-    a, b, start = primals
-    da, db, d_start = tangents
-    states = _states(reverse, a, b, start)
-    driven = da * _before(reverse, states, start) + db
-    return states, _loop(reverse, a, driven, d_start)
+def linear_recurrence(
+    a: Array, b: Array, start: Array, *, reverse: bool = False, loop: Loop | None = None
+) -> Array:
+    """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
+    loop = loop or by_platform
+    start, b = _tied(start, b[0]), _tied(b, start[None])
+
+    def residual(x):
+        start, states = x
+        return start, states - a * before(reverse, states, start)
+
+    def solve(_, rhs):
+        return rhs[0], loop.states(a, rhs[1], rhs[0], reverse)
+
+    def transpose_solve(_, ct):
+        m, cotangents = loop.adjoint(a, ct[1], reverse)
+        return ct[0] + m, cotangents
+
+    solved = jax.lax.custom_linear_solve(residual, (start, b), solve, transpose_solve)
+    return solved[1]
 
 
-def _before(reverse: bool, states: Array, start: Array) -> Array:
+def _tied(x: Array, other: Array) -> Array:
+    """`x`, in a way that has it differentiated where `other` is.
+
+    The transpose of a linear solve asks for all of its right side or none. The compiler
+    removes the choice.
+    """
+    return jnp.where(jnp.zeros(x.shape, bool), other, x)
+
+
+def before(reverse: bool, states: Array, start: Array) -> Array:
     """The state before each step."""
-    # concatenate: `.at[1:].set` is miscompiled on CPUs
+    # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
     if reverse:
         return jnp.concatenate([states[1:], start[None]])
     return jnp.concatenate([start[None], states[:-1]])
 
 
-def _loop(reverse: bool, a: Array, b: Array, start: Array) -> Array:
+def _states_in_turn(a, b, start, reverse):
     def body(h, ab):
         h = ab[0] * h + ab[1]
         return h, h
 
     return jax.lax.scan(body, start, (a, b), reverse=reverse)[1]
+
+
+def _adjoint_in_turn(a, g, reverse):
+    def body(m, ag):
+        cotangent = ag[1] + m
+        return ag[0] * cotangent, cotangent
+
+    return jax.lax.scan(body, jnp.zeros_like(g[0]), (a, g), reverse=not reverse)
+
+
+def _states_at_once(a, b, start, reverse):
+    def after(first, second):
+        (a_1, b_1), (a_2, b_2) = first, second
+        return a_2 * a_1, a_2 * b_1 + b_2
+
+    decays, inputs = jax.lax.associative_scan(after, (a, b), reverse=reverse)
+    return decays * start[None] + inputs
+
+
+def _adjoint_at_once(a, g, reverse):
+    start = jnp.zeros_like(g[0])
+    m = _states_at_once(a, a * g, start, not reverse)
+    return m[-1 if reverse else 0], g + before(not reverse, m, start)
+
+
+in_turn = Loop(_states_in_turn, _adjoint_in_turn)
+"""One step after the other, in one pass over memory: what bounds a CPU."""
+
+at_once = Loop(_states_at_once, _adjoint_at_once)
+"""By doubling, in about 2 log2 T parallel passes. Blelloch 1990, CMU-CS-90-190."""
+
+
+def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
+    def chosen(*args):
+        *arrays, reverse = args
+        cpu, default = (
+            partial(choose(way), reverse=reverse) for way in (in_turn, at_once)
+        )
+        return jax.lax.platform_dependent(*arrays, cpu=cpu, default=default)
+
+    return chosen
+
+
+by_platform = Loop(
+    _by_platform(lambda way: way.states), _by_platform(lambda way: way.adjoint)
+)
+"""In turn on a CPU; by doubling where every step costs a launch."""

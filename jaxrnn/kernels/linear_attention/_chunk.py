@@ -1,0 +1,191 @@
+"""One chunk of a matrix recurrence as matrix products.
+
+With g_t the sum of the log decays up to step t of the chunk, C steps of
+
+    S_t = exp(log_decay_t) S_{t-1} + k_t u_t^T,    o_t = S_t^T q_t
+
+are, written out (Yang et al. 2024, arXiv:2312.06635; Dao & Gu 2024, arXiv:2405.21060),
+
+    o_t = S_0^T (exp(g_t) q_t) + sum over s <= t of (q_t . exp(g_t - g_s) k_s) u_s
+
+Every exponent is at most 0, since only differences over time forwards are taken: nothing
+overflows, however strong the decay. A reset cuts the sum, and replaces S_0.
+
+The delta rule writes u_t = beta_t (v_t - what k_t reads), which depends on the u before
+it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
+
+    u_t + beta_t sum over s < t of (k_t . exp(g_t - g_s) k_s) u_s
+        = beta_t (v_t - S_0^T (exp(g_t) k_t))
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+BLOCK = 16  # steps between which decays by channel are taken pair by pair
+
+
+class Restart(NamedTuple):
+    """Where the steps of a chunk start anew, and from which state (None: from zero)."""
+
+    resets: Bool[Array, "... C"]
+    state: Float[Array, "... k v"] | None = None
+
+
+class _Decays(NamedTuple):
+    """What is left at one step of a chunk of what was there at another.
+
+    Attributes:
+        total: `(..., C, d)`, the sum of the log decays up to each step; d is 1 or k.
+        segment: `(..., C)`, how many restarts there were up to each step, or None.
+        since: `(..., C, d)`, the same sum from the latest restart on; None without.
+    """
+
+    total: Array
+    segment: Any = None
+    since: Any = None
+
+
+def _decays(log_decay: Array, restart: Restart | None) -> _Decays:
+    total = jnp.cumsum(log_decay, axis=-2)
+    if restart is None:
+        return _Decays(total)
+    resets = jnp.broadcast_to(restart.resets, total.shape[:-1])
+    segment = jnp.cumsum(resets.astype(jnp.int32), axis=-1)
+    steps = jnp.arange(log_decay.shape[-2])
+    latest = jax.lax.cummax(jnp.where(resets, steps, 0), axis=resets.ndim - 1)
+    # the total before the latest restart
+    before = jnp.take_along_axis(total - log_decay, latest[..., None], axis=-2)
+    return _Decays(total, segment, total - before)
+
+
+def attend(
+    q: Float[Array, "... C k"],
+    k: Float[Array, "... C k"],
+    u: Float[Array, "... C v"],
+    log_decay: Float[Array, "... C d"],
+    state: Float[Array, "... k v"],
+    restart: Restart | None = None,
+) -> tuple[Float[Array, "... k v"], Float[Array, "... C v"]]:
+    """A chunk of linear attention: the state after it, and the outputs of its steps."""
+    decays = _decays(log_decay, restart)
+    outputs = _read(q, state, decays, restart) + _scores(q, k, decays) @ u
+    return _after(k, u, state, decays, restart), outputs
+
+
+def attend_delta(
+    q: Float[Array, "... C k"],
+    k: Float[Array, "... C k"],
+    v: Float[Array, "... C v"],
+    beta: Float[Array, "... C"],
+    log_decay: Float[Array, "... C 1"],
+    state: Float[Array, "... k v"],
+    restart: Restart | None = None,
+) -> tuple[Float[Array, "... k v"], Float[Array, "... C v"]]:
+    """A chunk of the delta rule: the state after it, and the outputs of its steps."""
+    decays = _decays(log_decay, restart)
+    beta = beta[..., None]
+    earlier = beta * jnp.tril(_scores(k, k, decays), -1)
+    wanted = beta * (v - _read(k, state, decays, restart))
+    u = jax.lax.linalg.triangular_solve(
+        earlier, wanted, left_side=True, lower=True, unit_diagonal=True
+    )
+    outputs = _read(q, state, decays, restart) + _scores(q, k, decays) @ u
+    return _after(k, u, state, decays, restart), outputs
+
+
+def _read(x: Array, state: Array, decays: _Decays, restart: Restart | None) -> Array:
+    """What each `x_t` reads of the state that its step started from."""
+    if restart is None:
+        return (x * jnp.exp(decays.total)) @ state
+    first = (decays.segment == 0)[..., None]
+    read = jnp.where(first, x * jnp.exp(decays.total), 0) @ state
+    if restart.state is None:
+        return read
+    return read + jnp.where(first, 0, x * jnp.exp(decays.since)) @ restart.state
+
+
+def _after(
+    k: Array, u: Array, state: Array, decays: _Decays, restart: Restart | None
+) -> Array:
+    """The state after the chunk."""
+    last = decays.total[..., -1:, :]
+    left = jnp.exp(last - decays.total)
+    kept = _by_key(jnp.exp(last)) * state
+    if restart is not None:
+        same = decays.segment == decays.segment[..., -1:]
+        left = jnp.where(same[..., None], left, 0)
+        fresh = (decays.segment[..., -1] > 0)[..., None, None]
+        kept = jnp.where(fresh, 0, kept)
+        if restart.state is not None:
+            since = _by_key(jnp.exp(decays.since[..., -1:, :]))
+            kept = kept + jnp.where(fresh, since * restart.state, 0)
+    return kept + jnp.swapaxes(k * left, -1, -2) @ u
+
+
+def _by_key(decay: Array) -> Array:
+    """`(..., 1, d)` as `(..., d, 1)`: one factor for each row of a state."""
+    return jnp.swapaxes(decay, -1, -2)
+
+
+def _scores(q: Array, k: Array, decays: _Decays) -> Array:
+    """`(..., C, C)`: q_t . exp(g_t - g_s) k_s where s <= t and no restart is between."""
+    size = q.shape[-2]
+    allowed = jnp.tril(jnp.ones((size, size), bool))
+    if decays.segment is not None:
+        same = decays.segment[..., :, None] == decays.segment[..., None, :]
+        allowed = _over(allowed, same.ndim) & same
+    if decays.total.shape[-1] > 1:
+        scores = _scores_by_channel(q, k, decays.total)
+        return jnp.where(_over(allowed, scores.ndim), scores, 0)
+    between = decays.total - jnp.swapaxes(decays.total, -1, -2)
+    # the exponent, not the result: exp of a positive one may be infinite
+    left = jnp.exp(jnp.where(_over(allowed, between.ndim), between, -jnp.inf))
+    return (q @ jnp.swapaxes(k, -1, -2)) * left
+
+
+def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
+    """The same where every channel has a decay of its own; pairs s > t are unspecified.
+
+    Between blocks of steps the decay factors at the start of the later block, both
+    factors at most 1. Inside a block it is taken pair by pair.
+    """
+    size = q.shape[-2]
+    count = -(-size // BLOCK)
+    q, k, total = (_blocked(x, count) for x in (q, k, total))
+    causal = jnp.tril(jnp.ones((BLOCK, BLOCK), bool))[..., None]
+    between = total[..., :, None, :] - total[..., None, :, :]
+    left = jnp.exp(jnp.where(_over(causal, between.ndim), between, -jnp.inf))
+    inside = jnp.einsum("...ntd,...nsd,...ntsd->...nts", q, k, left)
+
+    start = jnp.concatenate(
+        [jnp.zeros_like(total[..., :1, -1, :]), total[..., :-1, -1, :]], axis=-2
+    )
+    late = q * jnp.exp(total - start[..., None, :])
+    gap = start[..., :, None, None, :] - total[..., None, :, :, :]
+    earlier = jnp.tril(jnp.ones((count, count), bool), -1)[..., None, None]
+    early = k[..., None, :, :, :] * jnp.exp(
+        jnp.where(_over(earlier, gap.ndim), gap, -jnp.inf)
+    )
+    scores = jnp.einsum("...ntd,...nmsd->...ntms", late, early)
+    own = jnp.eye(count, dtype=scores.dtype)[:, None, :, None]
+    scores = scores + _over(own, scores.ndim) * inside[..., :, :, None, :]
+    whole = (*scores.shape[:-4], count * BLOCK, count * BLOCK)
+    return scores.reshape(whole)[..., :size, :size]
+
+
+def _blocked(x: Array, count: int) -> Array:
+    """`(..., C, d)` as `(..., count, BLOCK, d)`, the last step repeated to fill it."""
+    pad = count * BLOCK - x.shape[-2]
+    widths = [(0, 0)] * (x.ndim - 2) + [(0, pad), (0, 0)]
+    return jnp.pad(x, widths, mode="edge").reshape(
+        *x.shape[:-2], count, BLOCK, x.shape[-1]
+    )
+
+
+def _over(x: Array, ndim: int) -> Array:
+    """The array with axes of one in front, so that it stands over others of `ndim`."""
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)

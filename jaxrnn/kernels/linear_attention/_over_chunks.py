@@ -1,0 +1,213 @@
+"""Linear attention and the delta rule over whole sequences, as public operations."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._arrays import (
+    as_array,
+    as_resets,
+    check_shape,
+    check_time,
+    checked,
+    state_dtype,
+    trailing,
+)
+from ._chunk import Restart, attend, attend_delta
+
+
+def _check(owner, q, k, v, beta, log_decay, initial, resets, size):
+    q, k, v, log_decay = (
+        as_array(owner, name, value)
+        for name, value in zip(
+            "q k v log_decay".split(), (q, k, v, log_decay), strict=True
+        )
+    )
+    check_time(owner, "q", q)
+    check_shape(owner, "k", k, q.shape)
+    check_shape(owner, "v", v, (*q.shape[:-1], *v.shape[-1:]))
+    by_channel = beta is None and log_decay.ndim == q.ndim
+    check_shape(owner, "log_decay", log_decay, q.shape if by_channel else q.shape[:-1])
+    if beta is not None:
+        beta = as_array(owner, "beta", beta)
+        check_shape(owner, "beta", beta, q.shape[:-1])
+    if initial is not None:
+        initial = as_array(owner, "initial", initial)
+        check_shape(owner, "initial", initial, (*q.shape[1:], v.shape[-1]))
+    if resets is not None:
+        resets = as_resets(owner, resets, q.shape[:-1])
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(
+            f"{owner}: size is {size!r}; give the steps of a chunk, an integer of at "
+            "least 1."
+        )
+    return q, k, v, beta, log_decay, initial, resets, size
+
+
+def _check_attention(q, k, v, log_decay, initial, resets, size):
+    owner = "chunked_linear_attention"
+    checks = _check(owner, q, k, v, None, log_decay, initial, resets, size)
+    names = "q k v beta log_decay initial resets size".split()
+    given = dict(zip(names, checks, strict=True))
+    del given["beta"]
+    return given
+
+
+@checked(_check_attention)
+def chunked_linear_attention(
+    q: Float[Array, "T ... k"],
+    k: Float[Array, "T ... k"],
+    v: Float[Array, "T ... v"],
+    log_decay: Float[Array, "T ..."],
+    initial: Float[Array, "... k v"] | None = None,
+    *,
+    resets: Bool[Array, "T ..."] | None = None,
+    size: int = 64,
+) -> tuple[Float[Array, "... k v"], Float[Array, "T ... v"]]:
+    """Linear attention with decay: a matrix state, run as matrix products over chunks.
+
+        S_t = exp(log_decay_t) S_{t-1} + k_t v_t^T,    o_t = S_t^T q_t
+
+    What GLA, Mamba-2, RetNet, HGRN2 and the mLSTM are made of. The state is float32 at
+    least, whatever the inputs are, and so is what is returned. No state is stored but the
+    one before each chunk; the derivative is one scan backwards over the chunks, in which
+    each is computed again.
+
+    Args:
+        q: `(T, ..., k)`, such as `(T, B, heads, k)`: what is asked, at each step.
+        k: `(T, ..., k)`, of the shape of `q`: where it is written.
+        v: `(T, ..., v)`: what is written.
+        log_decay: `(T, ...)`, one for each state, or `(T, ..., k)`, one for each of its
+            rows; at most 0.
+        initial: `(..., k, v)`, the state before the first step; None for zero.
+        resets: booleans over the first axes of `q`, such as `(T, B)`: True where a step
+            starts from zero instead of the state before it.
+        size: steps in a chunk. Changes cost only.
+
+    Returns:
+        `(final, outputs)`: the state after the last step, `(..., k, v)`, and the
+        outputs, `(T, ..., v)`.
+
+    Raises:
+        TypeError, ValueError: for arrays that do not fit each other.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn
+        >>> q = k = jnp.ones((4, 1)); v = jnp.ones((4, 1))
+        >>> log_decay = jnp.log(jnp.full((4,), 0.5))
+        >>> final, outputs = jaxrnn.chunked_linear_attention(q, k, v, log_decay)
+        >>> outputs[:, 0].round(4).tolist()
+        [1.0, 1.5, 1.75, 1.875]
+
+    Reference: Yang, Wang, Shen, Panda, Kim 2024, arXiv:2312.06635.
+    """
+    decay = log_decay if log_decay.ndim == q.ndim else log_decay[..., None]
+    return _over_chunks(attend, (q, k, v, decay), initial, resets, size)
+
+
+def _check_delta(q, k, v, beta, log_decay, initial, resets, size):
+    if log_decay is None:
+        log_decay = jnp.zeros_like(as_array("chunked_delta", "beta", beta))
+    names = "q k v beta log_decay initial resets size".split()
+    owner = "chunked_delta"
+    beta = as_array(owner, "beta", beta)
+    checks = _check(owner, q, k, v, beta, log_decay, initial, resets, size)
+    return dict(zip(names, checks, strict=True))
+
+
+@checked(_check_delta)
+def chunked_delta(
+    q: Float[Array, "T ... k"],
+    k: Float[Array, "T ... k"],
+    v: Float[Array, "T ... v"],
+    beta: Float[Array, "T ..."],
+    log_decay: Float[Array, "T ..."] | None = None,
+    initial: Float[Array, "... k v"] | None = None,
+    *,
+    resets: Bool[Array, "T ..."] | None = None,
+    size: int = 64,
+) -> tuple[Float[Array, "... k v"], Float[Array, "T ... v"]]:
+    """The delta rule with decay: what stands at k_t is replaced, a share beta_t of it.
+
+        S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T
+        o_t = S_t^T q_t
+
+    Run over chunks in WY form: one triangular system and some matrix products for each.
+    The recurrence is stable where beta_t |k_t|^2 is from 0 to 2; above 1 an eigenvalue is
+    negative. The state is float32 at least, whatever the inputs are, and so is what is
+    returned. The derivative is one scan backwards over the chunks.
+
+    Args:
+        q: `(T, ..., k)`, such as `(T, B, heads, k)`: what is asked, at each step.
+        k: `(T, ..., k)`, of the shape of `q`: where it is written; of length 1, usually.
+        v: `(T, ..., v)`: what is written.
+        beta: `(T, ...)`: how much of it replaces what was there.
+        log_decay: `(T, ...)`, one for each state, at most 0; None for no decay.
+        initial: `(..., k, v)`, the state before the first step; None for zero.
+        resets: booleans over the first axes of `q`, such as `(T, B)`: True where a step
+            starts from zero instead of the state before it.
+        size: steps in a chunk. Changes cost only.
+
+    Returns:
+        `(final, outputs)`: the state after the last step, `(..., k, v)`, and the
+        outputs, `(T, ..., v)`.
+
+    Raises:
+        TypeError, ValueError: for arrays that do not fit each other.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn
+        >>> q = k = jnp.ones((3, 1)); v = jnp.array([[1.0], [2.0], [3.0]])
+        >>> final, outputs = jaxrnn.chunked_delta(q, k, v, beta=jnp.ones(3))
+        >>> outputs[:, 0].tolist()
+        [1.0, 2.0, 3.0]
+
+    Reference: Yang, Wang, Zhang, Shen, Kim 2024, arXiv:2406.06484; with decay, Yang,
+    Kautz, Hatamizadeh 2025, arXiv:2412.06464.
+    """
+    assert log_decay is not None  # the check put zeros in its place
+
+    def chunk(q, k, v, beta, log_decay, state, restart):
+        return attend_delta(q, k, v, beta[..., 0], log_decay, state, restart)
+
+    columns = (q, k, v, beta[..., None], log_decay[..., None])
+    return _over_chunks(chunk, columns, initial, resets, size)
+
+
+def _over_chunks(
+    chunk: Callable, arrays: tuple[Array, ...], initial: Any, resets: Any, size: int
+) -> tuple[Array, Array]:
+    """`chunk` over time, first axis of `arrays`, whose last one is features."""
+    q, _, v, *_ = arrays
+    given = arrays if initial is None else (*arrays, initial)
+    dtype = state_dtype(*given)
+    time, size = q.shape[0], min(size, q.shape[0])
+    state = jnp.zeros((*q.shape[1:], v.shape[-1]), dtype)
+    if initial is not None:
+        state = initial.astype(dtype)
+    if resets is not None:
+        resets = jnp.broadcast_to(trailing(resets, q.ndim - 1), q.shape[:-1])[..., None]
+
+    @jax.checkpoint
+    def body(state, chunk_of):
+        arrays, resets = chunk_of
+        restart = None if resets is None else Restart(resets[..., 0])
+        arrays = tuple(x.astype(dtype) for x in arrays)
+        return chunk(*arrays, state, restart)
+
+    # steps that fill up the last chunk write nothing and keep everything
+    folded = jax.tree.map(lambda x: _folded(x, size), (arrays, resets))
+    state, outputs = jax.lax.scan(body, state, folded)
+    outputs = jnp.moveaxis(outputs, -2, 1)
+    return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
+
+
+def _folded(x: Array, size: int) -> Array:
+    """`(T, ..., d)` as `(chunks, ..., size, d)`, with zeros after the end."""
+    count = math.ceil(x.shape[0] / size)
+    x = jnp.pad(x, [(0, count * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
+    return jnp.moveaxis(x.reshape(count, size, *x.shape[1:]), 1, -2)
