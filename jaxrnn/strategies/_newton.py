@@ -176,7 +176,7 @@ class Newton(Strategy):
 
     def solve(
         self,
-        cell: Cell,
+        cell: Any,
         params: Any,
         xs: Any,
         state: Any = None,

@@ -1,12 +1,13 @@
 """Linear recurrences, `d_t = A_t d_{t-1} + b_t` from zero, with diagonal and matrix A.
 
-A loop on CPUs, where a parallel scan only does the same work more than once; elsewhere a
-parallel scan (Blelloch 1990), over `(A_2, b_2) (A_1, b_1) = (A_2 A_1, A_2 b_1 + b_2)`.
+Matrices: a loop on CPUs, where a parallel scan only does the same work more than once;
+elsewhere a parallel scan (Blelloch 1990) over
+`(A_2, b_2) (A_1, b_1) = (A_2 A_1, A_2 b_1 + b_2)`.
 
 The gains of damping are those of a Kalman filter that takes the present iterate for a
-measurement of variance 1 / damping, with process noise of variance 1; its covariances are
-a parallel scan too (Sarkka & Garcia-Fernandez 2021, arXiv:1905.13002, equations 10 and 15,
-without the means).
+measurement of variance 1 / damping, with process noise of variance 1. Its covariances are
+a parallel scan too: that of Sarkka & Garcia-Fernandez 2021, arXiv:1905.13002, without the
+means.
 """
 
 import jax
@@ -17,21 +18,10 @@ from ..kernels.diag_scan import diag_scan
 
 
 def diagonal(
-    a: Float[Array, "T B n"], b: Float[Array, "T B n"]
-) -> Float[Array, "T B n"]:
+    a: Float[Array, "T *B n"], b: Float[Array, "T *B n"]
+) -> Float[Array, "T *B n"]:
     """`d_t = a_t d_{t-1} + b_t`, element by element, from zero."""
-    return jax.lax.platform_dependent(
-        a, b, cpu=lambda a, b: diag_scan(a, b)[1], default=parallel_diagonal
-    )
-
-
-def parallel_diagonal(a: Array, b: Array) -> Array:
-    """`diagonal` by a parallel scan."""
-
-    def combine(one, two):
-        return two[0] * one[0], two[0] * one[1] + two[1]
-
-    return jax.lax.associative_scan(combine, (a, b))[1]
+    return diag_scan(a, b)[1]
 
 
 def matrix(
@@ -67,7 +57,7 @@ def apply(a: Float[Array, "*B n n"], d: Float[Array, "*B n"]) -> Float[Array, "*
     return jnp.einsum("...ij,...j->...i", a, d)
 
 
-def diagonal_gains(a: Float[Array, "T B n"], damping: float) -> Float[Array, "T B n"]:
+def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T *B n"]:
     """What is left of each unit's step: `1 / (1 + damping P_t)`, P_t the variance predicted.
 
     P_t = a_t^2 C_{t-1} + 1,    C_t = P_t / (1 + damping P_t),    C_0 = 0
@@ -95,7 +85,7 @@ def matrix_gains(
     P_t = A_t C_{t-1} A_t^T + I,   C_t = P_t (I + damping P_t)^-1,   C_0 = 0
     """
     share, eye = 1 / (1 + damping), jnp.eye(a.shape[-1], dtype=a.dtype)
-    inverse = lambda m: jnp.linalg.inv(eye + m)
+    inverse = lambda m: jnp.linalg.inv(jnp.broadcast_to(eye, m.shape) + m)
     c = jnp.broadcast_to(share * eye, a.shape)
     elements = (_first_zero(share * a), c, _first_zero(damping * share * _t(a) @ a))
 
@@ -109,7 +99,7 @@ def matrix_gains(
         )
 
     _, c, _ = jax.lax.associative_scan(combine, elements)
-    predicted = a @ _shifted(c) @ _t(a) + eye
+    predicted = a @ _shifted(c) @ _t(a) + jnp.broadcast_to(eye, a.shape)
     return inverse(damping * predicted)
 
 
