@@ -9,13 +9,21 @@ import pytest
 import jaxrnn
 from jaxrnn import testing
 
-from .helpers import CELLS, COMBINATORS, STRATEGIES, each, example
+from .helpers import CELLS, COMBINATORS, MORE_CELLS, STRATEGIES, each, example
 
 
 @each("strategy", STRATEGIES)
 @each("cell", CELLS)
 def test_strategies_agree(strategy, cell):
     testing.check_strategy(strategy, cell, time=13, batch=3)
+
+
+@each("cell", MORE_CELLS)
+def test_strategies_that_look_at_the_cell_agree(cell):
+    blind = jaxrnn.Checkpointed
+    seeing = [s for s in STRATEGIES if not isinstance(s, blind)]
+    for strategy in [*seeing, blind(4)]:
+        testing.check_strategy(strategy, cell, time=13, batch=3)
 
 
 @each("time", [1, 63])

@@ -63,9 +63,11 @@ def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T
     P_t = a_t^2 C_{t-1} + 1,    C_t = P_t / (1 + damping P_t),    C_0 = 0
     """
     share = 1 / (1 + damping)
-    elements = (share * a, jnp.full_like(a, share), damping * share * a**2)
-    # nothing is uncertain before the first step
-    elements = tuple(_first_zero(e) if i != 1 else e for i, e in enumerate(elements))
+    elements = (
+        _first_zero(share * a),  # what is before the first step is certain
+        jnp.full_like(a, share),
+        _first_zero(damping * share * a**2),
+    )
 
     def combine(one, two):
         (a_1, c_1, j_1), (a_2, c_2, j_2) = one, two

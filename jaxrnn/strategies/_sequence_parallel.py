@@ -143,8 +143,7 @@ class SequenceParallel(Strategy):
     def _own(self, x: jax.Array) -> jax.Array:
         """The array as one that each device has its own of, which loops must be told."""
         axes = (name for name in (self.axis, self.batch_axis) if name is not None)
-        zero = 0 * sum(map(jax.lax.axis_index, axes))
-        return x + zero.astype(x.dtype)
+        return x + jnp.asarray(0 * sum(map(jax.lax.axis_index, axes)), x.dtype)
 
     def _leaf(self, a: jax.Array, b: jax.Array, start: jax.Array) -> Any:
         """One array of the state: after the last step of all, and after each step here."""
