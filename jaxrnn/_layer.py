@@ -1,4 +1,4 @@
-"""The protocol: `Layer`, `Cell` and `LinearCell`.
+"""The protocol: `Layer`, `Cell`, `LinearCell` and `MatrixCell`.
 
 A layer is a frozen dataclass of sizes with pure methods over an explicit params pytree.
 It is a compile-time constant: hashable, comparable, and an ordinary argument of `jax.jit`.
@@ -163,6 +163,37 @@ class LinearCell(Cell[Params, State]):
     def recur(self, params: Params, state: State, z: Any) -> State:
         a, b = self.coefficients(params, z)
         return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
+
+
+class Marks(NamedTuple):
+    """What `unroll` was told of the steps of one chunk, for one row.
+
+    Attributes:
+        valid: `(C,)` booleans: False where the state is kept; None if all steps are taken.
+        reset: `(C,)` booleans: True where the step starts from `initial`; None if none does.
+        initial: the state that a reset goes back to, where there are resets.
+    """
+
+    valid: Bool[Array, "C"] | None = None
+    reset: Bool[Array, "C"] | None = None
+    initial: Any = None
+
+
+class MatrixCell(Cell[Params, State]):
+    """A recurrence whose state is a matrix: linear attention, delta rules.
+
+    `chunk` takes many steps at once, as matrix products and without storing a state for
+    each. It equals `recur` and `readout` in turn.
+    """
+
+    @abc.abstractmethod
+    def chunk(
+        self, params: Params, state: State, zs: Any, marks: Marks
+    ) -> tuple[State, Any]:
+        """The state after the steps `zs`, leaves `(C, ...)`, and the outputs of them all.
+
+        Outputs of steps that are not valid may be anything finite.
+        """
 
 
 def every_step(fn: Callable, params: Any, *sequences: Any) -> Any:

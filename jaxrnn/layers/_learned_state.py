@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._layer import Cell
+from .._layer import Cell, LinearCell, MatrixCell
 from .._sizes import check_kind
 
 
@@ -42,6 +42,14 @@ class LearnedState(Cell):
 
     cell: Cell
 
+    def __new__(cls, cell: Cell | None = None) -> "LearnedState":
+        # what its cell can do, it can do as well; a copy is made without arguments
+        if isinstance(cell, LinearCell):
+            cls = LinearLearnedState
+        elif isinstance(cell, MatrixCell):
+            cls = MatrixLearnedState
+        return super().__new__(cls)
+
     def __post_init__(self):
         hint = "give one cell, such as jaxrnn.GRU(8, 64); in a stack, wrap each cell."
         check_kind(self, "cell", self.cell, Cell, hint)
@@ -67,3 +75,26 @@ class LearnedState(Cell):
 
     def readout(self, params, state, z):
         return self.cell.readout(params.cell, state, z)
+
+    def __str__(self):
+        return f"LearnedState(cell={self.cell})"
+
+
+@dataclass(frozen=True)
+class LinearLearnedState(LinearCell, LearnedState):
+    """`LearnedState` of a linear cell: still linear."""
+
+    cell: LinearCell
+
+    def coefficients(self, params, z):
+        return self.cell.coefficients(params.cell, z)
+
+
+@dataclass(frozen=True)
+class MatrixLearnedState(MatrixCell, LearnedState):
+    """`LearnedState` of a cell with a matrix state: still one."""
+
+    cell: MatrixCell
+
+    def chunk(self, params, state, zs, marks):
+        return self.cell.chunk(params.cell, state, zs, marks)

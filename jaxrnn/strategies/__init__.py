@@ -1,8 +1,10 @@
 """How a recurrence is executed: cost may change, values and gradients never."""
 
+from ._associative import Associative as Associative
 from ._auto import Auto as Auto
 from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
+from ._chunked import Chunked as Chunked
 from ._jacobians import BlockJacobian as BlockJacobian
 from ._jacobians import DiagonalJacobian as DiagonalJacobian
 from ._jacobians import FullJacobian as FullJacobian

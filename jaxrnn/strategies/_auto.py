@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from ._base import Choice, Strategy
 from ._checkpointed import Checkpointed
+from ._chunked import Chunked
 from ._scan import Scan
 
 
-_CANDIDATES: tuple[Strategy, ...] = (Scan(), Checkpointed())
+_CANDIDATES: tuple[Strategy, ...] = (Chunked(), Scan(), Checkpointed())
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,9 @@ class Auto(Strategy):
 
     | candidate        | accepts    | why it stands there                               |
     |------------------|------------|---------------------------------------------------|
+    | `Chunked()`      | linear and | was faster than `Scan()` wherever it was measured |
+    |                  | matrix     | (its docstring has the table), and keeps fewer    |
+    |                  | cells      | states                                            |
     | `Scan()`         | every cell | the reference                                     |
     | `Checkpointed()` | every cell | costs a second forward pass to save memory, so it |
     |                  |            | runs only where it is asked for by name           |
@@ -30,6 +34,9 @@ class Auto(Strategy):
         >>> print(jaxrnn.explain(jaxrnn.GRU(3, 4), (5, 2, 3)))
         GRU(input_size=3, hidden_size=4) over T=5, B=2
           runs          Scan()
+          passed over   Chunked(): Chunked() runs recurrences that are linear in their
+            state; GRU(input_size=3, hidden_size=4) is neither a LinearCell nor a
+            MatrixCell.
           passed over   Checkpointed(): Scan() stands before it
     """
 

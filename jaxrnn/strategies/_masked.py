@@ -2,7 +2,7 @@
 
 A reset step starts from the initial state; a step past the end keeps the state it was
 given. A linear cell stays linear: a reset is `b += a * initial, a = 0`, a step past the
-end is `a = 1, b = 0`.
+end is `a = 1, b = 0`. A matrix cell takes the marks of a chunk as they are.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from .._layer import Cell, Context, LinearCell
+from .._layer import Cell, Context, LinearCell, Marks, MatrixCell
 from .._wrapper import Wrapper
 
 
@@ -28,8 +28,12 @@ def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
     """The cell and the inputs that put the context's lengths and resets into effect."""
     if context.valid is None and context.cuts is None:
         return cell, xs
-    wrapped = MaskedLinear(cell) if isinstance(cell, LinearCell) else Masked(cell)
-    return wrapped, Marked(xs, context.valid, context.resets)
+    marked = Marked(xs, context.valid, context.resets)
+    if isinstance(cell, LinearCell):
+        return MaskedLinear(cell), marked
+    if isinstance(cell, MatrixCell):
+        return MaskedMatrix(cell), marked
+    return Masked(cell), marked
 
 
 def _where(mask: Array | None, yes: Any, no: Any) -> Any:
@@ -46,6 +50,19 @@ class Masked(Wrapper):
         start = _where(z.reset, self.initial_state(params), state)
         after = self.cell.recur(params, start, z.value)
         return after if z.valid is None else _where(z.valid, after, state)
+
+
+@dataclass(frozen=True)
+class MaskedMatrix(Masked, MatrixCell):
+    """`cell`, whose state is a matrix, over marked inputs."""
+
+    cell: MatrixCell
+
+    def chunk(self, params, state, zs, marks):
+        del marks  # its own are in the inputs
+        initial = None if zs.reset is None else self.initial_state(params)
+        marks = Marks(zs.valid, zs.reset, initial)
+        return self.cell.chunk(params, state, zs.value, marks)
 
 
 @dataclass(frozen=True)

@@ -125,10 +125,12 @@ def value_and_grads(
                 (next(it) if f else x for x, f in zip(leaves, floating, strict=True)),
             )
             out = run(case.layer, params, whole, state)
-            products = jax.tree.map(lambda w, o: jnp.sum(w * o), weights, out)
+            products = jax.tree.map(lambda w, o: jnp.sum(w * o).real, weights, out)
             return sum(jax.tree.leaves(products)), out
 
-        return jax.grad(scalar, argnums=(0, 1, 2), has_aux=True)(params, inputs, state)
+        # not jax.grad, which refuses complex states
+        value, pull, out = jax.vjp(scalar, params, inputs, state, has_aux=True)
+        return pull(jnp.ones_like(value)), out
 
     both = jax.jit(both) if compiled else both
     (d_params, d_xs, d_state), (state, ys) = both(case.params, xs, case.state)

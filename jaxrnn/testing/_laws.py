@@ -226,7 +226,7 @@ def check_transformations(layer: Layer, **how: Any) -> None:
         def scalar(params):
             weights = cotangents(case.key, jax.eval_shape(run, params))
             squares = jax.tree.map(
-                lambda w, o: jnp.sum(w * o * o), weights, run(params)
+                lambda w, o: jnp.sum(w * o * o).real, weights, run(params)
             )
             return sum(jax.tree.leaves(squares))
 
@@ -259,22 +259,38 @@ def _check_derivatives(label: str, scalar: Any, case: Case) -> None:
 
 
 def check_dtypes(layer: Layer, **how: Any) -> None:
-    """bfloat16 in, bfloat16 out, near float32; float32 and float64 kept as well."""
+    """bfloat16 in, bfloat16 out, near float32; float32 and float64 kept as well.
+
+    A state has the dtype that `layer.initial_state` gives it, which may be wider.
+    """
     strategy = how.pop("strategy", Scan())
     case = _case(layer, how)
 
     def run(dtype):
-        params, xs, state = (cast(t, dtype) for t in (case.params, case.xs, case.state))
+        params, xs = cast(case.params, dtype), cast(case.xs, dtype)
         if not any(map(is_float, jax.tree.leaves((params, xs)))):
             return None
+        state = _like(case.state, jax.eval_shape(layer.initial_state, params))
         return unroll(layer, params, xs, state, strategy=strategy)
+
+    def wanted(dtype):
+        if want is None:
+            return None
+        state = jax.eval_shape(layer.initial_state, cast(case.params, dtype))
+        return _like(want[0], state), cast(want[1], dtype)
 
     want = run(jnp.float32)
     label = _label(case, strategy)
-    assert_close("dtypes", label, run(jnp.bfloat16), cast(want, jnp.bfloat16), BFLOAT16)
+    low = jnp.bfloat16
+    assert_close("dtypes", label, run(low), wanted(low), BFLOAT16)
     with jax.enable_x64(True):
-        double = cast(want, jnp.float64)
-        assert_close("dtypes", label, run(jnp.float64), double, 1e-4)
+        double = jnp.float64
+        assert_close("dtypes", label, run(double), wanted(double), 1e-4)
+
+
+def _like(tree: Any, dtypes: Any) -> Any:
+    """The tree in the dtypes of another."""
+    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, dtypes)
 
 
 def check_retracing(layer: Layer, **how: Any) -> None:

@@ -156,9 +156,9 @@ def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
     size = q.shape[-2]
     count = -(-size // BLOCK)
     q, k, total = (_blocked(x, count) for x in (q, k, total))
-    causal = jnp.tril(jnp.ones((BLOCK, BLOCK), bool))[..., None]
     between = total[..., :, None, :] - total[..., None, :, :]
-    left = jnp.exp(jnp.where(_over(causal, between.ndim), between, -jnp.inf))
+    causal = _over(jnp.tril(jnp.ones((BLOCK, BLOCK), bool))[..., None], between.ndim)
+    left = jnp.exp(jnp.where(causal, between, -jnp.inf))
     inside = jnp.einsum("...ntd,...nsd,...ntsd->...nts", q, k, left)
 
     start = jnp.concatenate(

@@ -1,0 +1,106 @@
+"""DeltaNet. Yang, Wang, Zhang, Shen, Kim 2024, arXiv:2406.06484."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, silu
+from jaxtyping import Array, Float
+
+from .._init import Glorot, float_dtype
+from .._sizes import check_kind
+from ._linear import rms_norm, unit
+from ._matrix import HeadedCell, Heads
+
+
+class DeltaNetParams(NamedTuple):
+    """Parameters of `DeltaNet`; heads stand side by side in every matrix."""
+
+    w_q: Float[Array, "x heads*k"]
+    w_k: Float[Array, "x heads*k"]
+    w_v: Float[Array, "x h"]
+    w_b: Float[Array, "x heads"]
+    norm: Float[Array, "h/heads"]
+    w_o: Float[Array, "h x"]
+
+
+@dataclass(frozen=True)
+class DeltaNet(HeadedCell):
+    """Linear attention that replaces what it has stored at a key, by the delta rule.
+
+        q, k = unit(swish(W_q x)), unit(swish(W_k x)),    v = swish(W_v x)
+        beta = sigmoid(W_b x),    twice that with negative eigenvalues
+        S' = S + beta k (v - S^T k)^T
+        y  = W_o rms_norm(S'^T q)
+
+    For each head apart but for W_o. A step multiplies S by I - beta k k^T, whose
+    eigenvalue along k is 1 - beta: with a beta of up to 2 it can be -1, without which no
+    such cell can count modulo 2. The authors' model has a causal convolution of width 4
+    before q, k and v. The state is float32 at least, also where the parameters are
+    bfloat16.
+
+    Args:
+        input_size: features of x, and of y.
+        hidden_size: values of all heads together, h; a multiple of `heads`.
+        heads: matrices.
+        key_size: rows of each; None for as many as columns.
+        negative_eigenvalues: whether beta goes up to 2 instead of 1.
+        w_init: initialiser of the matrices.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
+            divide, or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.DeltaNet(3, 8, heads=2)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape
+        ((5, 2, 3), (2, 2, 4, 4))
+
+    Reference: Yang et al. 2024, arXiv:2406.06484; negative eigenvalues, Grazzi et al.
+    2025, arXiv:2411.12537.
+    """
+
+    input_size: int
+    hidden_size: int
+    heads: int = 1
+    key_size: int | None = None
+    negative_eigenvalues: bool = False
+    w_init: Any = Glorot()
+
+    def __post_init__(self):
+        self.check()
+        check_kind(
+            self,
+            "negative_eigenvalues",
+            self.negative_eigenvalues,
+            bool,
+            "give True or False.",
+        )
+
+    def init(self, key):
+        x, h, k = self.input_size, self.hidden_size, self.heads * self.keys
+        k_q, k_k, k_v, k_b, k_o = jax.random.split(key, 5)
+        return DeltaNetParams(
+            w_q=self.weight(k_q, x, k),
+            w_k=self.weight(k_k, x, k),
+            w_v=self.weight(k_v, x, h),
+            w_b=self.weight(k_b, x, self.heads),
+            norm=jnp.ones(self.values, float_dtype()),
+            w_o=self.weight(k_o, h, x),
+        )
+
+    def project(self, params, x):
+        q, k, v = (
+            self.split(silu(x @ w)) for w in (params.w_q, params.w_k, params.w_v)
+        )
+        beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
+        still = jnp.zeros_like(beta)[:, None]
+        return Heads(unit(q), unit(k), v, still, beta, None)
+
+    def combine(self, params, read, z):
+        normed = rms_norm(read, params.norm[None])
+        return normed.reshape(-1) @ params.w_o

@@ -1,0 +1,115 @@
+"""Linear recurrent unit. Orvieto, Smith, Gu et al. 2023, arXiv:2303.06349."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
+
+from .._init import float_dtype
+from .._layer import LinearCell
+from .._sizes import check_sizes
+from ._linear import as_complex, check_between, complex_state, real_part
+
+
+class LRUParams(NamedTuple):
+    """Parameters of `LRU`: real and imaginary parts apart, so that all are real."""
+
+    nu: Float[Array, "h"]
+    theta: Float[Array, "h"]
+    gamma: Float[Array, "h"]
+    b_re: Float[Array, "x h"]
+    b_im: Float[Array, "x h"]
+    c_re: Float[Array, "h x"]
+    c_im: Float[Array, "h x"]
+    d: Float[Array, "x"]
+
+
+class _Projected(NamedTuple):
+    driven: Complex[Array, "h"]
+    skip: Float[Array, "x"]
+
+
+@dataclass(frozen=True)
+class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
+    """Linear recurrent unit: complex, diagonal, stable however it is trained.
+
+        lambda = exp(-exp(nu) + i exp(theta))
+        h' = lambda h + exp(gamma) B x
+        y  = Re(C h') + D x,    D element by element
+
+    |lambda| < 1 for every nu. lambda starts evenly spread over a ring, and exp(gamma) at
+    sqrt(1 - |lambda|^2), so that the state has the size of the input. The state is complex
+    and at least complex64, also where the parameters are bfloat16. The paper trains nu,
+    theta, gamma and B at a smaller learning rate, without weight decay.
+
+    Args:
+        input_size: features of x, and of the output.
+        hidden_size: units of h, complex.
+        r_min, r_max: the ring, 0 <= r_min < r_max < 1; close to 1 for long memories.
+        max_phase: angles start between 0 and this.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or a ring
+            that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.LRU(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape, state.dtype
+        ((5, 2, 3), (2, 4), dtype('complex64'))
+
+    Reference: Orvieto et al. 2023, arXiv:2303.06349.
+    """
+
+    input_size: int
+    hidden_size: int
+    r_min: float = 0.0
+    r_max: float = 0.999
+    max_phase: float = 2 * math.pi
+
+    def __post_init__(self):
+        check_sizes(self, "input_size", "hidden_size")
+        check_between(self, "r_min", 0, self.r_max)
+        check_between(self, "r_max", self.r_min, 1)
+        check_between(self, "max_phase", 0, 2 * math.pi + 1e-6)
+
+    def init(self, key):
+        x, h, dtype = self.input_size, self.hidden_size, float_dtype()
+        k_nu, k_theta, *k_b, k_c_re, k_c_im, k_d = jax.random.split(key, 7)
+        inner, outer = self.r_min**2, self.r_max**2
+        square = inner + (outer - inner) * jax.random.uniform(
+            k_nu, (h,), dtype, minval=1e-4
+        )
+        angle = self.max_phase * jax.random.uniform(k_theta, (h,), dtype, minval=1e-4)
+        draw = lambda k, *shape: jax.random.normal(k, shape, dtype)
+        return LRUParams(
+            nu=jnp.log(-0.5 * jnp.log(square)),
+            theta=jnp.log(angle),
+            gamma=0.5 * jnp.log1p(-square),
+            b_re=draw(k_b[0], x, h) / math.sqrt(2 * x),
+            b_im=draw(k_b[1], x, h) / math.sqrt(2 * x),
+            c_re=draw(k_c_re, h, x) / math.sqrt(h),
+            c_im=draw(k_c_im, h, x) / math.sqrt(h),
+            d=draw(k_d, x),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, complex_state(params))
+
+    def project(self, params, x):
+        driven = as_complex(x @ params.b_re, x @ params.b_im, complex_state(params))
+        return _Projected(driven, params.d * x)
+
+    def coefficients(self, params, z):
+        kind = z.driven.dtype
+        log_decay = as_complex(-jnp.exp(params.nu), jnp.exp(params.theta), kind)
+        gamma = jnp.exp(params.gamma)
+        return jnp.exp(log_decay), as_complex(gamma, 0 * gamma, kind) * z.driven
+
+    def readout(self, params, state, z):
+        return real_part(params.c_re, params.c_im, state) + z.skip

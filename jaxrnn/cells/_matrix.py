@@ -1,0 +1,129 @@
+"""What cells with a matrix state for each head share: one recurrence, step by step and in
+chunks, for linear attention and for the delta rule."""
+
+import abc
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._init import Glorot, blocks
+from .._layer import Marks, MatrixCell
+from .._sizes import check_callable, check_sizes
+from ..kernels.linear_attention import Restart, attend, attend_delta
+from ._linear import check_heads, wide
+
+
+class Heads(NamedTuple):
+    """What a step does to the state of every head.
+
+    Attributes:
+        q: what is asked, k: where is written, u: what is written.
+        log_decay: of the state; one for each head, or for each row of its matrix.
+        beta: the share that is replaced, in a delta rule; None: k u^T is added.
+        rest: what the readout needs beside.
+    """
+
+    q: Float[Array, "heads k"]
+    k: Float[Array, "heads k"]
+    u: Float[Array, "heads v"]
+    log_decay: Float[Array, "heads d"]
+    beta: Float[Array, "heads"] | None
+    rest: Any
+
+
+def run_chunk(heads: Heads, state: Array, marks: Marks) -> tuple[Array, Array]:
+    """A chunk of steps, leaves `(C, heads, ...)`: the state after it and what was read."""
+    heads = widened(heads, state.dtype)
+    if marks.valid is not None:
+        heads = _idle(heads, ~marks.valid)
+    q, k, u, log_decay = (jnp.swapaxes(x, 0, 1) for x in heads[:4])
+    restart = None if marks.reset is None else Restart(marks.reset[None], marks.initial)
+    if heads.beta is None:
+        state, read = attend(q, k, u, log_decay, state, restart)
+    else:
+        state, read = attend_delta(q, k, u, heads.beta.T, log_decay, state, restart)
+    return state, jnp.swapaxes(read, 0, 1)
+
+
+def run_step(heads: Heads, state: Array) -> Array:
+    """One step: the state after it."""
+    heads = widened(heads, state.dtype)
+    state = jnp.exp(heads.log_decay)[:, :, None] * state
+    u = heads.u
+    if heads.beta is not None:
+        u = heads.beta[:, None] * (u - jnp.einsum("hk,hkv->hv", heads.k, state))
+    return state + heads.k[:, :, None] * u[:, None, :]
+
+
+def read(heads: Heads, state: Array) -> Array:
+    """What a step asks of the state after it: `(heads, v)`."""
+    return jnp.einsum("hk,hkv->hv", heads.q.astype(state.dtype), state)
+
+
+def widened(heads: Heads, dtype: Any) -> Heads:
+    """The same in the dtype of the state."""
+    beta = None if heads.beta is None else heads.beta.astype(dtype)
+    q, k, u, log_decay = (x.astype(dtype) for x in heads[:4])
+    return Heads(q, k, u, log_decay, beta, heads.rest)
+
+
+def _idle(heads: Heads, idle: Array) -> Heads:
+    """Steps that keep the state as it is, where `idle`."""
+    idle = idle[:, None, None]
+    k, log_decay = (jnp.where(idle, 0, x) for x in (heads.k, heads.log_decay))
+    return heads._replace(k=k, log_decay=log_decay)
+
+
+class HeadedCell(MatrixCell[Any, Any]):
+    """A `MatrixCell` of heads that run apart: a variant gives `project` to `Heads`, and
+    `combine`, which makes the output of what the heads have read."""
+
+    input_size: int
+    hidden_size: int
+    heads: int
+    key_size: int | None
+    w_init: Any = Glorot()
+
+    @abc.abstractmethod
+    def combine(self, params: Any, read: Array, z: Heads) -> Array:
+        """The output of a step, from `(heads, v)`."""
+
+    @property
+    def keys(self) -> int:
+        """Rows of a head's state."""
+        return self.key_size or self.values
+
+    @property
+    def values(self) -> int:
+        """Columns of a head's state."""
+        return self.hidden_size // self.heads
+
+    def check(self) -> None:
+        """Sizes that are integers of at least 1, and divide; an initialiser."""
+        optional = () if self.key_size is None else ("key_size",)
+        check_sizes(self, "input_size", "hidden_size", "heads", *optional)
+        check_heads(self, "hidden_size")
+        check_callable(self, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
+
+    def split(self, x: Array) -> Array:
+        """`(heads * n,)` as `(heads, n)`."""
+        return x.reshape(self.heads, -1)
+
+    def weight(self, key: Any, rows: int, columns: int) -> Array:
+        """One matrix."""
+        return blocks(self.w_init, key, (rows, columns), 1)
+
+    def initial_state(self, params):
+        return jnp.zeros((self.heads, self.keys, self.values), wide(params))
+
+    def recur(self, params, state, z):
+        return run_step(z, state)
+
+    def readout(self, params, state, z):
+        return self.combine(params, read(z, state), z)
+
+    def chunk(self, params, state, zs, marks):
+        state, reads = run_chunk(zs, state, marks)
+        return state, jax.vmap(self.combine, in_axes=(None, 0, 0))(params, reads, zs)

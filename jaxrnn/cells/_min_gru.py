@@ -1,0 +1,90 @@
+"""Minimal gated recurrent unit. Feng, Tung, Ahmed et al. 2024, arXiv:2410.01201."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._layer import LinearCell
+from .._sizes import check_callable
+from ._linear import check_gates, positive, wide
+
+
+class MinGRUParams(NamedTuple):
+    """Parameters of `MinGRU`: gates side by side, z, candidate."""
+
+    w: Float[Array, "x g"]
+    b: Float[Array, "g"]
+
+
+@dataclass(frozen=True)
+class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
+    """Minimal GRU: its gate and its candidate see the input alone.
+
+        z = sigmoid(W_z x + b_z)
+        n = activation(W_n x + b_n)
+        h' = (1 - z) h + z n
+
+    z writes, unlike that of `GRU`. The default activation is the paper's g, x + 1/2 for x
+    of at least 0 and sigmoid(x) below, which keeps h positive and so allows the log-space
+    form (`jaxrnn.log_diag_scan`); the identity and tanh are the other two that are used.
+    The state is float32 at least, also where the parameters are bfloat16.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        activation: an element-wise function.
+        w_init, b_init: initialisers of W and b; the gates' roles are "input" (z) and
+            "candidate".
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            activation or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.MinGRU(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: Feng et al. 2024, arXiv:2410.01201, appendix B for g.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: Callable[[Array], Array] = positive
+    w_init: Any = Glorot()
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_gates(self)
+        check_callable(self, "activation", "give a function, such as jax.numpy.tanh.")
+
+    def init(self, key):
+        k_w, k_b = jax.random.split(key)
+        shape = (self.input_size, self.hidden_size)
+        roles = ("input", "candidate")
+        return MinGRUParams(
+            w=blocks(self.w_init, k_w, shape, 2),
+            b=self.b_init.bias(k_b, roles, self.hidden_size, float_dtype()),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, wide(params))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def coefficients(self, params, z):
+        z_z, z_n = jnp.split(z.astype(wide(params)), 2)
+        return sigmoid(-z_z), sigmoid(z_z) * self.activation(z_n)
+
+    def readout(self, params, state, z):
+        return state.astype(z.dtype)

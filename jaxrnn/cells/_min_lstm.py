@@ -1,0 +1,91 @@
+"""Minimal LSTM. Feng, Tung, Ahmed et al. 2024, arXiv:2410.01201."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._layer import LinearCell
+from .._sizes import check_callable
+from ._linear import check_gates, positive, wide
+
+
+class MinLSTMParams(NamedTuple):
+    """Parameters of `MinLSTM`: gates side by side, f, i, candidate."""
+
+    w: Float[Array, "x g"]
+    b: Float[Array, "g"]
+
+
+@dataclass(frozen=True)
+class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
+    """Minimal LSTM: two gates that see the input alone, and share one unit between them.
+
+        f = sigmoid(W_f x + b_f),    i = sigmoid(W_i x + b_i)
+        n = activation(W_n x + b_n)
+        h' = f / (f + i) h + i / (f + i) n
+
+    The share is computed as a sigmoid of the difference of the gates' logarithms, so that
+    two closed gates do not divide 0 by 0. The default activation is the paper's g, x + 1/2
+    for x of at least 0 and sigmoid(x) below, which keeps h positive. The state is float32
+    at least, also where the parameters are bfloat16.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, which is the state and the output.
+        activation: an element-wise function.
+        w_init, b_init: initialisers of W and b; the gates' roles are "forget", "input"
+            and "candidate". All biases start at zero by default.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            activation or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.MinLSTM(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: Feng et al. 2024, arXiv:2410.01201, section 3.2 and appendix B.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: Callable[[Array], Array] = positive
+    w_init: Any = Glorot()
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_gates(self)
+        check_callable(self, "activation", "give a function, such as jax.numpy.tanh.")
+
+    def init(self, key):
+        k_w, k_b = jax.random.split(key)
+        shape = (self.input_size, self.hidden_size)
+        roles = ("forget", "input", "candidate")
+        return MinLSTMParams(
+            w=blocks(self.w_init, k_w, shape, 3),
+            b=self.b_init.bias(k_b, roles, self.hidden_size, float_dtype()),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, wide(params))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def coefficients(self, params, z):
+        z_f, z_i, z_n = jnp.split(z.astype(wide(params)), 3)
+        ahead = softplus(-z_i) - softplus(-z_f)  # log f - log i
+        return sigmoid(ahead), sigmoid(-ahead) * self.activation(z_n)
+
+    def readout(self, params, state, z):
+        return state.astype(z.dtype)

@@ -1,0 +1,192 @@
+"""The mLSTM of xLSTM. Beck, Pöppel, Spanring et al. 2024, arXiv:2405.04517."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import log_sigmoid, sigmoid
+from jaxtyping import Array, Float
+
+from .._init import Glorot, float_dtype
+from .._layer import Marks
+from ._linear import wide
+from ._matrix import HeadedCell, Heads, read, run_chunk, run_step
+
+
+class MLSTMParams(NamedTuple):
+    """Parameters of `MLSTM`; heads stand side by side in every matrix."""
+
+    w_q: Float[Array, "x heads*k"]
+    w_k: Float[Array, "x heads*k"]
+    w_v: Float[Array, "x h"]
+    w_i: Float[Array, "x heads"]
+    b_i: Float[Array, "heads"]
+    w_f: Float[Array, "x heads"]
+    b_f: Float[Array, "heads"]
+    w_o: Float[Array, "x h"]
+    b_o: Float[Array, "h"]
+
+
+class MLSTMState(NamedTuple):
+    """The memory, with the normaliser n as its last column, and the scale of both.
+
+    C and n of the equations are `exp(scale)` times `memory`.
+    """
+
+    memory: Float[Array, "heads k v+1"]
+    scale: Float[Array, "heads"]
+
+
+class _Projected(NamedTuple):
+    q: Float[Array, "heads k"]
+    k: Float[Array, "heads k"]
+    v: Float[Array, "heads v+1"]
+    log_i: Float[Array, "heads"]
+    log_f: Float[Array, "heads"]
+    o: Float[Array, "h"]
+
+
+@dataclass(frozen=True)
+class MLSTM(HeadedCell):
+    """LSTM with a matrix memory: exponential input gates, and a normaliser.
+
+        q, k, v = W_q x, W_k x / sqrt(k), W_v x
+        i = exp(W_i x + b_i),    f = sigmoid(W_f x + b_f)
+        C' = f C + i k v^T
+        n' = f n + i k
+        h' = sigmoid(W_o x + b_o) * C'^T q / max(|n'^T q|, 1)
+
+    i, f, C and n for each head apart. C and n are kept divided by exp(m), where
+    m' = max(log f + m, log i), so that nothing overflows. The biases of f start evenly
+    between 3 and 6, those of i near zero, both weights at zero. The state is float32 at
+    least, also where the parameters are bfloat16.
+
+    Args:
+        input_size: features of x.
+        hidden_size: values of all heads together, h, the output; a multiple of `heads`.
+        heads: matrices.
+        key_size: rows of each; None for as many as columns.
+        w_init: initialiser of W_q, W_k, W_v and W_o.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
+            divide, or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.MLSTM(3, 8, heads=2)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.memory.shape, state.scale.shape
+        ((5, 2, 8), (2, 2, 4, 5), (2, 2))
+
+    Reference: Beck et al. 2024, arXiv:2405.04517, equations 19 to 27.
+    """
+
+    input_size: int
+    hidden_size: int
+    heads: int = 1
+    key_size: int | None = None
+    w_init: Any = Glorot()
+
+    def __post_init__(self):
+        self.check()
+
+    def init(self, key):
+        x, h, k = self.input_size, self.hidden_size, self.heads * self.keys
+        dtype = float_dtype()
+        k_q, k_k, k_v, k_i, k_o = jax.random.split(key, 5)
+        return MLSTMParams(
+            w_q=self.weight(k_q, x, k),
+            w_k=self.weight(k_k, x, k),
+            w_v=self.weight(k_v, x, h),
+            w_i=jnp.zeros((x, self.heads), dtype),
+            b_i=0.1 * jax.random.normal(k_i, (self.heads,), dtype),
+            w_f=jnp.zeros((x, self.heads), dtype),
+            b_f=jnp.linspace(3.0, 6.0, self.heads, dtype=dtype),
+            w_o=self.weight(k_o, x, h),
+            b_o=jnp.zeros(h, dtype),
+        )
+
+    def initial_state(self, params):
+        dtype, shape = wide(params), (self.heads, self.keys, self.values + 1)
+        return MLSTMState(jnp.zeros(shape, dtype), jnp.zeros(self.heads, dtype))
+
+    def project(self, params, x):
+        q, k, v = (self.split(x @ w) for w in (params.w_q, params.w_k, params.w_v))
+        dtype = wide(params)
+        return _Projected(
+            q=q,
+            k=k / math.sqrt(self.keys),
+            v=jnp.concatenate([v, jnp.ones_like(v[:, :1])], axis=1),
+            log_i=(x @ params.w_i + params.b_i).astype(dtype),
+            log_f=log_sigmoid((x @ params.w_f + params.b_f).astype(dtype)),
+            o=sigmoid(x @ params.w_o + params.b_o),
+        )
+
+    def recur(self, params, state, z):
+        scale = jnp.maximum(z.log_f + state.scale, z.log_i)
+        heads = _scaled(z, state.scale, scale)
+        return MLSTMState(run_step(heads, state.memory), scale)
+
+    def readout(self, params, state, z):
+        asked = Heads(z.q, z.k, z.v, z.log_f[..., None], None, None)
+        return self.combine(params, read(asked, state.memory), z, state.scale)
+
+    def combine(self, params, read, z, scale=None):
+        # the normaliser's floor of 1, on the scale of what was read
+        assert scale is not None
+        floor = jnp.exp(-scale)[:, None]
+        h = read[:, :-1] / jnp.maximum(jnp.abs(read[:, -1:]), floor)
+        return z.o * h.reshape(-1).astype(z.o.dtype)
+
+    def chunk(self, params, state, zs, marks):
+        zs, before, scale = _scales(zs, state.scale, marks)
+        initial = None if marks.initial is None else marks.initial.memory
+        # steps that are not valid have been put to rest already
+        inner = Marks(None, marks.reset, initial)
+        memory, reads = run_chunk(_scaled(zs, before, scale), state.memory, inner)
+        ys = jax.vmap(self.combine, in_axes=(None, 0, 0, 0))(params, reads, zs, scale)
+        return MLSTMState(memory, scale[-1]), ys
+
+
+def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
+    """The step on memories divided by exp(before) and, after it, by exp(scale)."""
+    i = jnp.exp(z.log_i - scale)[..., None]
+    log_decay = (z.log_f + before - scale)[..., None]
+    return Heads(z.q, i * z.k.astype(i.dtype), z.v, log_decay, None, None)
+
+
+def _scales(
+    zs: _Projected, start: Array, marks: Marks
+) -> tuple[_Projected, Array, Array]:
+    """The scales before and after each step of a chunk, `(C, heads)`.
+
+    m' = max(log f + m, log i) is a linear recurrence in the algebra of max and plus, so
+    it runs by doubling.
+    """
+    if marks.valid is not None:
+        taken = marks.valid[:, None]
+        zs = zs._replace(
+            log_i=jnp.where(taken, zs.log_i, -jnp.inf),
+            log_f=jnp.where(taken, zs.log_f, 0),
+        )
+    slope, floor = zs.log_f, zs.log_i
+    if marks.reset is not None:
+        fresh = marks.reset[:, None]
+        floor = jnp.where(
+            fresh, jnp.maximum(floor, slope + marks.initial.scale[None]), floor
+        )
+        slope = jnp.where(fresh, -jnp.inf, slope)
+
+    def after(first, second):
+        return first[0] + second[0], jnp.maximum(first[1] + second[0], second[1])
+
+    slopes, floors = jax.lax.associative_scan(after, (slope, floor))
+    scale = jnp.maximum(slopes + start[None], floors)
+    before = jnp.concatenate([start[None], scale[:-1]])
+    if marks.reset is not None:
+        before = jnp.where(fresh, marks.initial.scale[None], before)
+    return zs, before, scale

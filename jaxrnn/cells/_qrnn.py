@@ -1,0 +1,91 @@
+"""Quasi-recurrent network. Bradbury, Merity, Xiong, Socher 2017, arXiv:1611.01576."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._layer import LinearCell
+from .._sizes import check_callable
+from ._linear import check_gates, wide
+
+
+class QRNNParams(NamedTuple):
+    """Parameters of `QRNN`: gates side by side, candidate, f, o."""
+
+    w: Float[Array, "x g"]
+    b: Float[Array, "g"]
+
+
+@dataclass(frozen=True)
+class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
+    """Quasi-recurrent network, the "fo" pooling: an LSTM whose gates see the input alone.
+
+        n = activation(W_n x + b_n)
+        f = sigmoid(W_f x + b_f)
+        o = sigmoid(W_o x + b_o)
+        c' = f c + (1 - f) n
+        h' = o c'
+
+    The paper's W is a convolution over the last inputs; here its width is 1. For a width
+    of 2, give it each input beside the one before. The state c is float32 at least, also
+    where the parameters are bfloat16.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of c, the state, and of h, the output.
+        activation: tanh, as in the paper, or another element-wise function.
+        w_init, b_init: initialisers of W and b; the gates' roles are "candidate",
+            "forget" and "output". All biases start at zero by default.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or an
+            activation or an initialiser that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.QRNN(3, 4)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, state.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: Bradbury et al. 2017, arXiv:1611.01576.
+    """
+
+    input_size: int
+    hidden_size: int
+    activation: Callable[[Array], Array] = jnp.tanh
+    w_init: Any = Glorot()
+    b_init: Any = ForgetBias(0.0)
+
+    def __post_init__(self):
+        check_gates(self)
+        check_callable(self, "activation", "give a function, such as jax.numpy.tanh.")
+
+    def init(self, key):
+        k_w, k_b = jax.random.split(key)
+        shape = (self.input_size, self.hidden_size)
+        roles = ("candidate", "forget", "output")
+        return QRNNParams(
+            w=blocks(self.w_init, k_w, shape, 3),
+            b=self.b_init.bias(k_b, roles, self.hidden_size, float_dtype()),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.hidden_size, wide(params))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def coefficients(self, params, z):
+        z_n, z_f, _ = jnp.split(z.astype(wide(params)), 3)
+        return sigmoid(z_f), sigmoid(-z_f) * self.activation(z_n)
+
+    def readout(self, params, state, z):
+        return sigmoid(z[2 * self.hidden_size :]) * state.astype(z.dtype)

@@ -1,0 +1,107 @@
+"""Real-gated linear recurrent unit. De, Smith, Fernando et al. 2024, arXiv:2402.19427."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid, softplus
+from jaxtyping import Array, Float
+
+from .._init import float_dtype
+from .._layer import LinearCell
+from .._sizes import check_sizes
+from ._linear import bounded_sqrt, check_heads, softplus_inverse, wide
+
+
+_SHARPNESS = 8.0  # the paper's c
+
+
+class RGLRUParams(NamedTuple):
+    """Parameters of `RGLRU`: the gates of a and of x, by head."""
+
+    decay: Float[Array, "h"]
+    w_a: Float[Array, "heads h/heads h/heads"]
+    b_a: Float[Array, "h"]
+    w_x: Float[Array, "heads h/heads h/heads"]
+    b_x: Float[Array, "h"]
+
+
+class _Projected(NamedTuple):
+    log_decay: Float[Array, "h"]
+    driven: Float[Array, "h"]
+
+
+@dataclass(frozen=True)
+class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
+    """Real-gated linear recurrent unit: the recurrence of Griffin and Hawk.
+
+        r = sigmoid(W_a x + b_a)
+        i = sigmoid(W_x x + b_x)
+        a = exp(-8 softplus(Lambda) r)
+        h' = a h + sqrt(1 - a^2) (i x)
+
+    The gates' matrices are block-diagonal, one block a head. Lambda starts where a, at
+    r = 1, is in U(0.9, 0.999). The derivative of the root is bounded at 1000, as in the
+    authors' code, since it is infinite at a = 1. The state is float32 at least, also
+    where the parameters are bfloat16. In Griffin a causal convolution of width 4 comes
+    before it.
+
+    Args:
+        input_size: features of x; h, the output, has as many. A multiple of `heads`.
+        heads: blocks of the gates' matrices.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, or do not
+            divide.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.RGLRU(4, heads=2)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 4)))
+        >>> ys.shape, state.shape
+        ((5, 2, 4), (2, 4))
+
+    Reference: De et al. 2024, arXiv:2402.19427, section 2.4.
+    """
+
+    input_size: int
+    heads: int = 1
+
+    def __post_init__(self):
+        check_sizes(self, "input_size", "heads")
+        check_heads(self, "input_size")
+
+    def init(self, key):
+        h, dtype = self.input_size, float_dtype()
+        k_decay, k_a, k_x = jax.random.split(key, 3)
+        block = (self.heads, h // self.heads, h // self.heads)
+        scale = block[1] ** -0.5
+        a = jax.random.uniform(k_decay, (h,), dtype, 0.9, 0.999)
+        return RGLRUParams(
+            decay=softplus_inverse(-jnp.log(a) / _SHARPNESS),
+            w_a=scale * jax.random.normal(k_a, block, dtype),
+            b_a=jnp.zeros(h, dtype),
+            w_x=scale * jax.random.normal(k_x, block, dtype),
+            b_x=jnp.zeros(h, dtype),
+        )
+
+    def initial_state(self, params):
+        return jnp.zeros(self.input_size, wide(params))
+
+    def project(self, params, x):
+        split = x.reshape(self.heads, -1)
+        gate = lambda w, b: sigmoid(jnp.einsum("ni,nij->nj", split, w).reshape(-1) + b)
+        r, i = gate(params.w_a, params.b_a), gate(params.w_x, params.b_x)
+        dtype = wide(params)
+        decay = softplus(params.decay.astype(dtype))
+        return _Projected(-_SHARPNESS * decay * r.astype(dtype), i * x)
+
+    def coefficients(self, params, z):
+        # 1 - a^2 with all its digits where a is close to 1
+        rest = -jnp.expm1(2 * z.log_decay)
+        return jnp.exp(z.log_decay), bounded_sqrt(rest) * z.driven.astype(rest.dtype)
+
+    def readout(self, params, state, z):
+        return state.astype(z.driven.dtype)
