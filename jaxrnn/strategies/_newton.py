@@ -69,22 +69,38 @@ class Newton(Strategy):
 
         d_t = J_t d_{t-1} + f(h_{t-1}, z_t) - h_t,    h <- h + d,    until |h - f| <= tol
 
-    Each iteration is a linear recurrence, which parallelises over time. It pays where T is
-    long, the device is idle otherwise (small B and H, on a GPU), and the cell forgets: the
-    number of iterations does not depend on T for a contractive cell, and is hopeless for a
-    chaotic one (Lyapunov exponent above 0; Gonzalez et al. 2025, arXiv:2508.16817). Where
-    the residual has not come below `tol` within `max_iter` iterations, or the answer would
-    be ill-conditioned (the next Newton step exceeds 100 `tol`), the sequential `Scan()`
-    runs, for all rows, and its answer is returned. `solve` reports all of this.
+    Each iteration is a linear recurrence, which parallelises over time. The number of
+    iterations does not depend on T for a contractive cell, and is hopeless for a chaotic one
+    (Lyapunov exponent above 0; Gonzalez et al. 2025, arXiv:2508.16817). Where the residual
+    has not come below `tol` within `max_iter` iterations, or the answer would be
+    ill-conditioned (the next Newton step exceeds 100 `tol`), the sequential `Scan()` runs,
+    for all rows, and its answer is returned. `solve` reports all of this.
 
     Gradients are exact whatever the Jacobian here: one linear recurrence backwards, with
     the exact Jacobian, in parallel where that is diagonal, in blocks or full by choice, and
     step by step otherwise. Reverse mode only. Under `jax.vmap` the fallback always runs
     beside the iteration, since both branches of a batched condition do.
 
-    Memory: T B N numbers a copy, N the size of the state, with some five copies alive, and
-    as much again times N for the full Jacobian or times k for blocks of k. Computation is
-    float32 at least; a bfloat16 state is solved in float32 and rounded once.
+    When it pays: long T on a device that is idle otherwise (small B and H), a cell that
+    forgets, an element-wise recurrence. On 2 CPU cores, ms forward / with gradients, float32,
+    recurrent weights N(0, 0.25) for element-wise cells, equal to `Scan()` to 1e-6:
+
+    | cell             | T, B    | Jacobian | iterations | `Scan()`   | `Newton()`  |
+    |------------------|---------|----------|------------|------------|-------------|
+    | ParaGRU(16, 16)  | 8192, 1 | diagonal | 4          | 0.9 / 10.3 | 6.8 / 7.9   |
+    | ParaGRU(16, 256) | 8192, 1 | diagonal | 4          | 74 / 115   | 134 / 145   |
+    | ParaGRU(64, 64)  | 1024, 8 | diagonal | 4          | 9.1 / 20.8 | 14.8 / 25.0 |
+    | ParaLSTM(16, 64) | 8192, 1 | blocks   | 4          | 5.5 / 43   | 48 / 56     |
+    | GRU(8, 8)        | 8192, 1 | full     | 4          | 1.8 / 11.3 | 6.5 / 7.0   |
+    | GRU(8, 8)        | 8192, 1 | diagonal | 15         | 1.8 / 11.6 | 20.6 / 26.5 |
+    | GRU(32, 32)      | 1024, 4 | full     | 4          | 2.7 / 7.2  | 18.8 / 25.4 |
+
+    A CPU gains by the backward pass alone, and for small states; no accelerator was measured.
+
+    Memory: with N the size of the state, T B N numbers a copy; 12 to 16 copies forward and
+    15 to 19 with gradients for element-wise cells, on a CPU, where `Scan()` takes 4 to 7 and
+    11 to 19. The full Jacobian adds some two T B N^2. Computation is float32 at least; a
+    bfloat16 state is solved in float32 and rounded once.
 
     Args:
         tol: bound of the residual, relative to 1 + |h|; None for 1e-6, and 1e-12 in
