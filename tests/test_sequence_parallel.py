@@ -28,17 +28,20 @@ def test_eight_devices_give_what_one_gives_and_send_carries_alone():
     assert done.stdout.endswith("all equal\n")
 
 
-MESH = jax.make_mesh((1,), ("time",))
+AUTO, EXPLICIT = (
+    jax.make_mesh((1,), ("time",), (kind,))
+    for kind in (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit)
+)
 
 
 def test_one_device_is_a_mesh_as_well():
     jaxrnn.testing.check_strategy(
-        jaxrnn.SequenceParallel(MESH, "time"), Decay(3), time=7, batch=2
+        jaxrnn.SequenceParallel(AUTO, "time"), Decay(3), time=7, batch=2
     )
 
 
 def test_cells_and_lengths_that_do_not_divide_are_refused():
-    strategy = jaxrnn.SequenceParallel(MESH, "time")
+    strategy = jaxrnn.SequenceParallel(AUTO, "time")
     gru = jaxrnn.GRU(3, 4)
     params = gru.init(jax.random.key(0))
     with pytest.raises(NotImplementedError, match="not an element-wise linear cell"):
@@ -53,9 +56,14 @@ def test_cells_and_lengths_that_do_not_divide_are_refused():
     "make, error, message",
     [
         (lambda: jaxrnn.SequenceParallel(8, "time"), TypeError, "mesh of devices"),
-        (lambda: jaxrnn.SequenceParallel(MESH, "data"), ValueError, "no axis 'data'"),
+        (lambda: jaxrnn.SequenceParallel(AUTO, "data"), ValueError, "no axis 'data'"),
         (
-            lambda: jaxrnn.SequenceParallel(MESH, "time", "time"),
+            lambda: jaxrnn.SequenceParallel(EXPLICIT, "time"),
+            ValueError,
+            "Explicit.*AxisType.Auto",
+        ),
+        (
+            lambda: jaxrnn.SequenceParallel(AUTO, "time", "time"),
             ValueError,
             "give two axes",
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from .._layer import LinearCell, every_step
 from ..kernels.diag_scan import diag_scan
@@ -33,21 +33,25 @@ class SequenceParallel(Strategy):
     the recurrence are the cost.
 
     Args:
-        mesh: the devices.
+        mesh: the devices, its axes of the type Auto.
         axis: the mesh axis that time is divided over; T must be a multiple of its size.
         batch_axis: the mesh axis that the rows are divided over, if they are.
 
     Raises:
-        TypeError, ValueError: for a mesh that is none, or has no such axis.
+        TypeError, ValueError: for a mesh that is none, or has no such axis of that type.
         NotImplementedError: for a cell that is not a `LinearCell`, or sizes that the axes
             do not divide.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
-        >>> mesh = jax.make_mesh((jax.device_count(),), ("time",))
+        >>> auto = (jax.sharding.AxisType.Auto,)
+        >>> mesh = jax.make_mesh((jax.device_count(),), ("time",), auto)
+        >>> cell = jaxrnn.MinGRU(3, 4)
+        >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((64, 2, 3))
         >>> strategy = jaxrnn.SequenceParallel(mesh, "time")
-        >>> strategy.axis
-        'time'
+        >>> state, ys = jaxrnn.unroll(cell, params, xs, strategy=strategy)
+        >>> ys.shape
+        (64, 2, 4)
 
     Reference: Blelloch 1990, "Prefix sums and their applications", CMU-CS-90-190; De et
     al. 2024, arXiv:2402.19427.
@@ -61,7 +65,7 @@ class SequenceParallel(Strategy):
         if not isinstance(self.mesh, Mesh):
             raise TypeError(
                 f"SequenceParallel(mesh={self.mesh!r}): give a mesh of devices, such as "
-                'jax.make_mesh((jax.device_count(),), ("time",)).'
+                'jax.make_mesh((8,), ("time",), (jax.sharding.AxisType.Auto,)).'
             )
         for name in (self.axis, self.batch_axis):
             if name is not None and name not in self.mesh.axis_names:
@@ -69,6 +73,12 @@ class SequenceParallel(Strategy):
                     f"SequenceParallel: the mesh has no axis {name!r}; it has "
                     f"{', '.join(map(repr, self.mesh.axis_names))}."
                 )
+        if AxisType.Explicit in self.mesh.axis_types:
+            raise ValueError(
+                "SequenceParallel: the axes of the mesh are of the type Explicit, so that "
+                "parameters and states would all have to lie on it already. Make the mesh "
+                "with axis_types=(jax.sharding.AxisType.Auto,) for each axis."
+            )
         if self.axis == self.batch_axis:
             raise ValueError(
                 f"SequenceParallel: time and rows are both divided over {self.axis!r}; "
@@ -114,18 +124,12 @@ class SequenceParallel(Strategy):
         """`local(params, state, sequence) -> (state, sequence)` on each device's part."""
         rows = PartitionSpec(self.batch_axis)
         steps = PartitionSpec(self.axis, self.batch_axis)
-        given = (PartitionSpec(), rows, steps)
-        mapped = jax.shard_map(
-            local, mesh=self.mesh, in_specs=given, out_specs=(rows, steps)
+        return jax.shard_map(
+            local,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), rows, steps),
+            out_specs=(rows, steps),
         )
-        return lambda *args: mapped(*map(self._placed, args, given))
-
-    def _placed(self, tree, spec):
-        """The arrays where they belong; automatic axes see to it by themselves."""
-        if AxisType.Explicit not in self.mesh.axis_types:
-            return tree
-        where = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda x: jax.reshard(x, where), tree)
 
     def _local(self, cell, params, state, zs):
         stored, narrow = wide(params)
