@@ -8,9 +8,12 @@ from importlib.metadata import version as _version
 from . import testing as testing
 from ._init import Chrono as Chrono
 from ._init import ForgetBias as ForgetBias
+from ._init import ForgetPowerLaw as ForgetPowerLaw
+from ._init import ForgetRange as ForgetRange
 from ._init import Glorot as Glorot
 from ._init import Identity as Identity
 from ._init import Orthogonal as Orthogonal
+from ._init import SmallNormal as SmallNormal
 from ._init import TorchUniform as TorchUniform
 from ._init import Uniform as Uniform
 from ._layer import Cell as Cell
@@ -23,6 +26,7 @@ from ._unroll import Explanation as Explanation
 from ._unroll import cast as cast
 from ._unroll import explain as explain
 from ._unroll import unroll as unroll
+from .cells import CTRNN as CTRNN
 from .cells import GLA as GLA
 from .cells import GRU as GRU
 from .cells import LRU as LRU
@@ -32,8 +36,12 @@ from .cells import MLSTM as MLSTM
 from .cells import QRNN as QRNN
 from .cells import RGLRU as RGLRU
 from .cells import S5 as S5
+from .cells import SLSTM as SLSTM
 from .cells import SRU as SRU
 from .cells import SSD as SSD
+from .cells import CfC as CfC
+from .cells import CfCParams as CfCParams
+from .cells import CTRNNParams as CTRNNParams
 from .cells import DeltaNet as DeltaNet
 from .cells import DeltaNetParams as DeltaNetParams
 from .cells import Elman as Elman
@@ -59,6 +67,10 @@ from .cells import MinLSTMParams as MinLSTMParams
 from .cells import MLSTMParams as MLSTMParams
 from .cells import MLSTMState as MLSTMState
 from .cells import NormParams as NormParams
+from .cells import ParaGRU as ParaGRU
+from .cells import ParaGRUParams as ParaGRUParams
+from .cells import ParaLSTM as ParaLSTM
+from .cells import ParaLSTMParams as ParaLSTMParams
 from .cells import PeepholeLSTM as PeepholeLSTM
 from .cells import PeepholeLSTMParams as PeepholeLSTMParams
 from .cells import ProjectedLSTM as ProjectedLSTM
@@ -66,8 +78,11 @@ from .cells import ProjectedLSTMParams as ProjectedLSTMParams
 from .cells import QRNNParams as QRNNParams
 from .cells import RGLRUParams as RGLRUParams
 from .cells import S5Params as S5Params
+from .cells import SLSTMParams as SLSTMParams
+from .cells import SLSTMState as SLSTMState
 from .cells import SRUParams as SRUParams
 from .cells import SSDParams as SSDParams
+from .cells import lecun_tanh as lecun_tanh
 from .kernels.diag_scan import diag_scan as diag_scan
 from .kernels.linear_attention import chunked_delta as chunked_delta
 from .kernels.linear_attention import (
@@ -92,11 +107,17 @@ from .layers import concatenate as concatenate
 from .layers import drop_connect as drop_connect
 from .strategies import Associative as Associative
 from .strategies import Auto as Auto
+from .strategies import BlockJacobian as BlockJacobian
 from .strategies import Checkpointed as Checkpointed
 from .strategies import Chunked as Chunked
+from .strategies import DiagonalJacobian as DiagonalJacobian
+from .strategies import FullJacobian as FullJacobian
 from .strategies import Fused as Fused
 from .strategies import Hoisted as Hoisted
+from .strategies import Newton as Newton
 from .strategies import Scan as Scan
+from .strategies import SequenceParallel as SequenceParallel
+from .strategies import Solution as Solution
 from .strategies import Strategy as Strategy
 from .strategies import Wavefront as Wavefront
 

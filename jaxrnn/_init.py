@@ -44,6 +44,16 @@ def check_dense(cell: Any, *sizes: str) -> None:
     check_callable(cell, "b_init", hint, method="bias")
 
 
+def check_vectors(cell: Any) -> None:
+    """Sizes and initialisers of a cell whose `u` is not a matrix but rows of vectors."""
+    check_dense(cell)
+    if isinstance(cell.u_init, Glorot | Orthogonal | Identity):
+        raise TypeError(
+            f"{type(cell).__name__}(u_init={cell.u_init}): u is a vector for each gate, "
+            "which an initialiser of matrices cannot make; give jaxrnn.SmallNormal()."
+        )
+
+
 def float_dtype() -> Any:
     """JAX's default float: float32, or float64 where that is enabled."""
     return jnp.zeros(()).dtype
@@ -87,6 +97,17 @@ class Uniform(Static):
 
     def __call__(self, key, shape, dtype):
         return jax.random.uniform(key, shape, dtype, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class SmallNormal(Static):
+    """N(0, 4 / (5 H)), H the last axis: for recurrent vectors.
+
+    Danieli et al. 2025, arXiv:2510.21450.
+    """
+
+    def __call__(self, key, shape, dtype):
+        return jax.random.normal(key, shape, dtype) * (2 / math.sqrt(5 * shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -148,3 +169,43 @@ class Chrono(Static):
         values = {"forget": jnp.log(steps), "input": -jnp.log(steps)}
         rest = jnp.zeros_like(steps)
         return jnp.concatenate([values.get(gate, rest) for gate in gates])
+
+
+@dataclass(frozen=True)
+class ForgetRange(Static):
+    """Evenly from `first` to `last` over the units of the forget gate, 0 elsewhere.
+
+    A memory for each time scale: 3 to 6 in xLSTM (Beck et al. 2024, arXiv:2405.04517). In a
+    cell without a forget gate, the input gate gets the values with their sign reversed.
+    """
+
+    first: float
+    last: float
+
+    def bias(self, key, gates, size, dtype):
+        del key
+        values = jnp.linspace(self.first, self.last, size, dtype=dtype)
+        return _on_the_forget_gate(values, gates)
+
+
+@dataclass(frozen=True)
+class ForgetPowerLaw(Static):
+    """5 - 12 (k / (H - 1))**power for the forget gate, k = 0 ... H - 1, and 0 elsewhere.
+
+    Long memories for few units, short ones for most. `power` is 0.3 in the first layer of
+    a deep network and grows to 1.6 in the last. Beck et al. 2024, arXiv:2405.04517.
+    """
+
+    power: float = 0.3
+
+    def bias(self, key, gates, size, dtype):
+        del key
+        share = jnp.linspace(0.0, 1.0, size, dtype=dtype)
+        return _on_the_forget_gate(5 - 12 * share**self.power, gates)
+
+
+def _on_the_forget_gate(values: Array, gates: tuple[str, ...]) -> Array:
+    """The bias of all gates that is `values` where the memory is kept, and 0 elsewhere."""
+    keeps = {"forget": values} if "forget" in gates else {"input": -values}
+    rest = jnp.zeros_like(values)
+    return jnp.concatenate([keeps.get(gate, rest) for gate in gates])

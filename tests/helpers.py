@@ -10,10 +10,13 @@ from jaxtyping import Array, Float
 
 import jaxrnn
 from jaxrnn import (
+    CTRNN,
     GRU,
     LSTM,
     MGU,
+    SLSTM,
     Bidirectional,
+    CfC,
     Dense,
     Dropout,
     Elman,
@@ -24,6 +27,8 @@ from jaxrnn import (
     LayerNormLSTM,
     LearnedState,
     LSTMState,
+    ParaGRU,
+    ParaLSTM,
     PeepholeLSTM,
     ProjectedLSTM,
     Residual,
@@ -73,6 +78,15 @@ CELLS = [
     Decay(3),
 ]
 
+MORE_CELLS = [
+    ParaGRU(3, 5),
+    ParaLSTM(3, 5),
+    SLSTM(3, 4, heads=2),
+    CTRNN(3, 5),
+    CfC(3, 4, 5),
+]
+"""Under every law, but for strategies that do not look at the cell: those see a few."""
+
 COMBINATORS = [
     Stack((LSTM(3, 5), GRU(5, 4))),
     Bidirectional(GRU(3, 5)),
@@ -97,7 +111,7 @@ COMBINATORS = [
     ),
 ]
 
-LAYERS = CELLS + COMBINATORS
+LAYERS = CELLS + MORE_CELLS + COMBINATORS
 
 _INPUTS = {
     Dropout(0.5): jnp.zeros(3),

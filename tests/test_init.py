@@ -194,6 +194,39 @@ SHAPES = [
         jaxrnn.MGU(INPUTS, HIDDEN),
         {"w": (INPUTS, 2 * HIDDEN), "u": (HIDDEN, 2 * HIDDEN), "b": (2 * HIDDEN,)},
     ),
+    (
+        jaxrnn.ParaGRU(INPUTS, HIDDEN),
+        _gru_shapes() | {"u": (3, HIDDEN)},
+    ),
+    (
+        jaxrnn.ParaLSTM(INPUTS, HIDDEN),
+        _gru_shapes() | {"u": (3, HIDDEN), "p": (2, HIDDEN)},
+    ),
+    (
+        jaxrnn.SLSTM(INPUTS, HIDDEN, heads=2),
+        _lstm_shapes() | {"u": (2, HIDDEN // 2, 2 * HIDDEN)},
+    ),
+    (
+        jaxrnn.CTRNN(INPUTS, HIDDEN),
+        {
+            "w": (INPUTS, HIDDEN),
+            "u": (HIDDEN, HIDDEN),
+            "b": (HIDDEN,),
+            "log_tau": (HIDDEN,),
+        },
+    ),
+    (
+        jaxrnn.CfC(INPUTS, HIDDEN, 6, backbone_layers=3),
+        {
+            "w": (INPUTS, 6),
+            "u": (HIDDEN, 6),
+            "b": (6,),
+            "w_hidden": (2, 6, 6),
+            "b_hidden": (2, 6),
+            "w_out": (6, 4 * HIDDEN),
+            "b_out": (4 * HIDDEN,),
+        },
+    ),
     (jaxrnn.Dense(INPUTS, HIDDEN), {"w": (INPUTS, HIDDEN), "b": (HIDDEN,)}),
     (jaxrnn.Embedding(INPUTS, HIDDEN), {"table": (INPUTS, HIDDEN)}),
 ]
@@ -244,6 +277,37 @@ def test_default_initialisers(cell, x64):
             np.testing.assert_array_equal(leaf, 0.0)
         if name == "scale":
             np.testing.assert_array_equal(leaf, 1.0)
+
+
+def test_forget_range_is_even_and_has_its_sign_from_the_gate():
+    spread = jaxrnn.ForgetRange(3.0, 6.0)
+    keeps, writes = (
+        np.asarray(spread.bias(KEY, gates, 4, jnp.float32)).reshape(2, 4)
+        for gates in (("forget", "candidate"), ("reset", "input"))
+    )
+    np.testing.assert_allclose(keeps, [[3, 4, 5, 6], [0, 0, 0, 0]])
+    np.testing.assert_allclose(writes, [[0, 0, 0, 0], [-3, -4, -5, -6]])
+
+
+def test_forget_power_law_is_drawn_head_by_head():
+    """As in the code of xLSTM: -(-5 + 12 (k / (d - 1))^0.3) in each head of d units."""
+    d = HIDDEN // 2
+    head = -(-5 + 12 * (np.arange(d) / (d - 1)) ** 0.3)
+    bias = jaxrnn.SLSTM(INPUTS, HIDDEN, heads=2).init(KEY).b
+    i, f, z, o = np.split(np.asarray(bias), 4)
+    np.testing.assert_allclose(f, np.concatenate([head, head]), rtol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([i, z, o]), 0.0)
+
+
+def test_heads_and_vectors_start_as_documented():
+    by_head = jaxrnn.SLSTM(INPUTS, HIDDEN, 2, u_init=jaxrnn.Orthogonal()).init(KEY).u
+    for gate in np.concatenate(np.split(np.asarray(by_head), 4, axis=-1)):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(HIDDEN // 2), atol=1e-6)
+    np.testing.assert_array_equal(jaxrnn.SLSTM(INPUTS, HIDDEN).init(KEY).u, 0.0)
+    u = np.asarray(jaxrnn.SmallNormal()(KEY, (300, HIDDEN), jnp.float32))
+    np.testing.assert_allclose(u.std(), 2 / math.sqrt(5 * HIDDEN), rtol=0.05)
+    tau = np.exp(np.asarray(jaxrnn.CTRNN(INPUTS, 500).init(KEY).log_tau))
+    assert 1 <= tau.min() < 1.1 and 9.9 < tau.max() <= 10 + 1e-5
 
 
 def test_embedding_spread():

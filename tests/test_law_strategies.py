@@ -9,13 +9,27 @@ import pytest
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, PeepholeLSTM, Stack, testing
 
-from .helpers import CELLS, COMBINATORS, STRATEGIES, Decay, each, example
+from .helpers import (
+    CELLS,
+    COMBINATORS,
+    MORE_CELLS,
+    STRATEGIES,
+    Decay,
+    each,
+    example,
+)
 
 
 @each("strategy", STRATEGIES)
 @each("cell", CELLS)
 def test_strategies_agree(strategy, cell):
     testing.check_strategy(strategy, cell, time=13, batch=3)
+
+
+@each("strategy", [jaxrnn.Hoisted(block=4), jaxrnn.Checkpointed(4)])
+@each("cell", MORE_CELLS)
+def test_strategies_agree_on_more_cells(strategy, cell):
+    testing.check_strategy(strategy, cell, time=9, batch=3)
 
 
 FRONTS = [

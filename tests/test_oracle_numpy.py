@@ -149,6 +149,63 @@ def learned_step(p, state, x):
     return lstm_step(p.cell, state, x)
 
 
+def para_gru_step(p, h, x):
+    """Danieli et al. 2025, ParaGRU."""
+    x_z, x_r, x_n = np.split(x @ p.w + p.b, 3)
+    a_z, a_r, a_n = p.u
+    z, r = sigmoid(a_z * h + x_z), sigmoid(a_r * h + x_r)
+    h = (1 - z) * h + z * np.tanh(a_n * (h * r) + x_n)
+    return h, h
+
+
+def para_lstm_step(p, state, x):
+    """Danieli et al. 2025, ParaLSTM: the output gate sees the new memory."""
+    h, c = state
+    x_f, x_c, x_o = np.split(x @ p.w + p.b, 3)
+    a_f, a_c, a_o = p.u
+    f = sigmoid(a_f * h + x_f + p.p[0] * c)
+    c = f * c + (1 - f) * np.tanh(a_c * h + x_c)
+    h = sigmoid(a_o * h + x_o + p.p[1] * c) * np.tanh(c)
+    return (h, c), h
+
+
+def slstm_step(p, state, x):
+    """Beck et al. 2024, sLSTM with its stabiliser, head by head."""
+    h, c, n, m = state
+    heads, d, _ = p.u.shape
+    outer = np.split(x @ p.w + p.b, 4)
+    inner = [[], [], [], []]
+    for head in range(heads):
+        mixed = h[head * d : (head + 1) * d] @ p.u[head]
+        for gate, part in enumerate(np.split(mixed, 4)):
+            inner[gate].extend(part)
+    i, f, z, o = (a + np.array(b) for a, b in zip(outer, inner, strict=True))
+    f = np.log(sigmoid(f)) + m
+    new_m = np.where(n == 0, i, np.maximum(f, i))
+    scale_f, scale_i = np.exp(f - new_m), np.exp(i - new_m)
+    c = scale_f * c + scale_i * np.tanh(z)
+    n = scale_f * n + scale_i
+    h = sigmoid(o) * c / n
+    return (h, c, n, new_m), h
+
+
+def ctrnn_step(p, h, x):
+    """Funahashi & Nakamura 1993: tau dh/dt = target - h, solved over a time of 1."""
+    target = np.tanh(x @ p.w + h @ p.u + p.b)
+    h = target + (h - target) * np.exp(-1 / np.exp(p.log_tau))
+    return h, h
+
+
+def cfc_step(p, h, x):
+    """Hasani et al. 2022, equation 10, after a backbone of two layers; a time of 1."""
+    v = 1.7159 * np.tanh(2 / 3 * (x @ p.w + h @ p.u + p.b))
+    v = 1.7159 * np.tanh(2 / 3 * (v @ p.w_hidden[0] + p.b_hidden[0]))
+    f, g, a, b = np.split(v @ p.w_out + p.b_out, 4)
+    s = sigmoid(a + b)
+    h = np.tanh(f) * (1 - s) + np.tanh(g) * s
+    return h, h
+
+
 def relu(v):
     return np.maximum(v, 0)
 
@@ -168,6 +225,11 @@ CELLS = {
     "IndRNN": (jaxrnn.IndRNN(*_SIZES), partial(indrnn_step, relu)),
     "IndRNN, tanh": (jaxrnn.IndRNN(*_SIZES, jnp.tanh), partial(indrnn_step, np.tanh)),
     "ProjectedLSTM": (jaxrnn.ProjectedLSTM(*_SIZES, 2), projected_lstm_step),
+    "ParaGRU": (jaxrnn.ParaGRU(*_SIZES), para_gru_step),
+    "ParaLSTM": (jaxrnn.ParaLSTM(*_SIZES), para_lstm_step),
+    "SLSTM": (jaxrnn.SLSTM(*_SIZES, heads=2), slstm_step),
+    "CTRNN": (jaxrnn.CTRNN(*_SIZES), ctrnn_step),
+    "CfC": (jaxrnn.CfC(*_SIZES, 5, backbone_layers=2), cfc_step),
     "Zoneout, LSTM": (jaxrnn.Zoneout(_LSTM, _ZONES), zoneout_lstm_step),
     "Zoneout, GRU": (jaxrnn.Zoneout(jaxrnn.GRU(*_SIZES), 0.2), zoneout_gru_step),
     "LearnedState": (jaxrnn.LearnedState(_LSTM), learned_step),

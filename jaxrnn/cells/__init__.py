@@ -1,5 +1,10 @@
 """One published recurrence per file, and the initialisers of their parameters."""
 
+from ._cfc import CfC as CfC
+from ._cfc import CfCParams as CfCParams
+from ._cfc import lecun_tanh as lecun_tanh
+from ._ctrnn import CTRNN as CTRNN
+from ._ctrnn import CTRNNParams as CTRNNParams
 from ._delta_net import DeltaNet as DeltaNet
 from ._delta_net import DeltaNetParams as DeltaNetParams
 from ._elman import Elman as Elman
@@ -31,6 +36,10 @@ from ._mlstm import MLSTM as MLSTM
 from ._mlstm import MLSTMParams as MLSTMParams
 from ._mlstm import MLSTMState as MLSTMState
 from ._norm import NormParams as NormParams
+from ._para_gru import ParaGRU as ParaGRU
+from ._para_gru import ParaGRUParams as ParaGRUParams
+from ._para_lstm import ParaLSTM as ParaLSTM
+from ._para_lstm import ParaLSTMParams as ParaLSTMParams
 from ._peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from ._peephole_lstm import PeepholeLSTMParams as PeepholeLSTMParams
 from ._projected_lstm import ProjectedLSTM as ProjectedLSTM
@@ -41,6 +50,9 @@ from ._rg_lru import RGLRU as RGLRU
 from ._rg_lru import RGLRUParams as RGLRUParams
 from ._s5 import S5 as S5
 from ._s5 import S5Params as S5Params
+from ._slstm import SLSTM as SLSTM
+from ._slstm import SLSTMParams as SLSTMParams
+from ._slstm import SLSTMState as SLSTMState
 from ._sru import SRU as SRU
 from ._sru import SRUParams as SRUParams
 from ._ssd import SSD as SSD

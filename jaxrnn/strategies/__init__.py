@@ -7,5 +7,11 @@ from ._checkpointed import Checkpointed as Checkpointed
 from ._chunked import Chunked as Chunked
 from ._fused import Fused as Fused
 from ._hoisted import Hoisted as Hoisted
+from ._jacobians import BlockJacobian as BlockJacobian
+from ._jacobians import DiagonalJacobian as DiagonalJacobian
+from ._jacobians import FullJacobian as FullJacobian
+from ._newton import Newton as Newton
+from ._newton import Solution as Solution
 from ._scan import Scan as Scan
+from ._sequence_parallel import SequenceParallel as SequenceParallel
 from ._wavefront import Wavefront as Wavefront

@@ -1,0 +1,124 @@
+"""The sLSTM of xLSTM: exponential gates, memory mixing in heads. Beck et al. 2024."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import log_sigmoid, sigmoid
+from jaxtyping import Array, Float
+
+from .._init import ForgetPowerLaw, Glorot, Identity, blocks, check_dense, float_dtype
+from .._layer import Cell
+
+
+class SLSTMParams(NamedTuple):
+    """Parameters of `SLSTM`: gates i, f, z, o; U in n heads of d units."""
+
+    w: Float[Array, "x g"]
+    u: Float[Array, "n d gd"]
+    b: Float[Array, "g"]
+
+
+class SLSTMState(NamedTuple):
+    """State of `SLSTM`: output, memory, normaliser, and the logarithm of their scale."""
+
+    h: Float[Array, "*B h"]
+    c: Float[Array, "*B h"]
+    n: Float[Array, "*B h"]
+    m: Float[Array, "*B h"]
+
+
+@dataclass(frozen=True)
+class SLSTM(Cell[SLSTMParams, SLSTMState]):
+    """LSTM with exponential input gates and a normaliser, its units mixed in heads.
+
+        i, f, z, o = split(W x + U h + b),      U block-diagonal, a block for each head
+        m' = max(log sigmoid(f) + m, i)
+        i' = exp(i - m'),  f' = exp(log sigmoid(f) + m - m')
+        c' = f' c + i' tanh(z)
+        n' = f' n + i'
+        h' = sigmoid(o) c' / n'
+
+    c and n are kept divided by exp(m), so that no exponential overflows; h does not depend
+    on m. Where n = 0, as in the initial state, there is nothing to keep and m' = i.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of h, the output, and of c, n and m.
+        heads: parts that the units are divided into; a unit sees the h of its own head.
+        w_init, u_init, b_init: initialisers of W, of each head's U, which starts at zero as
+            in the authors' code, and of b, which is drawn head by head.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not integers of at least 1, heads that do
+            not divide the units, or an initialiser that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.SLSTM(3, 8, heads=2)
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape, params.u.shape
+        ((5, 2, 8), (2, 4, 16))
+
+    Reference: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter,
+    Hochreiter 2024, "xLSTM", arXiv:2405.04517.
+    """
+
+    input_size: int
+    hidden_size: int
+    heads: int = 1
+    w_init: Any = Glorot()
+    u_init: Any = Identity(0.0)
+    b_init: Any = ForgetPowerLaw()
+
+    def __post_init__(self):
+        check_dense(self, "heads")
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"SLSTM(hidden_size={self.hidden_size}, heads={self.heads}): each head has "
+                "equally many units; give heads that divide hidden_size."
+            )
+
+    def init(self, key):
+        d, dtype = self.hidden_size // self.heads, float_dtype()
+        k_w, k_u, k_b = jax.random.split(key, 3)
+        gates = ("input", "forget", "candidate", "output")
+        u = [blocks(self.u_init, k, (d, d), 4) for k in self._keys(k_u)]
+        b = [self.b_init.bias(k, gates, d, dtype) for k in self._keys(k_b)]
+        return SLSTMParams(
+            w=blocks(self.w_init, k_w, (self.input_size, self.hidden_size), 4),
+            u=jnp.stack(u),
+            b=_gates_first(jnp.stack(b)),
+        )
+
+    def initial_state(self, params):
+        h, dtype = self.hidden_size, params.b.dtype
+        return SLSTMState(*(jnp.zeros(h, dtype) for _ in range(4)))
+
+    def project(self, params, x):
+        return x @ params.w + params.b
+
+    def recur(self, params, state, z):
+        by_head = state.h.reshape(self.heads, -1)
+        mixed = jnp.einsum("nd,ndg->ng", by_head, params.u)
+        i, f, z, o = jnp.split(z + _gates_first(mixed), 4)
+        kept = jnp.where(state.n == 0, i, log_sigmoid(f) + state.m)
+        m = jnp.maximum(kept, i)
+        i, f = jnp.exp(i - m), jnp.exp(kept - m)
+        c = f * state.c + i * jnp.tanh(z)
+        n = f * state.n + i
+        return SLSTMState(sigmoid(o) * c / n, c, n, m)
+
+    def readout(self, params, state, z):
+        return state.h
+
+    def _keys(self, key):
+        return jax.random.split(key, self.heads)
+
+
+def _gates_first(by_head: Float[Array, "n gd"]) -> Float[Array, "g"]:
+    """Gates of each head, side by side, as heads of each gate, side by side."""
+    heads = by_head.shape[0]
+    return by_head.reshape(heads, 4, -1).swapaxes(0, 1).reshape(-1)
