@@ -152,10 +152,28 @@ class Counting(jaxrnn.Cell):
         return state[0] @ params + z
 
 
-@pytest.mark.parametrize("cell", [Square(3), Counting(3)], ids=str)
-def test_cells_that_cannot_be_cut_clean_run_all_the_same(cell):
-    for strategy in (jaxrnn.Hoisted(3), jaxrnn.Hoisted(4, recompute=False)):
-        testing.check_strategy(strategy, cell, time=7, batch=2)
+STRATEGIES = [jaxrnn.Hoisted(3), jaxrnn.Hoisted(4, recompute=False)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_a_cell_with_nothing_to_cut_runs_all_the_same(strategy):
+    testing.check_strategy(strategy, Square(3), time=7, batch=2)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_integers_branches_loops_and_shared_weights(strategy, x64):
+    cell, xs = Counting(3), jax.random.normal(jax.random.key(1), (7, 2, 3))
+    params = cell.init(jax.random.key(0))
+
+    def found(strategy):
+        def loss(params, xs):
+            state, ys = jaxrnn.unroll(cell, params, xs, strategy=strategy)
+            return jnp.sum(ys**2) + jnp.sum(state[0]), (state, ys)
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, xs)
+
+    want = found(jaxrnn.Scan())
+    testing.assert_close("Law S", str(strategy), found(strategy), want, 1e-9)
 
 
 def test_explain_says_what_is_cut():
@@ -165,7 +183,9 @@ def test_explain_says_what_is_cut():
     assert how(PeepholeLSTM(3, 4)) == "1 product with parameters leaves the loop"
     assert how(Counting(3)) == "2 products with parameters leave the loop"
     assert "whole step stays in the loop" in how(Square(3))
-    assert "has no product to hoist" in str(jaxrnn.explain(IndRNN(3, 4), (5, 2, 3)))
+    auto = jaxrnn.Auto((jaxrnn.Hoisted(), jaxrnn.Scan()))
+    said = str(jaxrnn.explain(IndRNN(3, 4), (5, 2, 3), strategy=auto))
+    assert "has no product to hoist" in said and "runs          Scan()" in said
 
 
 def test_a_wrong_block_is_refused():

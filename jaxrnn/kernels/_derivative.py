@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -66,7 +67,7 @@ def _forward_jvp(kernel, primals, tangents):
     operands, marks = primals
     out, saved = _forward(kernel, operands, marks)
     d_out = _tangent(kernel, tangents[0], operands, marks, saved)
-    return (out, saved), (d_out, jax.tree.map(jnp.zeros_like, saved))
+    return (out, saved), (d_out, jax.tree.map(_no_tangent, saved))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -94,8 +95,17 @@ def _tangent(kernel, d_operands, operands, marks, saved):
     """The tangent of the outputs, linear in `d_operands`."""
     flat, tree = jax.tree.flatten((d_operands, operands, marks, saved))
     out = _shapes(kernel, operands, marks)
-    d_out = _tangent_p.bind(*flat, kernel=kernel, tree=tree)
-    return jax.tree.unflatten(jax.tree.structure(out), d_out)
+    d_out = iter(_tangent_p.bind(*flat, kernel=kernel, tree=tree))
+    return jax.tree.map(lambda o: next(d_out) if _varies(o) else _no_tangent(o), out)
+
+
+def _varies(x):
+    """Whether a value has a tangent: integers have none."""
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _no_tangent(x):
+    return jnp.zeros_like(x) if _varies(x) else np.zeros(x.shape, jax.dtypes.float0)
 
 
 def _shapes(kernel, operands, marks):
@@ -113,13 +123,18 @@ def _traced(kernel, tree, given):
 def _evaluate(*flat, kernel, tree):
     d_operands, operands, marks, _ = jax.tree.unflatten(tree, flat)
     reference = lambda o: kernel.reference(o, marks)
-    return jax.tree.leaves(jax.jvp(reference, (operands,), (d_operands,))[1])
+    d_out = jax.tree.leaves(jax.jvp(reference, (operands,), (d_operands,))[1])
+    return [d for d in d_out if d.dtype != jax.dtypes.float0]
 
 
 def _avals(*avals, kernel, tree):
     _, operands, marks, _ = jax.tree.unflatten(tree, avals)
     out = jax.tree.leaves(_shapes(kernel, operands, marks))
-    return [avals[0].update(shape=o.shape, dtype=o.dtype) for o in out]
+    return [
+        avals[0].update(shape=o.shape, dtype=o.dtype, weak_type=False)
+        for o in out
+        if _varies(o)
+    ]
 
 
 def _transpose(grads, *flat, kernel, tree):
@@ -127,8 +142,11 @@ def _transpose(grads, *flat, kernel, tree):
     unknown = [ad.is_undefined_primal(x) for x in flat]
     known = [jnp.zeros((0,)) if u else x for u, x in zip(unknown, flat, strict=True)]
     _, operands, marks, saved = jax.tree.unflatten(tree, known)
-    out = jax.tree.structure(_shapes(kernel, operands, marks))
-    grads = jax.tree.unflatten(out, [ad.instantiate_zeros(g) for g in grads])
+    given = map(ad.instantiate_zeros, grads)
+    grads = jax.tree.map(
+        lambda o: next(given) if _varies(o) else _no_tangent(o),
+        _shapes(kernel, operands, marks),
+    )
     d_operands = jax.tree.leaves(_backward(kernel, operands, grads, marks, saved))
     d_operands += [None] * (len(flat) - len(d_operands))
     return [d if u else None for u, d in zip(unknown, d_operands, strict=True)]
