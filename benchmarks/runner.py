@@ -40,7 +40,7 @@ class Settings:
         patience: seconds after which a worker that does not answer is given up.
     """
 
-    seconds: float = 0.4
+    seconds: float = 0.3
     rounds: int = 7
     fewest: int = 5
     memory: bool = False

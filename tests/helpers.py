@@ -136,6 +136,8 @@ STRATEGIES = [
 
 def label(value: object) -> str:
     """A test's name for a row."""
+    if type(value) is tuple:
+        return ",".join(map(label, value))
     return str(value).replace(" ", "")
 
 

@@ -37,8 +37,9 @@ class Chunked(Strategy):
     | `DeltaNet`      |                    | 148 / 901  | 78 / 179    |
     | `GatedDeltaNet` |                    | 155 / 1001 | 109 / 212   |
 
-    The sizes 16, 64 and 256 differed by less than a factor of 2; it was not measured on a
-    GPU. `GLA` gains least, since its decays are taken pair by pair of near steps.
+    Medians of 5 repetitions, of 2 for `MLSTM` and `SSD`, on a noisy machine. The sizes 16,
+    64 and 256 differed by up to a factor of 3; it was not measured on a GPU. `GLA` gains
+    least, since its decays are taken pair by pair of near steps.
 
     Args:
         size: steps in a chunk; None takes 64, at which most was fastest.
