@@ -23,7 +23,8 @@ from .helpers import (
 @each("strategy", STRATEGIES)
 @each("cell", CELLS)
 def test_strategies_agree(strategy, cell):
-    testing.check_strategy(strategy, cell, time=13, batch=3)
+    options = ["lengths", "resets", "reverse"]
+    testing.check_strategy(strategy, cell, options, time=13, batch=3)
 
 
 @each("strategy", [jaxrnn.Hoisted(block=4), jaxrnn.Checkpointed(4)])

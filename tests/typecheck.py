@@ -11,4 +11,4 @@ F = TypeVar("F", bound=Callable)
 
 def checker(fn: F) -> F:
     """beartype on every signature but constructors, which refuse in words of their own."""
-    return fn if fn.__name__ == "__init__" else beartype(fn)
+    return fn if fn.__name__ in ("__init__", "__new__") else beartype(fn)

@@ -16,31 +16,8 @@ from jax import lax
 from .._layer import every_step
 from ..kernels._derivative import Kernel, call
 from ._cut import Cut, Multiply, Product, at_least_float32
-
-
-class Split(NamedTuple):
-    """A pytree's leaves: those that have a gradient, and the others."""
-
-    inexact: list[Any]
-    exact: Any
-
-    def joined(self, like: Any) -> Any:
-        """A tree like `like` with these leaves."""
-        inexact, exact = iter(self.inexact), iter(self.exact)
-        leaves = [next(inexact if is_inexact(x) else exact) for x in _leaves(like)]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def split(tree: Any) -> Split:
-    """The leaves of a pytree, apart."""
-    leaves = _leaves(tree)
-    inexact = [x for x in leaves if is_inexact(x)]
-    return Split(inexact, [x for x in leaves if not is_inexact(x)])
-
-
-def is_inexact(leaf: Any) -> bool:
-    """Whether an array has a gradient."""
-    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+from ._passed import Passed
+from ._split import Split, over_blocks, split
 
 
 class Sums(NamedTuple):
@@ -71,7 +48,7 @@ class Recurrence(Kernel):
     ahead: int
     block: int
     recompute: bool
-    passed: "Passed | None"
+    passed: Passed | None
     like: Any = None
 
     def __call__(self, params: Any, xs: Any, state: Any) -> tuple[Any, Any]:
@@ -106,7 +83,7 @@ class Recurrence(Kernel):
             ys = every_step(self.readout, params, states, zs)
             return after, (states, products, ys)
 
-        after, (states, products, ys) = _over(steps, state, xs, self.ahead)
+        after, (states, products, ys) = over_blocks(steps, state, xs, self.ahead)
         ys = ys if self.passed is None else self.passed.outputs(states)
         return (after, ys), (states, products)
 
@@ -126,7 +103,7 @@ class Recurrence(Kernel):
             state,
             states,
         )
-        (d_state, sums), d_xs = _over(
+        (d_state, sums), d_xs = over_blocks(
             steps,
             (d_state, _no_sums(params, hoisted)),
             (xs, states, products, d_ys),
@@ -160,7 +137,7 @@ class Recurrence(Kernel):
             state,
             states,
         )  # fmt: skip
-        (d_state, sums), d_xs = _over(
+        (d_state, sums), d_xs = over_blocks(
             steps,
             (d_state, _no_sums(params, hoisted)),
             (xs, states, products, d_ys),
@@ -324,39 +301,6 @@ class _Found(NamedTuple):
     products: list[jax.Array]
 
 
-@dataclass(frozen=True)
-class Passed:
-    """Outputs that are leaves of the state: which leaf each of them is."""
-
-    places: tuple[int, ...]
-    structure: Any
-
-    def outputs(self, states: Any) -> Any:
-        leaves = _leaves(states)
-        return jax.tree.unflatten(self.structure, [leaves[i] for i in self.places])
-
-    def gradients(self, states: Any, d_ys: list[jax.Array]) -> list[jax.Array | None]:
-        """Of the inexact leaves of the states; None for those that are no output."""
-        leaves = _leaves(states)
-        found: dict[int, jax.Array] = {}
-        inexact = [i for i in self.places if is_inexact(leaves[i])]
-        for i, d in zip(inexact, d_ys, strict=True):
-            found[i] = found[i] + d if i in found else d
-        return [found.get(i) for i, leaf in enumerate(leaves) if is_inexact(leaf)]
-
-
-def passed(readout: Callable, params: Any, state: Any, z: Any) -> Passed | None:
-    """Which leaves of the state a readout returns; None if it returns anything else."""
-    batched = jax.vmap(readout, in_axes=(None, 0, 0))
-    traced, out = jax.make_jaxpr(batched, return_shape=True)(params, state, z)
-    first, count = len(_leaves(params)), len(_leaves(state))
-    leaves = traced.jaxpr.invars[first : first + count]
-    if not all(any(y is s for s in leaves) for y in traced.jaxpr.outvars):
-        return None
-    places = [[y is s for s in leaves].index(True) for y in traced.jaxpr.outvars]
-    return Passed(tuple(places), jax.tree.structure(out))
-
-
 def _recorded(
     operands: list, products: list, kept: Sequence[jax.Array] = ()
 ) -> Multiply:
@@ -389,51 +333,6 @@ def _known(products: Sequence[jax.Array], taps: Sequence[jax.Array]) -> Multiply
     return multiply
 
 
-def _over(
-    body: Callable,
-    carry: Any,
-    sequences: Any,
-    block: int,
-    firsts: Any = (),
-    *,
-    reverse: bool = False,
-) -> tuple[Any, Any]:
-    """A scan over blocks of sequences `(T, ...)`; the last may be shorter.
-
-    `body(carry, blocks[, first]) -> (carry, found)`, `first` being the entry of `firsts`
-    that belongs to the block.
-    """
-    time = _leaves(sequences)[0].shape[0]
-    count, left = divmod(time, block)
-    given = (sequences, firsts) if _leaves(firsts) else (sequences,)
-    step = lambda carry, x: body(carry, *x)
-
-    def whole(carry):
-        fold = lambda x: x[: count * block].reshape(count, block, *x.shape[1:])
-        folded = (
-            jax.tree.map(fold, sequences),
-            *(jax.tree.map(lambda x: x[:count], f) for f in given[1:]),
-        )
-        carry, found = lax.scan(step, carry, folded, reverse=reverse)
-        return carry, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), found)
-
-    def rest(carry):
-        last = jax.tree.map(lambda x: x[count * block :], sequences)
-        return body(
-            carry, last, *(jax.tree.map(lambda x: x[count], f) for f in given[1:])
-        )
-
-    parts = [whole] * (count > 0) + [rest] * (left > 0)
-    found = []
-    for part in reversed(parts) if reverse else parts:
-        carry, more = part(carry)
-        found.append(more)
-    found = found[::-1] if reverse else found
-    if len(found) == 1:
-        return carry, found[0]
-    return carry, jax.tree.map(lambda *xs: jnp.concatenate(xs), *found)
-
-
 def _no_sums(params: Any, hoisted: tuple[list, list]) -> Sums:
     def zeros(tree):
         return [
@@ -445,8 +344,4 @@ def _no_sums(params: Any, hoisted: tuple[list, list]) -> Sums:
 
 def _with_gradient(cotangents: Any) -> list[jax.Array]:
     """The cotangents of what has any: those of integers are of no dtype at all."""
-    return [d for d in _leaves(cotangents) if d.dtype != jax.dtypes.float0]
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return jax.tree.leaves(tree)
+    return [d for d in jax.tree.leaves(cotangents) if d.dtype != jax.dtypes.float0]

@@ -9,9 +9,7 @@ from functools import partial
 
 import jax
 
-from ._adjoint import Recurrence, passed
 from ._base import Strategy
-from ._cut import cut
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,9 @@ class Hoisted(Strategy):
         return f"{count} {products} with parameters {leave} the loop"
 
     def _unroll(self, cell, project, readout, params, xs, state):
+        from ._adjoint import Recurrence  # late: what it imports takes a while
+        from ._passed import passed
+
         step, z = self._cut(cell, project, params, state, xs)
         time = jax.tree.leaves(xs)[0].shape[0]
         run = Recurrence(
@@ -107,6 +108,8 @@ class Hoisted(Strategy):
 
     def _cut(self, cell, project, params, state, xs):
         """`recur`, cut, and what a step of a batch projects."""
+        from ._cut import cut
+
         x = jax.tree.map(lambda x: x[0], xs)
         z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
         return cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
