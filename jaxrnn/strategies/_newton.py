@@ -29,7 +29,6 @@ from ._jacobians import (
     Step,
     Vectors,
 )
-from ._reverse_only import reverse_only
 from ._scan import Scan
 
 
@@ -227,6 +226,8 @@ class Newton(Strategy):
         return _solve(self, cell, params, xs, state, guess)
 
     def _solved(self, cell, params, state, zs, guess):
+        from ._reverse_only import reverse_only  # late: what it imports takes a while
+
         params, state, zs = reverse_only(str(self), (params, state, zs))
         return _solved(self, cell, params, state, zs, guess)
 
