@@ -3,9 +3,11 @@
 Write a cell's equations once; run them with any strategy, on CPU, GPU and TPU.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from . import testing as testing
 from ._init import Chrono as Chrono
 from ._init import ForgetBias as ForgetBias
 from ._init import ForgetPowerLaw as ForgetPowerLaw
@@ -122,4 +124,14 @@ from .strategies import Strategy as Strategy
 from .strategies import Wavefront as Wavefront
 
 
+if _TYPE_CHECKING:
+    from . import testing as testing
+
 __version__ = _version("jaxrnn")
+
+
+def __getattr__(name: str) -> _Any:
+    """`jaxrnn.testing`, which only tests need, is imported when it is asked for."""
+    if name == "testing":
+        return _import_module(".testing", __name__)
+    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
