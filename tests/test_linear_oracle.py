@@ -61,7 +61,8 @@ def s5_step(p, h, x):
 def rg_lru_step(p, h, x):
     """De et al. 2024, equations 1 to 4."""
     parts = x.reshape(2, -1)
-    gate = lambda w, b: sigmoid(np.concatenate([v @ m for v, m in zip(parts, w)]) + b)  # noqa: B905
+    blocks = lambda w: [v @ m for v, m in zip(parts, w, strict=True)]
+    gate = lambda w, b: sigmoid(np.concatenate(blocks(w)) + b)
     a = sigmoid(-p.decay) ** (8 * gate(p.w_a, p.b_a))
     h = a * h + np.sqrt(1 - a**2) * gate(p.w_x, p.b_x) * x
     return h, h

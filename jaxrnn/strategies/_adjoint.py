@@ -124,31 +124,6 @@ class Recurrence(Kernel):
         # which then is not vectorised: without a loop, all places are known
         return lax.scan(body, state, zs, unroll=True)
 
-    def _backward(self, residuals, cotangents):
-        params, hoisted, state, xs, states, products = residuals
-        d_state, d_ys = map(_with_gradient, cotangents)
-
-        def steps(carry, block, first):
-            return self._reverse_steps(params, hoisted, carry, first, *block)
-
-        # the state before the first step of each block
-        firsts = jax.tree.map(
-            lambda s, after: jnp.concatenate([s[None], after[self.block - 1 :: self.block]]),
-            state,
-            states,
-        )  # fmt: skip
-        (d_state, sums), d_xs = over_blocks(
-            steps,
-            (d_state, _no_sums(params, hoisted)),
-            (xs, states, products, d_ys),
-            self.block,
-            firsts,
-            reverse=True,
-        )
-        d_hoisted = [_gradients(s, h) for s, h in zip(sums[1:], hoisted, strict=True)]
-        d_params = _gradients(sums.params, params)
-        return d_params, tuple(d_hoisted), Split(d_state, None), Split(d_xs, None)
-
     def _reverse_steps(self, params, hoisted, carry, first, xs, states, products, d_ys):
         d_state, sums = carry
         zs, pull_project = self._projected(params, xs)
