@@ -65,6 +65,40 @@ def test_vmap_inside_and_outside_a_gradient():
     testing.assert_close("vmap", "inside one", jax.grad(whole)(params), added, 1e-5)
 
 
+def test_vmap_over_shared_weights_is_one_larger_batch():
+    """One call forward and one backward, with rows, lengths and resets of their own."""
+    params, xs = case()
+    many = jnp.stack([xs, 2 * xs, 3 * xs])
+    lengths = jnp.array([[4, 2], [0, 3], [1, 4]])
+    resets = jnp.arange(24).reshape(3, 4, 2) % 5 == 0
+
+    def whole(params, many, strategy):
+        def one(x, lengths, resets):
+            options = {"lengths": lengths, "resets": resets, "strategy": strategy}
+            state, ys = jaxrnn.unroll(LSTM(3, 5), params, x, **options)
+            return jnp.sum(ys**2) + jnp.sum(state.c)
+
+        return jnp.sum(jax.vmap(one)(many, lengths, resets))
+
+    both = jax.jit(jax.grad(whole, (0, 1)), static_argnums=2)
+    text = both.lower(params, many, Fused()).as_text()
+    assert "while" not in text and text.count("custom_call @jaxrnn_") == 2
+    got, want = both(params, many, Fused()), both(params, many, jaxrnn.Scan())
+    testing.assert_close("vmap", "over rows", got, want, 1e-5)
+
+
+def test_gradients_that_nobody_asked_for_are_not_computed():
+    """Their results are empty arrays, of the inputs as of the weights."""
+    params, xs = case()
+    empty = []
+    for argument in (0, 1):
+        text = jax.jit(jax.grad(loss, argument), static_argnums=2)
+        text = text.lower(params, xs, Fused()).as_text()
+        (call,) = [x for x in text.splitlines() if "@jaxrnn_backward" in x]
+        empty.append(call.split("->")[1].count("tensor<0xf32>"))
+    assert empty == [1, 3]
+
+
 def test_a_part_of_the_gradients():
     """Of the inputs alone, then of the params alone: the other tangents are known zeros."""
     params, xs = case()

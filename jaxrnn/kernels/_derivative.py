@@ -11,20 +11,29 @@ the kernel's backward pass.
 import abc
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from ._fold import SHARED, RowAxes, fold, foldable, unfold
 
 
 class Kernel(abc.ABC):
     """A differentiable kernel: hashable, with arrays in `operands` to differentiate.
 
     `marks` are arrays, or None, that have no derivative. All may be pytrees.
+
+    Attributes:
+        rows: where arrays have rows that know nothing of each other, so that vmap can make
+            one batch of them; None: vmap runs one call after the other.
     """
+
+    rows: ClassVar[RowAxes | None] = None
 
     @abc.abstractmethod
     def reference(self, operands: Any, marks: Any) -> Any:
@@ -39,14 +48,19 @@ class Kernel(abc.ABC):
         """The outputs, and what `backward` wants saved."""
 
     @abc.abstractmethod
-    def backward(self, operands: Any, marks: Any, saved: Any, grads: Any) -> Any:
-        """The gradients of the operands, from those of the outputs."""
+    def backward(
+        self, operands: Any, marks: Any, saved: Any, grads: Any, wanted: Any
+    ) -> Any:
+        """The gradients of the operands, from those of the outputs.
+
+        `wanted` says of which; of the others anything of the right shape will do.
+        """
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def call(kernel: Kernel, operands: Any, marks: Any) -> Any:
     """The kernel's outputs, differentiable with respect to `operands`."""
-    return kernel.value(operands, marks)
+    return _mappable(kernel, "value")(operands, marks)
 
 
 @call.defjvp
@@ -58,7 +72,7 @@ def _call_jvp(kernel, primals, tangents):
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _forward(kernel, operands, marks):
-    return kernel.forward(operands, marks)
+    return _mappable(kernel, "forward")(operands, marks)
 
 
 @_forward.defjvp
@@ -70,13 +84,34 @@ def _forward_jvp(kernel, primals, tangents):
     return (out, saved), (d_out, jax.tree.map(_no_tangent, saved))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _backward(kernel, operands, grads, marks, saved):
-    return kernel.backward(operands, marks, saved, grads)
+@lru_cache(maxsize=256)
+def _mappable(kernel, name):
+    """A method of the kernel, run on one batch under vmap where that can be."""
+    run = custom_vmap(getattr(kernel, name))
+
+    @run.def_vmap
+    def _(size, mapped, *args):
+        axes, mapped = kernel.rows, tuple(mapped)
+        if axes is None or not foldable(axes[:2], mapped):
+            in_axes = jax.tree.map(lambda m: 0 if m else None, mapped)
+            out = jax.vmap(getattr(kernel, name), in_axes)(*args)
+        else:
+            args = fold(axes[:2], mapped, size, args)
+            out_axes = axes.out if name == "value" else (axes.out, axes.saved)
+            out = unfold(out_axes, size, _mappable(kernel, name)(*args))
+        return out, jax.tree.map(lambda _: True, out)
+
+    return run
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _backward(kernel, wanted, operands, grads, marks, saved):
+    wanted = jax.tree.unflatten(jax.tree.structure(operands), wanted)
+    return kernel.backward(operands, marks, saved, grads, wanted)
 
 
 @_backward.defjvp
-def _backward_jvp(kernel, primals, tangents):
+def _backward_jvp(kernel, wanted, primals, tangents):
     operands, grads, marks, saved = primals
 
     def reference(operands, grads):
@@ -84,7 +119,7 @@ def _backward_jvp(kernel, primals, tangents):
         return vjp(grads)[0]
 
     _, d_out = jax.jvp(reference, (operands, grads), tangents[:2])
-    return _backward(kernel, operands, grads, marks, saved), d_out
+    return _backward(kernel, wanted, operands, grads, marks, saved), d_out
 
 
 _tangent_p = Primitive("jaxrnn_tangent")
@@ -147,7 +182,9 @@ def _transpose(grads, *flat, kernel, tree):
         lambda o: next(given) if _varies(o) else _no_tangent(o),
         _shapes(kernel, operands, marks),
     )
-    d_operands = jax.tree.leaves(_backward(kernel, operands, grads, marks, saved))
+    wanted = tuple(unknown[: len(jax.tree.leaves(operands))])
+    all_grads = _backward(kernel, wanted, operands, grads, marks, saved)
+    d_operands = jax.tree.leaves(all_grads)
     d_operands += [None] * (len(flat) - len(d_operands))
     return [d if u else None for u, d in zip(unknown, d_operands, strict=True)]
 
@@ -215,12 +252,27 @@ class Mapped(Kernel):
     def forward(self, operands, marks):
         return self._map(self.kernel.forward, 2)(operands, marks)
 
-    def backward(self, operands, marks, saved, grads):
-        run = self._map(self.kernel.backward, 3, 0)
+    def backward(self, operands, marks, saved, grads, wanted):
         # what all rows of the map share gets the sum of their gradients
         shared = lambda axis, d: d.sum(0) if axis.at is None else d
-        axes = self._axes()[1]
-        return jax.tree.map(shared, axes, run(operands, marks, saved, grads))
+        axes, rows = self._axes()[1:], self.kernel.rows
+        mapped = jax.tree.map(lambda axis: axis.at is not None, axes)
+        if rows is None or not foldable(rows.operands, mapped[0]):
+            run = self._map(partial(self.kernel.backward, wanted=wanted), 3, 0)
+            return jax.tree.map(shared, axes[0], run(operands, marks, saved, grads))
+        given = (operands, marks, saved, grads)
+        mapped = (*mapped, jax.tree.map(lambda _: True, grads))
+        row_axes = (rows.operands, rows.marks, rows.saved, rows.out)
+        size = jax.tree.leaves(grads)[0].shape[0]
+        folded = fold(row_axes, mapped, size, given)
+        d_operands = unfold(rows.operands, size, self.kernel.backward(*folded, wanted))
+        added = jax.tree.map(
+            lambda row, axis, d: d if row == SHARED else shared(axis, d),
+            jax.tree.broadcast(rows.operands, axes[0]),
+            axes[0],
+            d_operands,
+        )
+        return added
 
     def _axes(self):
         return jax.tree.unflatten(self.tree, [_Axis(axis) for axis in self.axes])

@@ -16,6 +16,7 @@ from ..cells import GRU, LSTM, Elman, IndRNN
 from ..layers import LearnedState
 from . import _native
 from ._derivative import Kernel, call
+from ._fold import SHARED, RowAxes
 from ._native import OPS, Op
 from ._reference import Marks as Marks
 from ._reference import Operands as Operands
@@ -28,6 +29,9 @@ class LayerKernel(Kernel):
     """A whole layer: projection, recurrence and readout."""
 
     op: Op
+    rows = RowAxes(
+        operands=Operands(1, 0, *[SHARED] * 5), marks=1, out=(1, 0), saved=(1, 1)
+    )
 
     def reference(self, operands, marks):
         return reference_layer(self.op.step, operands, marks)
@@ -39,13 +43,23 @@ class LayerKernel(Kernel):
         ys, state, kept = _native.forward(self.op, operands, marks, residuals=True)
         return (ys, state), (ys, kept)
 
-    def backward(self, operands, marks, saved, grads):
-        return _native.backward(self.op, operands, marks, saved, *grads)
+    def backward(self, operands, marks, saved, grads, wanted):
+        return _native.backward(
+            self.op,
+            operands,
+            marks,
+            saved,
+            *grads,
+            inputs=wanted.x,
+            weights=any(jax.tree.leaves(wanted[3:])),
+        )
 
 
 @dataclass(frozen=True)
 class LinearKernel(Kernel):
-    """The diagonal linear recurrence, of `(a, b, h0)`."""
+    """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`."""
+
+    rows = RowAxes(operands=(1, 1, 0), marks=None, out=1, saved=1)
 
     def reference(self, operands, marks):
         return reference_linear(*operands)
@@ -57,7 +71,7 @@ class LinearKernel(Kernel):
         hs = _native.linear(*operands)
         return hs, hs
 
-    def backward(self, operands, marks, saved, grads):
+    def backward(self, operands, marks, saved, grads, wanted):
         a, _, h0 = operands
         return _native.linear_backward(a, saved, h0, grads)
 

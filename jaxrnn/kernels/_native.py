@@ -49,7 +49,7 @@ OPS = {
     "indrnn_relu": Op(7, indrnn.relu_step),
 }
 
-_INTERFACE = 1  # of `native/ffi.cc`
+_INTERFACE = 2  # of `native/ffi.cc`
 
 _TARGETS = (
     "jaxrnn_forward",
@@ -160,13 +160,22 @@ def backward(
     saved: tuple[Array, tuple[Array, ...]],
     d_ys: Array,
     d_state: tuple[Array, ...],
+    *,
+    inputs: bool = True,
+    weights: bool = True,
 ) -> Operands:
-    """The gradients of all operands; `saved` are the outputs and residuals of `forward`."""
+    """The gradients of all operands; `saved` are the outputs and residuals of `forward`.
+
+    Without `inputs`, or without `weights`, theirs are zeros that cost nothing.
+    """
     ys, residuals = saved
     leaves, structure = jax.tree.flatten(operands)
+    last = len(jax.tree.leaves(operands[3:]))
+    kept = [inputs, *[True] * (len(leaves) - 1 - last), *[weights] * last]
+    pairs = list(zip(leaves, kept, strict=True))
     grads = _call(
         "jaxrnn_backward",
-        [_like(leaf) for leaf in leaves],
+        [_like(leaf) if keep else _like(leaf, 0) for leaf, keep in pairs],
         *leaves,
         *_marks(marks),
         ys,
@@ -175,6 +184,10 @@ def backward(
         *d_state,
         cell=op.code,
     )
+    grads = [
+        grad if keep else jnp.zeros_like(leaf)
+        for (leaf, keep), grad in zip(pairs, grads, strict=True)
+    ]
     return jax.tree.unflatten(structure, grads)
 
 

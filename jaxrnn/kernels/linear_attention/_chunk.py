@@ -150,8 +150,9 @@ def _scores(q: Array, k: Array, decays: _Decays) -> Array:
 def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
     """The same where every channel has a decay of its own; pairs s > t are unspecified.
 
-    Between blocks of steps the decay factors at the start of the later block, both
-    factors at most 1. Inside a block it is taken pair by pair.
+    Between blocks of steps the decay has three factors, each at most 1: from the earlier
+    step to the end of its block, from there to the start of the later block, and on to the
+    later step. Inside a block it is taken pair by pair.
     """
     size = q.shape[-2]
     count = -(-size // BLOCK)
@@ -161,16 +162,17 @@ def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
     left = jnp.exp(jnp.where(causal, between, -jnp.inf))
     inside = jnp.einsum("...ntd,...nsd,...ntsd->...nts", q, k, left)
 
+    end = total[..., -1, :]
     start = jnp.concatenate(
-        [jnp.zeros_like(total[..., :1, -1, :]), total[..., :-1, -1, :]], axis=-2
+        [jnp.zeros_like(end[..., :1, :]), end[..., :-1, :]], axis=-2
     )
     late = q * jnp.exp(total - start[..., None, :])
-    gap = start[..., :, None, None, :] - total[..., None, :, :, :]
-    earlier = jnp.tril(jnp.ones((count, count), bool), -1)[..., None, None]
-    early = k[..., None, :, :, :] * jnp.exp(
-        jnp.where(_over(earlier, gap.ndim), gap, -jnp.inf)
-    )
-    scores = jnp.einsum("...ntd,...nmsd->...ntms", late, early)
+    early = k * jnp.exp(end[..., None, :] - total)
+    gap = start[..., :, None, :] - end[..., None, :, :]
+    earlier = _over(jnp.tril(jnp.ones((count, count), bool), -1)[..., None], gap.ndim)
+    across = jnp.exp(jnp.where(earlier, gap, -jnp.inf))
+    far = across[..., :, :, None, :] * early[..., None, :, :, :]
+    scores = jnp.einsum("...ntd,...nmsd->...ntms", late, far)
     own = jnp.eye(count, dtype=scores.dtype)[:, None, :, None]
     scores = scores + _over(own, scores.ndim) * inside[..., :, :, None, :]
     whole = (*scores.shape[:-4], count * BLOCK, count * BLOCK)

@@ -71,7 +71,7 @@ struct BackwardPass : Pass<Real, Cell> {
     clear(d_b, G * P * kPanel);
     clear(d_start_h, rows.lanes * P * kPanel);
     clear(d_start_c, rows.lanes * P * kPanel);
-    run_each(team, PI * GW, [&](int64_t i) {
+    run_each(team, f.d_x ? PI * GW : 0, [&](int64_t i) {
       const int64_t pi = i / GW, g = i % GW;
       pack_panel_transposed(real(f.w) + pi * kPanel * GW * H + g * H, H, GW * H,
                             I - pi * kPanel, wt + i * H * kPanel);
@@ -93,7 +93,7 @@ struct BackwardPass : Pass<Real, Cell> {
       const int64_t row = rows.order[position];
       pack_row(real(f.d_h) + row * H, H, B, position, dh);
       if (Cell::has_c) pack_row(real(f.d_c) + row * H, H, B, position, dc);
-      for (int64_t t = 0; rows.valid && t < T; ++t)
+      for (int64_t t = 0; f.d_x && rows.valid && t < T; ++t)
         if (!rows.runs(t, row)) clear(real(f.d_x) + (t * B + row) * I, I);
     });
   }
@@ -237,9 +237,11 @@ struct BackwardPass : Pass<Real, Cell> {
     }
   }
 
-  // The gradients of inputs and weights from a block's, the longest pieces first.
+  // The gradients of inputs and weights, if wanted, from a block's, the longest pieces first.
   void products() {
-    run_each(team, PI + GW * P + GU * P, [&](int64_t i) {
+    const int64_t from = f.d_x ? 0 : PI, to = f.d_w ? PI + GW * P + GU * P : PI;
+    run_each(team, to - from, [&](int64_t k) {
+      const int64_t i = from + k;
       if (i < PI) return input_gradient(i);
       if (i < PI + GW * P) return w_gradient(i - PI);
       Cell::has_product ? u_gradient(i - PI - GW * P) : own_gradient(i - PI - GW * P);
@@ -313,10 +315,12 @@ struct BackwardPass : Pass<Real, Cell> {
   }
 
   void finish() {
-    unpack(d_w, I, GW, real(f.d_w));
-    unpack(d_u, Cell::has_product ? H : 1, GU, real(f.d_u));
-    unpack(d_b, 1, GW, real(f.d_b));
-    if (G > GW) unpack(d_b + GW * P * kPanel, 1, 1, real(f.d_b_n));
+    if (f.d_w) {
+      unpack(d_w, I, GW, real(f.d_w));
+      unpack(d_u, Cell::has_product ? H : 1, GU, real(f.d_u));
+      unpack(d_b, 1, GW, real(f.d_b));
+      if (G > GW) unpack(d_b + GW * P * kPanel, 1, 1, real(f.d_b_n));
+    }
     for (int64_t lane = 1; lane < rows.lanes; ++lane)
       for (int64_t k = 0; k < P * kPanel; ++k) {
         d_start_h[k] += d_start_h[lane * P * kPanel + k];

@@ -42,18 +42,16 @@ class Reader {
       return *all_.template get<ffi::AnyBuffer>(index_++);
     }
   }
-  void* data() { return next().untyped_data(); }
+  // Null for an empty array: what is not given, or not wanted.
+  void* data() {
+    ffi::AnyBuffer buffer = next();
+    return buffer.element_count() ? buffer.untyped_data() : nullptr;
+  }
   // A result that will be written for the first time.
   void* fresh() {
     ffi::AnyBuffer buffer = next();
     prefer_huge_pages(buffer.untyped_data(), buffer.size_bytes());
-    return buffer.untyped_data();
-  }
-  // Marks that are not there come as an empty array.
-  const uint8_t* marks() {
-    ffi::AnyBuffer buffer = next();
-    return buffer.element_count() ? static_cast<const uint8_t*>(buffer.untyped_data())
-                                  : nullptr;
+    return buffer.element_count() ? buffer.untyped_data() : nullptr;
   }
 
  private:
@@ -65,12 +63,16 @@ struct Shape {
   int64_t time, batch;
 };
 
+bool has_c(const Layer& layer) {
+  return layer.kind == CellKind::lstm || layer.kind == CellKind::lstm_coupled;
+}
+
+bool has_b_n(const Layer& layer) { return layer.kind == CellKind::gru_after; }
+
 // x, h0, [c0], start_h, [start_c], w, u, b, [b_n]: the order in `_native.py`.
 template <class Args>
 Shape read_layer(Reader<Args>& in, int64_t kind, Layer& layer) {
   layer.kind = static_cast<CellKind>(kind);
-  const bool has_c =
-      layer.kind == CellKind::lstm || layer.kind == CellKind::lstm_coupled;
   ffi::AnyBuffer x = in.next();
   layer.x = x.untyped_data();
   layer.is_double = x.element_type() == ffi::F64;
@@ -78,23 +80,21 @@ Shape read_layer(Reader<Args>& in, int64_t kind, Layer& layer) {
   layer.h0 = h0.untyped_data();
   layer.inputs = x.dimensions()[2];
   layer.hidden = h0.dimensions()[1];
-  layer.c0 = has_c ? in.data() : nullptr;
+  layer.c0 = has_c(layer) ? in.data() : nullptr;
   layer.start_h = in.data();
-  layer.start_c = has_c ? in.data() : nullptr;
+  layer.start_c = has_c(layer) ? in.data() : nullptr;
   layer.w = in.data();
   layer.u = in.data();
   layer.b = in.data();
-  layer.b_n = layer.kind == CellKind::gru_after ? in.data() : nullptr;
+  layer.b_n = has_b_n(layer) ? in.data() : nullptr;
   return {x.dimensions()[0], x.dimensions()[1]};
 }
 
 template <class Args>
 Marks read_marks(Reader<Args>& in) {
-  const uint8_t* valid = in.marks();
-  return {valid, in.marks()};
+  const void* valid = in.data();
+  return {static_cast<const uint8_t*>(valid), static_cast<const uint8_t*>(in.data())};
 }
-
-bool has_c(const Layer& layer) { return layer.c0 != nullptr; }
 
 bool has_saved(const Layer& layer) { return layer.kind < CellKind::elman_tanh; }
 
@@ -141,7 +141,7 @@ ffi::Error backward(ffi::ThreadPool pool, ffi::RemainingArgs args,
   f.d_w = out.fresh();
   f.d_u = out.fresh();
   f.d_b = out.data();
-  f.d_b_n = f.b_n ? out.data() : nullptr;
+  f.d_b_n = has_b_n(f) ? out.data() : nullptr;
   PoolTeam team(pool, 2 * operations_of(f, shape.time, shape.batch));
   return done(run_backward(best_kernels(), f, shape.time, shape.batch, marks, *team));
 }
@@ -221,7 +221,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
 
 extern "C" {
 // Raised whenever arguments change, so that a library that was left behind is refused.
-int jaxrnn_interface() { return 1; }
+int jaxrnn_interface() { return 2; }
 const char* jaxrnn_instruction_set() {
   return jaxrnn::best_kernels().name;
 }

@@ -70,6 +70,7 @@ struct Forward : Layer {
   void* saved;  // (T, B, S H), likewise
 };
 
+// Without d_x, no gradient of the inputs; without d_w, none of any weight.
 struct Backward : Layer {
   const void *ys, *cs, *saved;
   const void *d_ys, *d_h, *d_c;
