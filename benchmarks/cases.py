@@ -10,8 +10,14 @@ import fnmatch
 from dataclasses import dataclass
 
 
-FIGURES = ("forward", "backward", "update", "stream")
-"""What is timed: outputs; outputs and every gradient; one optimiser step; one time step."""
+FIGURES = ("forward", "backward", "update")
+"""What is timed: outputs; outputs and every gradient; one optimiser step.
+
+And "stream", one time step at B = 1, in cases of its own.
+"""
+
+STREAMED = 5
+"""Steps that the gate streams."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Case:
         bidirectional: two directions a layer, side by side.
         padded: rows of every length from T down to 1, so that half the steps are padding.
         dtype: "float32" or "bfloat16".
-        figures: what is timed.
+        figures: what is timed; "stream" stands alone, since it has threads of its own.
     """
 
     kind: str
@@ -69,8 +75,9 @@ class Case:
 
     @property
     def name(self) -> str:
-        """`lstm-128x32x256x256`, with what is unusual about it behind."""
-        parts = [self.kind, f"{self.time}x{self.batch}x{self.inputs}x{self.hidden}"]
+        """`lstm-128x32x256x256`, with what is unusual about it behind; `lstm-step-256x256`."""
+        shape = f"{self.time}x{self.batch}x" if not self.single_steps else "step-"
+        parts = [self.kind, f"{shape}{self.inputs}x{self.hidden}"]
         parts += [f"{self.layers}-layers"] if self.layers > 1 else []
         parts += ["bidirectional"] if self.bidirectional else []
         parts += ["padded"] if self.padded else []
@@ -78,9 +85,9 @@ class Case:
         return "-".join(parts)
 
     @property
-    def plain(self) -> bool:
-        """One cell over full rows: what single steps can stream."""
-        return self.layers == 1 and not self.bidirectional and not self.padded
+    def single_steps(self) -> bool:
+        """Whether one time step at a time is all there is."""
+        return self.figures == ("stream",)
 
     @property
     def ways(self) -> int:
@@ -111,35 +118,43 @@ _SHAPES = (
     (100, 64, 128, 1024),
 )
 
-_WHOLE = ("forward", "backward", "update")
-"""For cases that cannot be streamed."""
-
-_NO_UPDATE = ("forward", "backward", "stream")
 _BARE = ("forward", "backward")
 
 
-def _quick() -> tuple[Case, ...]:
-    """What eight minutes are enough for.
+def steps(kind: str, inputs: int, hidden: int) -> Case:
+    """Single steps of one cell."""
+    return Case(kind, STREAMED, 1, inputs, hidden, figures=("stream",))
 
-    The optimiser step at the first shape alone, and single steps once for each H.
-    """
-    figures = (FIGURES, _NO_UPDATE, _NO_UPDATE, _BARE, _NO_UPDATE)
-    return tuple(
-        Case(kind, *shape, figures=chosen)
-        for kind in ("lstm", "gru")
-        for shape, chosen in zip(_SHAPES[:5], figures, strict=True)
+
+def _steps(
+    kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
+) -> tuple[Case, ...]:
+    """Once for each pair of I and H."""
+    sizes = dict.fromkeys(shape[2:] for shape in shapes)
+    return tuple(steps(kind, *size) for kind in kinds for size in sizes)
+
+
+def _quick() -> tuple[Case, ...]:
+    """What eight minutes are enough for: the optimiser step at the first shape alone."""
+    kinds, shapes = ("lstm", "gru"), _SHAPES[:5]
+    cases = tuple(
+        Case(kind, *shape, figures=FIGURES if shape == shapes[0] else _BARE)
+        for kind in kinds
+        for shape in shapes
     )
+    return cases + _steps(kinds, shapes)
 
 
 def _full() -> tuple[Case, ...]:
-    every = tuple(Case(k, *s) for s in _SHAPES for k in ("lstm", "gru", "elman"))
+    kinds = ("lstm", "gru", "elman")
     return (
-        *every,
-        Case("lstm", 128, 32, 256, 256, layers=2, bidirectional=True, figures=_WHOLE),
-        Case("lstm", 128, 32, 256, 256, padded=True, figures=_WHOLE),
-        Case("gru", 128, 32, 256, 256, padded=True, figures=_WHOLE),
-        Case("lstm", 10_000, 8, 64, 128, figures=_WHOLE),
+        *(Case(kind, *shape) for shape in _SHAPES for kind in kinds),
+        Case("lstm", 128, 32, 256, 256, layers=2, bidirectional=True),
+        Case("lstm", 128, 32, 256, 256, padded=True),
+        Case("gru", 128, 32, 256, 256, padded=True),
+        Case("lstm", 10_000, 8, 64, 128),
         Case("peephole_lstm", 128, 32, 256, 256),
+        *_steps((*kinds, "peephole_lstm"), _SHAPES),
     )
 
 
@@ -155,6 +170,7 @@ def _gpu() -> tuple[Case, ...]:
         Case("gru", *shape),
         Case("lstm", *shape, dtype="bfloat16", figures=_BARE),
         Case("gru", *shape, dtype="bfloat16", figures=_BARE),
+        *_steps(("lstm", "gru"), (shape,)),
     )
 
 
@@ -163,11 +179,12 @@ def _smoke() -> tuple[Case, ...]:
     shape = (7, 3, 5, 4)
     return (
         Case("lstm", *shape),
-        Case("gru", *shape, figures=_NO_UPDATE),
-        Case("elman", *shape, figures=_NO_UPDATE),
+        Case("gru", *shape, figures=_BARE),
+        Case("elman", *shape, figures=_BARE),
         Case("lstm", *shape, layers=2, bidirectional=True, figures=_BARE),
         Case("lstm", *shape, padded=True, figures=_BARE),
-        Case("peephole_lstm", *shape, figures=_NO_UPDATE),
+        Case("peephole_lstm", *shape, figures=_BARE),
+        *_steps(("lstm", "gru", "elman", "peephole_lstm"), (shape,)),
     )
 
 

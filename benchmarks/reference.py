@@ -14,7 +14,7 @@ import numpy as np
 import jaxrnn
 
 from . import verify
-from .cases import Case
+from .cases import STREAMED, Case
 from .peers._jaxrnn import JaxrnnPeer
 from .problem import Problem, make_problem
 from .verify import Answer, Reference
@@ -28,7 +28,7 @@ def write_reference(case: Case, path: Path) -> None:
     rounded = solve(case, problem, case.dtype)
     blocks = verify.blocks(case, problem.lengths, exact)
     own = verify.errors(verify.blocks(case, problem.lengths, rounded), blocks)
-    stream = np.asarray(exact.ys)[: verify.STREAMED, 0]
+    stream = np.asarray(exact.ys)[:STREAMED, 0]
     Reference(blocks, verify.bounds(case, own), stream).save(path)
 
 

@@ -12,11 +12,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 METHOD = """\
 Every contender ran in a process of its own; they took turns, one awake at a time. A turn
-gives the median of its calls, a figure is the median of its turns, and a ratio is taken
-within each round before its median is. Before anything was timed, outputs, every gradient,
-one optimiser step and some single steps of every contender were compared with `Scan()` in
-float64; what did not agree has no figure. The floor is the matrix products alone, as XLA
-runs them. `benchmarks/README.md` says more.
+gives the median of its calls, a figure is the fastest turn, and whiskers go to the slowest.
+Before anything was timed, outputs, every gradient, one optimiser step and some single steps
+of every contender were compared with `Scan()` in float64; what did not agree has no figure.
+The floor is the matrix products alone, as XLA runs them. `benchmarks/README.md` says more.
 """
 
 

@@ -2,9 +2,9 @@
 
     round 1: A B C ...    round 2: A B C ...    round 3: ...
 
-One is awake at a time. A turn gives the median of its calls, a figure is the median of its
-turns, and a ratio is taken within each round, where both ran within seconds of each other,
-before its median is: so what slows the machine for a while slows both.
+One is awake at a time. A turn gives the median of its calls, and a figure is its fastest
+turn: turns lie seconds apart, so that what slows the machine for a while does not reach all
+of them.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from .peers import FLOOR, REFERENCE
 from .worker import REFERENCE as SOLVER
 
 
-FORMAT = 1
+FORMAT = 2
 """Of the results; a file of another one is not read."""
 
 
@@ -41,7 +41,7 @@ class Settings:
     """
 
     seconds: float = 0.3
-    rounds: int = 7
+    rounds: int = 10
     fewest: int = 5
     memory: bool = False
     patience: float = 300.0
@@ -166,7 +166,7 @@ class Runner:
         entry["prepared_in"] = time.perf_counter() - start
         for figure in case.figures:
             self._run_figure(case, figure, ready, results)
-        if self.settings.memory:
+        if self.settings.memory and not case.single_steps:
             for name in (n for n in ready if n != FLOOR):
                 self._measure_memory(name, case, results[name])
         for name, client in ready.items():
@@ -246,9 +246,7 @@ class Runner:
             self.advance()
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
-        # A step of microseconds needs no more than a fraction of the time.
-        share = 3 if figure == "stream" else 1
-        seconds = self.settings.seconds / self.settings.rounds / share
+        seconds = self.settings.seconds / self.settings.rounds
         line = f"{name}, {case.name}, {figure}"
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()
@@ -270,27 +268,27 @@ class Runner:
 def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Figures of one case from the turns of each contender, round by round.
 
-    `spread` is the range over the rounds, relative to their median. `ratio` is to the
-    reference, so that 2 takes twice its time; `floor_share` is what part of the time the
-    matrix products alone would take.
+    `seconds` are of the fastest turn, and ratios of fastest turns: others on the machine
+    can only slow a turn down, and do by half for a while. `ratio` is to the reference, so
+    that 2 takes twice its time; `floor_share` is what part of the time the matrix products
+    alone would take. `median` is of all turns, `spread` their range relative to it, and
+    `median_ratio` is the median of the ratios within each round.
     """
     reference, floor = rounds.get(REFERENCE), rounds.get(FLOOR)
     figures = {}
     for name, turns in rounds.items():
         figure: dict[str, Any] = {
-            "seconds": statistics.median(turns),
+            "seconds": min(turns),
+            "median": statistics.median(turns),
             "spread": _spread(turns),
             "rounds": turns,
         }
         if reference:
             ratios = [a / b for a, b in zip(turns, reference, strict=True)]
-            figure |= {
-                "ratio": statistics.median(ratios),
-                "ratio_spread": _spread(ratios),
-            }
+            figure["ratio"] = min(turns) / min(reference)
+            figure["median_ratio"] = statistics.median(ratios)
         if floor:
-            shares = [b / a for a, b in zip(turns, floor, strict=True)]
-            figure["floor_share"] = statistics.median(shares)
+            figure["floor_share"] = min(floor) / min(turns)
         figures[name] = figure
     return figures
 

@@ -11,7 +11,7 @@ TITLES = {
     "forward": "Forward",
     "backward": "Forward and backward, with the gradient of the inputs",
     "update": "One optimiser step",
-    "stream": "One time step at B = 1",
+    "stream": "One time step at B = 1, on one core",
 }
 
 
@@ -90,7 +90,7 @@ def _times(results: dict[str, Any], figure: str) -> Table:
         return f"{seconds(found['seconds'])}{ratio}"
 
     reference = results["reference"]
-    caption = "median time"
+    caption = "time of the fastest turn"
     if reference in results["contenders"]:
         caption += f", and in brackets its ratio to {title(results, reference)}"
     return _table(results, TITLES[figure], caption, entry, figure)

@@ -40,9 +40,6 @@ RATE = 1e-5
 _UPDATE_BOUND = 0.02
 """Of an update, in units of the rate: weights of 0.3 resolve 3e-8, which is 3e-3 of it."""
 
-STREAMED = 5
-"""Steps that the gate streams."""
-
 
 class Answer(NamedTuple):
     """What a contender computes, in jaxrnn's layout.

@@ -36,10 +36,6 @@ from .verify import Reference
 REFERENCE = "reference"
 """The name of the worker that solves cases in float64 instead of contending."""
 
-_WARM = 0.05
-"""Seconds: calls that are shorter have one untimed before them at every turn, since the
-caches hold what another process left there."""
-
 _MOST_CALLS = 100_000
 
 
@@ -49,7 +45,6 @@ class Worker:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.program: Program | None = None
-        self.last: dict[str, float] = {}
 
     def hello(self) -> dict[str, Any]:
         """Who it is, or why it cannot run here."""
@@ -70,6 +65,8 @@ class Worker:
         """Builds a case that it computes, and gates it. Red, it is thrown away at once."""
         self.release()
         wanted = case_from_json(case)
+        if wanted.single_steps:
+            _take_one_core()
         problem = make_problem(wanted)
         try:
             program = self.peer.build(wanted, problem)
@@ -90,12 +87,15 @@ class Worker:
         }
 
     def turn(self, figure: str, seconds: float) -> dict[str, Any]:
-        """Runs one figure for some time: the median of its calls."""
+        """Runs one figure for some time: the median of its calls.
+
+        One call goes before them untimed. What a process freed while it slept has gone back
+        to the machine, and the first call takes it anew: a quarter of its time at times.
+        """
         if self.program is None:
             raise RuntimeError("nothing is prepared")
         program = self.program
-        if self.last.get(figure, 0.0) < _WARM:
-            program.run(figure)
+        program.run(figure)
         gc.disable()
         times = [time.perf_counter()]
         while len(times) == 1 or (
@@ -105,8 +105,7 @@ class Worker:
             times.append(time.perf_counter())
         gc.enable()
         calls = [b - a for a, b in itertools.pairwise(times)]
-        self.last[figure] = statistics.median(calls)
-        return {"seconds": self.last[figure], "calls": len(calls)}
+        return {"seconds": statistics.median(calls), "calls": len(calls)}
 
     def memory(self, case: dict) -> dict[str, Any]:
         """Resident bytes before and at the peak of the first forward and backward."""
@@ -120,7 +119,7 @@ class Worker:
 
     def release(self) -> dict[str, Any]:
         """Forgets the case."""
-        self.program, self.last = None, {}
+        self.program = None
         gc.collect()
         return {}
 
@@ -141,6 +140,16 @@ class Solver:
 
         write_reference(case_from_json(case), Path(path))
         return {}
+
+
+def _take_one_core() -> None:
+    """Before any thread is started, so that pools have one thread.
+
+    A step is too short to be shared out, and waking a thread on a core that sleeps costs
+    more than the step, by chance once or four times as much.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def _status(field: str) -> int | None:

@@ -42,15 +42,14 @@ class Program(abc.ABC):
         self, case: Case, problem: Problem, reference: verify.Reference
     ) -> Verdict:
         """The gate: what is timed is compared with the reference first."""
+        if case.single_steps:
+            return verify.judge_stream(self.streamed(case.time), reference)
         got = verify.blocks(case, problem.lengths, self.answer())
         verdicts = [Verdict(verify.errors(got, reference.blocks), reference.bounds)]
         if "update" in case.figures:
             verdicts.append(
                 verify.judge_update(case, *self.updated(), reference.blocks)
             )
-        if "stream" in case.figures:
-            steps = min(verify.STREAMED, case.time)
-            verdicts.append(verify.judge_stream(self.streamed(steps), reference))
         return verify.together(*verdicts)
 
 

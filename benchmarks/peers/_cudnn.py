@@ -37,6 +37,8 @@ class CudnnPeer(JaxPeer):
             raise NotImplementedError("LSTM only")
         if case.dtype != "float32":
             raise NotImplementedError("float32 only")
+        if case.single_steps:
+            raise NotImplementedError("whole sequences only")
         return case
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:

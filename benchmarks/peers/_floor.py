@@ -16,6 +16,7 @@ weights packed once for all steps, or, where rows are padded, by leaving out the
 which the floor multiplies.
 """
 
+import dataclasses
 import time
 from typing import Any
 
@@ -52,24 +53,22 @@ class FloorProgram(Program):
     """The products of one case."""
 
     def __init__(self, case: Case, problem: Problem) -> None:
-        self.case = case
+        self.case = case = (
+            dataclasses.replace(case, time=1) if case.single_steps else case
+        )
         self.compile_seconds = {}
         self.cells = [_operands(case, position.layer) for position in positions(case)]
         dtype = jnp.dtype(case.dtype)
-        operands = [{n: jnp.array(a, dtype) for n, a in c.items()} for c in self.cells]
-        rows = [{n: a[:1] for n, a in c.items() if n in ("xs", "h")} for c in operands]
-        single = [c | row for c, row in zip(operands, rows, strict=True)]
+        self._args = [
+            {n: jnp.array(a, dtype) for n, a in c.items()} for c in self.cells
+        ]
         self._results: dict[str, Any] = {}
-        self._args = {f: single if f == "stream" else operands for f in case.figures}
         self._runs = {figure: self._compiled(figure) for figure in case.figures}
 
     def _compiled(self, figure: str) -> Any:
-        args = self._args[figure]
-        time_steps = 1 if figure == "stream" else self.case.time
-
         def products(cells: Any) -> Any:
             return [
-                _products(cell, figure, time_steps, first=i < self.case.ways)
+                _products(cell, figure, self.case.time, first=i < self.case.ways)
                 for i, cell in enumerate(cells)
             ]
 
@@ -78,24 +77,26 @@ class FloorProgram(Program):
             return products(cells)
 
         start = time.perf_counter()
-        results = jax.eval_shape(products, args)
+        results = jax.eval_shape(products, self._args)
         jitted = jax.jit(rewrite, donate_argnums=1, keep_unused=True)
-        compiled = jitted.lower(args, results).compile()
+        compiled = jitted.lower(self._args, results).compile()
         self.compile_seconds[figure] = time.perf_counter() - start
         self._results[figure] = _blank(results)
         return compiled
 
     def run(self, figure: str) -> None:
-        function, args = self._runs[figure], self._args[figure]
-        self._results[figure] = function(args, self._results[figure])
+        self._results[figure] = self._runs[figure](self._args, self._results[figure])
         jax.block_until_ready(self._results[figure])
 
     def judge(self, case: Case, problem: Problem, reference: Reference) -> Verdict:
-        self.run("backward")
-        results = self._results["backward"]
+        figure = "stream" if case.single_steps else "backward"
+        self.run(figure)
+        results = self._results[figure]
         errors: dict[str, float] = {}
         for cell, result in zip(self.cells, results, strict=True):
-            for name, expected in _expected(cell, case.time).items():
+            expected_of = _expected(cell, self.case.time)
+            for name in result:
+                expected = expected_of[name]
                 got = np.asarray(jnp.asarray(result[name], jnp.float32))
                 got = got[:, : expected.shape[1]]
                 worst = np.abs(got - expected).max() / np.abs(expected).max()

@@ -18,7 +18,7 @@ import optax
 
 from ..cases import Case
 from ..problem import Array, Cell, Problem, positions
-from ..verify import RATE, STREAMED, Answer
+from ..verify import RATE, Answer
 from ._base import Peer, Program
 
 
@@ -100,7 +100,7 @@ class JaxProgram(Program):
         self.xs = self._array(self._swap(problem.xs))
         self.batch = (self.xs, self._array(self._swap(problem.seeds)), lengths)
         self.note = peer.note(case)
-        self._compile()
+        self._prepare_stream() if case.single_steps else self._compile()
 
     def _compile(self) -> None:
         model = self.peer.model(self.case)
@@ -122,14 +122,11 @@ class JaxProgram(Program):
         if "update" in self.case.figures:
             step, self.state = self.peer.train_step(loss, self._variables())
             self._update = self._compiled("update", step, self.state, *self.batch)
-        if "stream" in self.case.figures:
-            self._prepare_stream()
 
     def _prepare_stream(self) -> None:
         step, self.start, shape = self.peer.stepper(self.case)
         self.carry = self.start
-        xs = self.problem.xs[:STREAMED, 0]
-        self.row = [self._array(x.reshape(shape)) for x in xs]
+        self.row = [self._array(x.reshape(shape)) for x in self.problem.xs[:, 0]]
         self._stream = self._compiled(
             "stream", jax.jit(step), self.variables, self.start, self.row[0]
         )

@@ -73,6 +73,8 @@ class JaxrnnPeer(JaxPeer):
         alone = case.layers == 1 and not case.bidirectional
         if alone and isinstance(self.strategy, jaxrnn.Wavefront):
             raise NotImplementedError("one cell alone has no wavefront")
+        if case.single_steps and not isinstance(self.strategy, jaxrnn.Auto):
+            raise NotImplementedError("a step has no strategy; see jaxrnn Auto()")
         return case
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:
@@ -119,6 +121,8 @@ class JaxrnnPeer(JaxPeer):
         return state.params
 
     def note(self, case: Case) -> str:
+        if case.single_steps:
+            return ""
         explained = jaxrnn.explain(
             make_layer(case),
             (case.time, case.batch, case.inputs),

@@ -73,7 +73,7 @@ class TorchProgram(Program):
         self.net = self._net(problem.cells)
         self.trained = self._net(problem.cells)
         self.optimizer = torch.optim.Adam(self.trained.parameters(), RATE, fused=True)
-        if "stream" in case.figures:
+        if case.single_steps:
             self._prepare_stream(problem.cells)
 
     def _tensor(self, a: Any) -> Any:
@@ -110,7 +110,7 @@ class TorchProgram(Program):
                 getattr(self.cell, name).copy_(self._tensor(value))
         zero = torch.zeros(1, case.hidden, dtype=self.dtype, device=self.device)
         self.start = (zero, zero) if case.kind == "lstm" else zero
-        self.carry, self.row = self.start, self.xs[:, :1]
+        self.carry, self.row = self.start, self.xs
 
     def _apply(self, net: Any, xs: Any) -> tuple[Any, Any]:
         if self.lengths is None:

@@ -87,12 +87,14 @@ def _forward_jvp(kernel, primals, tangents):
 @lru_cache(maxsize=256)
 def _mappable(kernel, name):
     """A method of the kernel, run on one batch under vmap where that can be."""
+    if kernel.rows is None:
+        return getattr(kernel, name)
     run = custom_vmap(getattr(kernel, name))
 
     @run.def_vmap
     def _(size, mapped, *args):
         axes, mapped = kernel.rows, tuple(mapped)
-        if axes is None or not foldable(axes[:2], mapped):
+        if not foldable(axes[:2], mapped):
             in_axes = jax.tree.map(lambda m: 0 if m else None, mapped)
             out = jax.vmap(getattr(kernel, name), in_axes)(*args)
         else:
@@ -264,8 +266,9 @@ class Mapped(Kernel):
         mapped = (*mapped, jax.tree.map(lambda _: True, grads))
         row_axes = (rows.operands, rows.marks, rows.saved, rows.out)
         size = jax.tree.leaves(grads)[0].shape[0]
-        folded = fold(row_axes, mapped, size, given)
-        d_operands = unfold(rows.operands, size, self.kernel.backward(*folded, wanted))
+        operands, marks, saved, grads = fold(row_axes, mapped, size, given)
+        d_operands = self.kernel.backward(operands, marks, saved, grads, wanted)
+        d_operands = unfold(rows.operands, size, d_operands)
         added = jax.tree.map(
             lambda row, axis, d: d if row == SHARED else shared(axis, d),
             jax.tree.broadcast(rows.operands, axes[0]),

@@ -24,14 +24,16 @@ from ._reference import layer as reference_layer
 from .linear.reference import linear as reference_linear
 
 
+def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
+    return Operands(x, state, weights, weights, weights, weights, weights)
+
+
 @dataclass(frozen=True)
 class LayerKernel(Kernel):
     """A whole layer: projection, recurrence and readout."""
 
     op: Op
-    rows = RowAxes(
-        operands=Operands(1, 0, *[SHARED] * 5), marks=1, out=(1, 0), saved=(1, 1)
-    )
+    rows = RowAxes(operands=_row_axes(1, 0, SHARED), marks=1, out=(1, 0), saved=(1, 1))
 
     def reference(self, operands, marks):
         return reference_layer(self.op.step, operands, marks)

@@ -87,7 +87,8 @@ class Recurrence(Kernel):
         ys = ys if self.passed is None else self.passed.outputs(states)
         return (after, ys), (states, products)
 
-    def backward(self, operands, marks, saved, grads):
+    def backward(self, operands, marks, saved, grads, wanted):
+        del wanted  # XLA leaves out what nobody reads
         params, hoisted, state, xs = Split(operands, marks).joined(self.like)
         states, products = saved
         d_state, d_ys = map(_with_gradient, grads)
