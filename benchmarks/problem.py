@@ -53,8 +53,9 @@ def positions(case: Case) -> list[Position]:
 def make_problem(case: Case) -> Problem:
     """The numbers of a case: the same in every process."""
     random = np.random.default_rng(0)
-    xs = random.standard_normal((case.time, case.batch, case.inputs))
-    seeds = random.standard_normal((case.time, case.batch, case.ways * case.hidden))
+    rows = (case.time, case.batch)
+    xs = random.standard_normal((*rows, case.inputs), np.float32)
+    seeds = random.standard_normal((*rows, case.ways * case.hidden), np.float32)
     cells = [_weights(case, position, random) for position in positions(case)]
     lengths = None
     if case.padded:

@@ -9,10 +9,12 @@ of them.
 
 import dataclasses
 import datetime
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +36,17 @@ class Settings:
 
     Attributes:
         seconds: for each figure of each contender, over all rounds.
-        rounds: turns that each figure gets if its calls are short enough.
-        fewest: turns that each figure gets, however long its calls are.
+        rounds: turns that a figure gets at most.
+        fewest: turns that it gets, however long its calls are.
+        agreement: how far its two fastest turns may be apart; if further, there are more.
         memory: also measures resident memory, in a fresh process each.
         patience: seconds after which a worker that does not answer is given up.
     """
 
     seconds: float = 0.3
     rounds: int = 10
-    fewest: int = 5
+    fewest: int = 4
+    agreement: float = 0.04
     memory: bool = False
     patience: float = 300.0
 
@@ -75,7 +79,7 @@ class Runner:
         self.advance: Callable[[], None] = lambda: None
         self.save: Callable[[dict], None] = lambda results: None
         self._clients = {name: Client(name, settings.patience) for name in names}
-        self._solver = Client(SOLVER, settings.patience)
+        self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
             "suite": suite,
@@ -110,7 +114,7 @@ class Runner:
         except KeyboardInterrupt:
             self._line("stopped; these are the cases that were finished")
         finally:
-            for client in (*self._clients.values(), self._solver):
+            for client in (*self._clients.values(), *self._solvers):
                 client.stop()
         self.save(self.results)
         return self.results
@@ -122,10 +126,10 @@ class Runner:
     def _introduce(self) -> None:
         """Who takes part, and who cannot."""
         self._warn_of_load()
-        for client in (self._solver, *self._clients.values()):
+        for client in (*self._solvers, *self._clients.values()):
             client.start()
         try:
-            self.results["machine"] |= self._solver.ask("hello")
+            self.results["machine"] |= self._solvers[0].ask("hello")
         except WorkerError as error:
             self._line(f"no reference: {error}")
         for name in tuple(self._clients):
@@ -158,8 +162,15 @@ class Runner:
         self.results["cases"].append(entry)
         start = time.perf_counter()
         ready: dict[str, Client] = {}
+        answers = {
+            name: self._asked(name, client, "accept", case=dataclasses.asdict(case))
+            for name, client in self._clients.items()
+        }
+        self._solve(
+            [a["computes"] for a in answers.values() if "computes" in a], folder
+        )
         for name, client in self._clients.items():
-            results[name] = self._prepared(name, client, case, folder)
+            results[name] = self._prepared(name, client, case, answers[name], folder)
             if "gate" in results[name] and not results[name]["gate"]["red"]:
                 ready[name] = client
             self.advance()
@@ -175,25 +186,35 @@ class Runner:
             file.unlink()
         entry["took"] = time.perf_counter() - start
 
+    def _solve(self, computed: list[dict], folder: Path) -> None:
+        """The references of all that is computed; two at a time, since nothing is timed."""
+        cases = {case.name: case for case in map(case_from_json, computed)}.values()
+
+        def solve(task: tuple[Case, Client]) -> None:
+            case, solver = task
+            self._asked(
+                f"reference of {case.name}",
+                solver,
+                "solve",
+                case=dataclasses.asdict(case),
+                path=str(_reference(folder, case)),
+            )
+
+        tasks = list(zip(cases, itertools.cycle(self._solvers), strict=False))
+        lanes = [tasks[i :: len(self._solvers)] for i in range(len(self._solvers))]
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            list(pool.map(lambda lane: list(map(solve, lane)), lanes))
+
     def _prepared(
-        self, name: str, client: Client, case: Case, folder: Path
+        self, name: str, client: Client, case: Case, answer: dict, folder: Path
     ) -> dict[str, Any]:
         """What is known of a contender once it is built: its gate above all."""
-        answer = self._asked(name, client, "accept", case=dataclasses.asdict(case))
         if "computes" not in answer:
             return answer
         computed = case_from_json(answer["computes"])
-        reference = folder / f"{computed.name}.npz"
+        reference = _reference(folder, computed)
         if not reference.exists():
-            solved = self._asked(
-                f"reference of {computed.name}",
-                self._solver,
-                "solve",
-                case=dataclasses.asdict(computed),
-                path=str(reference),
-            )
-            if solved:
-                return {"failed": "no reference to compare it with"}
+            return {"failed": "no reference to compare it with"}
         built = self._asked(
             f"{name}, {case.name}",
             client,
@@ -221,29 +242,35 @@ class Runner:
     def _run_figure(
         self, case: Case, figure: str, ready: dict[str, Client], results: dict
     ) -> None:
-        """Rounds, until the time is used up or there were enough of them."""
+        """Rounds of those who need one more turn, until nobody does."""
         rounds: dict[str, list[float]] = {name: [] for name in ready}
         calls = dict.fromkeys(ready, 0)
-        spent, count = 0.0, 0
-        while rounds and count < self.settings.rounds:
-            for name in tuple(rounds):
+        spent = dict.fromkeys(ready, 0.0)
+        while going := [n for n in rounds if not self._settled(rounds[n], spent[n])]:
+            for name in going:
                 start = time.perf_counter()
                 turn = self._turn(case, name, ready[name], figure)
-                spent += time.perf_counter() - start
+                spent[name] += time.perf_counter() - start
                 if turn is None:
                     # No figure from it, nor from the figures after this one.
                     del rounds[name], ready[name]
                 else:
                     rounds[name].append(turn["seconds"])
                     calls[name] += turn["calls"]
-            count += 1
-            enough = spent > self.settings.seconds * len(rounds)
-            if enough and count >= self.settings.fewest:
-                break
         for name, summary in summarised(rounds).items():
             results[name]["figures"][figure] = summary | {"calls": calls[name]}
         for _ in self._clients:
             self.advance()
+
+    def _settled(self, turns: list[float], spent: float) -> bool:
+        """Whether more turns would hardly be faster: the two fastest agree."""
+        settings = self.settings
+        if len(turns) >= settings.rounds:
+            return True
+        if len(turns) < settings.fewest or spent < settings.seconds:
+            return False
+        first, second = sorted(turns)[:2]
+        return second <= (1 + settings.agreement) * first
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
         seconds = self.settings.seconds / self.settings.rounds
@@ -265,6 +292,10 @@ class Runner:
             client.stop()
 
 
+def _reference(folder: Path, case: Case) -> Path:
+    return folder / f"{case.name}.npz"
+
+
 def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Figures of one case from the turns of each contender, round by round.
 
@@ -284,7 +315,8 @@ def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
             "rounds": turns,
         }
         if reference:
-            ratios = [a / b for a, b in zip(turns, reference, strict=True)]
+            # some had more turns than others
+            ratios = [a / b for a, b in zip(turns, reference, strict=False)]
             figure["ratio"] = min(turns) / min(reference)
             figure["median_ratio"] = statistics.median(ratios)
         if floor:

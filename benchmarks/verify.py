@@ -126,15 +126,17 @@ def blocks(case: Case, lengths: Array | None, answer: Answer) -> dict[str, Array
 
 def error(got: Any, reference: Array) -> float:
     """The largest difference, relative to the largest entry; infinite for NaN."""
-    got = np.asarray(got, np.float64)
+    got = np.asarray(got)
     if got.shape != reference.shape:
         raise ValueError(
             f"shape {got.shape}, where the reference has {reference.shape}"
         )
     if got.size == 0:
         return 0.0
-    scale = float(np.abs(reference).max()) or 1.0
-    worst = float(np.abs(got - reference).max()) / scale
+    scale = max(float(reference.max()), -float(reference.min())) or 1.0
+    # the reference is float64, and so is the difference
+    apart = got - reference
+    worst = max(float(apart.max()), -float(apart.min())) / scale
     return worst if math.isfinite(worst) else math.inf
 
 

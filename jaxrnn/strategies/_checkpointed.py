@@ -35,7 +35,9 @@ class Checkpointed(Strategy):
     `Checkpointed(100, Checkpointed(10))`.
 
     Args:
-        every: steps in a chunk; None takes the square root of T.
+        every: steps in a chunk; None takes about the square root of T: a number near it
+            that divides T, if there is one, since a shorter last chunk would be compiled
+            apart.
         inner: the strategy that runs a chunk.
         offload: True keeps the states between chunks in the host's memory, where the
             device has one of its own.
@@ -88,7 +90,7 @@ class Checkpointed(Strategy):
     def _chunks(self, chunk, cell, params, state, xs):
         """`chunk(cell, params, state, xs)` over whole chunks, then over the rest."""
         time = jax.tree.leaves(xs)[0].shape[0]
-        every = min(time, self.every or max(1, math.isqrt(time)))
+        every = min(time, self.every or _about_sqrt(time))
         whole = time - time % every
         stored, narrow = wide(params)
 
@@ -110,3 +112,12 @@ class Checkpointed(Strategy):
         state, rest = jax.checkpoint(body, policy=policy)(state, rest)
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
         return state, joined
+
+
+def _about_sqrt(time: int) -> int:
+    """A divisor within a factor of 2 of the root; multiples of Hoisted's blocks first."""
+    root = max(1.0, math.sqrt(time))
+    near = [n for n in range(math.ceil(root / 2), int(2 * root) + 1) if time % n == 0]
+    if not near:
+        return max(1, math.isqrt(time))
+    return min(near, key=lambda n: (n % 8 != 0, abs(math.log(n / root))))
