@@ -38,15 +38,17 @@ class Settings:
         seconds: for each figure of each contender, over all rounds.
         rounds: turns that a figure gets at most.
         fewest: turns that it gets, however long its calls are.
-        agreement: how far its two fastest turns may be apart; if further, there are more.
+        agreement: how far its two fastest turns may be apart; if further, there are more,
+            until `most` seconds were spent on it.
         memory: also measures resident memory, in a fresh process each.
         patience: seconds after which a worker that does not answer is given up.
     """
 
-    seconds: float = 0.3
-    rounds: int = 10
-    fewest: int = 4
-    agreement: float = 0.04
+    seconds: float = 0.5
+    rounds: int = 14
+    fewest: int = 3
+    agreement: float = 0.05
+    most: float = 4.0
     memory: bool = False
     patience: float = 300.0
 
@@ -269,6 +271,8 @@ class Runner:
             return True
         if len(turns) < settings.fewest or spent < settings.seconds:
             return False
+        if spent > settings.most:
+            return True
         first, second = sorted(turns)[:2]
         return second <= (1 + settings.agreement) * first
 

@@ -176,6 +176,8 @@ def serve(open_worker: Callable[[], Any], requests: Any, answers: Any) -> None:
         broken = {"absent": f"not installed ({error})"}
     except Exception as error:
         broken = _failure(error)
+    # what was imported is never garbage: a fork that looks for some there copies it all
+    gc.freeze()
     while line := requests.readline():
         if pid := os.fork():
             _die_as(os.waitpid(pid, 0)[1])
