@@ -136,7 +136,7 @@ def chunked_delta(
         S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T
         o_t = S_t^T q_t
 
-    Run over chunks in WY form: one triangular system and some matrix products for each.
+    Run over chunks in WY form: one triangular inverse and some matrix products for each.
     The recurrence is stable where beta_t |k_t|^2 is from 0 to 2; above 1 an eigenvalue is
     negative. The state is float32 at least, whatever the inputs are, and so is what is
     returned. The derivative is one scan backwards over the chunks.
