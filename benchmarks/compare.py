@@ -2,7 +2,7 @@
 
 A machine that was busier makes everything slower, so a time alone says little. What counts
 as slower is slower in seconds *and* relative to the floor of its own run, each by more
-than the spread of both runs, and by more than a tolerance.
+than the two fastest turns of both runs lie apart, and by more than a tolerance.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 from .peers import FLOOR
 
 
-TOLERANCE = 0.05
+TOLERANCE = 0.1
 """Growth that is never called slower: two runs of the same code differ by as much."""
 
 

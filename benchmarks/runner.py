@@ -306,8 +306,8 @@ def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     `seconds` are of the fastest turn, and ratios of fastest turns: others on the machine
     can only slow a turn down, and do by half for a while. `ratio` is to the reference, so
     that 2 takes twice its time; `floor_share` is what part of the time the matrix products
-    alone would take. `median` is of all turns, `spread` their range relative to it, and
-    `median_ratio` is the median of the ratios within each round.
+    alone would take. `spread` is how far the next turn is behind; `median` is of all turns,
+    and `median_ratio` of the ratios within each round.
     """
     reference, floor = rounds.get(REFERENCE), rounds.get(FLOOR)
     figures = {}
@@ -329,5 +329,6 @@ def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def _spread(values: list[float]) -> float:
-    return (max(values) - min(values)) / statistics.median(values)
+def _spread(turns: list[float]) -> float:
+    fastest, *others = sorted(turns)
+    return min(others) / fastest - 1 if others else 0.0

@@ -19,7 +19,7 @@ from jaxrnn.kernels.log_diag_scan import log_diag_scan_reference
 
 
 def test_unit_lower_inverse():
-    """Against float64, at sizes around powers of two; entries as large as beta can make them."""
+    """Against float64, around powers of two; entries as large as beta can make them."""
     for size in (1, 2, 3, 31, 64, 100):
         rng = np.random.default_rng(size)
         below = np.tril(rng.normal(size=(2, size, size)), -1) * 2 / size**0.5

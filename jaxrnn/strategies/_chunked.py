@@ -31,15 +31,21 @@ class Chunked(Strategy):
     | `MinGRU`        | 2048, 8, 256       | 87 / 114   | 16 / 65     |
     | `RGLRU`         | 2048, 8, 256       | 46 / 117   | 18 / 68     |
     | `LRU`           | 2048, 8, 256       | 66 / 152   | 28 / 109    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 146 / 1256 | 29 / 130    |
-    | `SSD`           | 4096, 1, of 64     | 191 / 948  | 24 / 178    |
-    | `GLA`           |                    | 61 / 540   | 46 / 149    |
-    | `DeltaNet`      |                    | 148 / 901  | 78 / 179    |
-    | `GatedDeltaNet` |                    | 155 / 1001 | 109 / 212   |
+    | `MLSTM`         | 4096, 1, 4 heads   | 116 / 1013 | 23 / 75     |
+    | `SSD`           | 4096, 1, of 64     | 166 / 736  | 19 / 101    |
+    | `GLA`           |                    | 60 / 571   | 31 / 134    |
+    | `DeltaNet`      |                    | 116 / 880  | 26 / 88     |
+    | `GatedDeltaNet` |                    | 124 / 1042 | 39 / 114    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 439 / 3151 | 48 / 184    |
+    | `SSD`           | 4096, 1, of 128    | 677 / 3143 | 52 / 261    |
+    | `GLA`           |                    | 239 / 1975 | 72 / 316    |
+    | `DeltaNet`      |                    | 444 / 3317 | 62 / 250    |
+    | `GatedDeltaNet` |                    | 545 / 3817 | 82 / 261    |
 
-    Medians of 5 repetitions, of 2 for `MLSTM` and `SSD`, on a noisy machine. The sizes 16,
-    64 and 256 differed by up to a factor of 3; it was not measured on a GPU. `GLA` gains
-    least, since its decays are taken pair by pair of near steps.
+    Linear cells by medians of 5 calls, matrix cells by the fastest of 3 to 5, each after a
+    warm one. A third to a half of a forward pass are the projections, which both share. The
+    sizes 16, 64 and 256 differed by up to a factor of 3; it was not measured on a GPU. `GLA`
+    gains least, since its decays are taken pair by pair of near steps.
 
     Args:
         size: steps in a chunk; None takes 64, at which most was fastest.

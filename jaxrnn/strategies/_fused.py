@@ -9,6 +9,11 @@ from .._layer import LinearCell, every_step
 from ._base import Strategy, platform, unmasked
 from ._hoisted import Hoisted
 from ._masked import Masked
+from ._scan import Scan
+
+
+_FEW = 4
+"""Rows, of all steps together, that a kernel is not worth its preparations for."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,13 @@ class Fused(Strategy):
     cost nothing. A block of time steps at a time stays in cache from the projection to the
     gradient of the weights.
 
+    Four rows or fewer, such as a step at B = 1 that is streamed, are left to XLA: packing the
+    weights would cost more than all of their products.
+
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
-    differentiate the reference in `jaxrnn/kernels/`. `vmap` runs one call after the other.
+    differentiate the reference in `jaxrnn/kernels/`. `vmap` over inputs and states is one
+    call with a larger batch; where weights are mapped too, one call after the other. Gradients
+    that nobody asks for, such as those of the inputs of a first layer, are not computed.
 
     Raises:
         NotImplementedError: for any other cell, dtype or platform, and where the kernels
@@ -72,14 +82,15 @@ class Fused(Strategy):
     def unroll(self, cell, params, xs, state):
         from ..kernels import _kernels
 
-        own, marks = cell, _kernels.Marks()
-        if isinstance(cell, Masked):
-            own, marks = cell.cell, _kernels.Marks(xs.valid, xs.reset)
-            xs = xs.value
+        masked = isinstance(cell, Masked)
+        own, inputs = (cell.cell, xs.value) if masked else (cell, xs)
         found = _kernels.find(own)
         if found is None:
             return super().unroll(cell, params, xs, state)
-        return _kernels.run_layer(found, own, params, xs, state, marks)
+        if inputs.shape[0] * inputs.shape[1] <= _FEW:
+            return Scan().unroll(cell, params, xs, state)
+        marks = _kernels.Marks(xs.valid, xs.reset) if masked else _kernels.Marks()
+        return _kernels.run_layer(found, own, params, inputs, state, marks)
 
     def run(self, cell, params, state, zs):
         """Linear cells; for the others, whose projection is done already, the reference."""

@@ -1,0 +1,103 @@
+"""Linear and matrix cells start where their papers start them, seen by what a step does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn
+from jaxrnn import log_diag_scan
+
+from .helpers import each
+
+
+KEY = jax.random.key(0)
+
+
+def numpy(params):
+    """Parameters as float64 arrays."""
+    return jax.tree.map(lambda p: np.asarray(p, np.float64), params)
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def test_lru_starts_uniform_on_a_ring():
+    """|lambda|^2 is uniform between the squared radii; gamma makes up for |lambda|."""
+    p = numpy(jaxrnn.LRU(4, 4000, r_min=0.5, r_max=0.99, max_phase=0.3).init(KEY))
+    size, phase = np.exp(-np.exp(p.nu)), np.exp(p.theta)
+    assert 0.5 <= size.min() < 0.51 and 0.985 < size.max() <= 0.99 + 1e-6
+    np.testing.assert_allclose(np.mean(size**2), (0.25 + 0.99**2) / 2, rtol=0.02)
+    assert 0 < phase.min() < 0.001 and 0.299 < phase.max() <= 0.3 + 1e-6
+    np.testing.assert_allclose(np.exp(p.gamma), np.sqrt(1 - size**2), rtol=1e-3)
+    np.testing.assert_allclose(p.b_re.std(), 1 / np.sqrt(2 * 4), rtol=0.05)
+    np.testing.assert_allclose(p.c_re.std(), 1 / np.sqrt(4000), rtol=0.05)
+
+
+@each("blocks", [1, 2])
+def test_s5_starts_at_the_normal_part_of_hippo(blocks):
+    """HiPPO-LegS + p p^T is normal; of its conjugate eigenvalues one half is kept."""
+    half = 8
+    cell = jaxrnn.S5(3, half, blocks=blocks)
+    p = numpy(cell.init(KEY))
+    size = 2 * half // blocks
+    n = np.arange(size)
+    root = np.sqrt(2 * n + 1)
+    hippo = -np.tril(np.outer(root, root), -1) - np.diag(n + 1)
+    rank_one = np.sqrt(n + 0.5)
+    eigenvalues = np.linalg.eigvals(hippo + np.outer(rank_one, rank_one))
+    turns = np.sort(eigenvalues.imag[eigenvalues.imag > 0])
+    np.testing.assert_allclose(p.lambda_re, -0.5, rtol=1e-4)
+    for block in np.split(p.lambda_im, blocks):
+        assert np.all(block < 0)  # one of each conjugate pair
+        np.testing.assert_allclose(np.sort(-block), turns, rtol=1e-4)
+    step = np.exp(numpy(jaxrnn.S5(3, 4000, blocks=500).init(KEY)).log_step)
+    assert 1e-3 <= step.min() * (1 + 1e-5) and step.max() <= 0.1 * (1 + 1e-5)
+    np.testing.assert_allclose(np.median(step), 1e-2, rtol=0.15)  # log-uniform
+
+
+def test_rg_lru_starts_with_long_memory():
+    """a^c, the decay of an open gate, is uniform from 0.9 to 0.999."""
+    p = numpy(jaxrnn.RGLRU(4000, heads=50).init(KEY))
+    decay = np.exp(-8 * softplus(p.decay))
+    assert 0.9 - 1e-5 <= decay.min() < 0.901 and 0.998 < decay.max() <= 0.999 + 1e-5
+    np.testing.assert_allclose(decay.mean(), (0.9 + 0.999) / 2, rtol=0.002)
+
+
+@each("make", [jaxrnn.SSD, jaxrnn.GatedDeltaNet])
+def test_mamba_rates_and_steps(make):
+    """A is uniform from 1 to 16, the step log-uniform from 0.001 to 0.1."""
+    p = numpy(make(2, 2000, heads=2000).init(KEY))
+    rate, step = np.exp(p.log_a), softplus(p.b_dt if make is jaxrnn.SSD else p.b_a)
+    assert 1 <= rate.min() * (1 + 1e-5) and rate.max() <= 16 * (1 + 1e-5)
+    np.testing.assert_allclose(rate.mean(), 8.5, rtol=0.05)
+    assert 1e-3 <= step.min() * (1 + 1e-4) and step.max() <= 0.1 * (1 + 1e-4)
+    np.testing.assert_allclose(np.median(step), 1e-2, rtol=0.2)
+
+
+def test_mlstm_forgets_by_its_biases_alone_at_first():
+    p = numpy(jaxrnn.MLSTM(3, 2000, heads=1000).init(KEY))
+    np.testing.assert_allclose(p.b_f, np.linspace(3, 6, 1000), rtol=1e-6)
+    np.testing.assert_array_equal(p.w_f, 0)
+    np.testing.assert_array_equal(p.w_i, 0)
+    np.testing.assert_allclose(p.b_i.std(), 0.1, rtol=0.1)
+
+
+def test_gla_starts_near_one():
+    """sigmoid(0)^(1/16) where the input says nothing."""
+    cell = jaxrnn.GLA(3, 4)
+    z = cell.project(cell.init(KEY), jnp.zeros(3))
+    np.testing.assert_allclose(np.exp(z.log_decay), 0.5 ** (1 / 16), rtol=1e-6)
+
+
+@each("make", [jaxrnn.MinGRU, jaxrnn.MinLSTM])
+def test_positive_states_equal_the_scan_of_logarithms(make):
+    """Where a cell's states are positive, Heinsen's form gives the same ones."""
+    cell = make(3, 4, activation=jnp.exp)
+    params = cell.init(KEY)
+    xs = jax.random.normal(jax.random.key(1), (200, 2, 3))
+    per_row = lambda fn: jax.vmap(jax.vmap(fn, (None, 0)), (None, 0))
+    a, b = per_row(lambda p, x: cell.coefficients(p, cell.project(p, x)))(params, xs)
+    _, log_states = log_diag_scan(jnp.log(a), jnp.log(b))
+    _, ys = jaxrnn.unroll(cell, params, xs, strategy=jaxrnn.Scan())
+    np.testing.assert_allclose(np.exp(log_states), ys, rtol=2e-5)
