@@ -66,9 +66,9 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
     where = machine["gpus"][0] if machine["gpus"] else f"{machine['cpu']}, "
     where += "" if machine["gpus"] else f"{machine['cores']} cores"
     canvas.suptitle(
-        f"{TITLES[figure]}: time, less is better ({where})\n"
-        "dashed: the matrix products alone",
-        fontsize=11,
+        f"{TITLES[figure]}\n{where}: time, less is better;"
+        " dashed: the matrix products alone",
+        fontsize=11 if columns > 1 else 9,
     )
     canvas.savefig(path)
     plt.close(canvas)

@@ -244,12 +244,14 @@ class Runner:
     def _run_figure(
         self, case: Case, figure: str, ready: dict[str, Client], results: dict
     ) -> None:
-        """Rounds of those who need one more turn, until nobody does."""
+        """Rounds of those who need one more turn, and of the reference, until nobody does."""
         rounds: dict[str, list[float]] = {name: [] for name in ready}
         calls = dict.fromkeys(ready, 0)
         spent = dict.fromkeys(ready, 0.0)
         while going := [n for n in rounds if not self._settled(rounds[n], spent[n])]:
-            for name in going:
+            # every ratio hangs on it
+            also = [REFERENCE] if REFERENCE in rounds and REFERENCE not in going else []
+            for name in also + going:
                 start = time.perf_counter()
                 turn = self._turn(case, name, ready[name], figure)
                 spent[name] += time.perf_counter() - start
