@@ -59,7 +59,7 @@ class Case:
         bidirectional: two directions a layer, side by side.
         padded: rows of every length from T down to 1, so that half the steps are padding.
         dtype: "float32" or "bfloat16".
-        figures: what is timed; "stream" stands alone, since it has threads of its own.
+        figures: what is timed; "stream" stands alone, since it runs on one core.
     """
 
     kind: str

@@ -87,6 +87,22 @@ def test_vmap_over_shared_weights_is_one_larger_batch():
     testing.assert_close("vmap", "over rows", got, want, 1e-5)
 
 
+def test_a_few_rows_are_left_to_xla():
+    """Also with lengths and a state; one row more, and the kernel runs."""
+    params, xs = case()
+    for rows, kernel in ((xs[:2], False), (jnp.tile(xs[:1], (1, 3, 1))[:, :5], True)):
+        lengths = jnp.arange(rows.shape[1]) % 2
+
+        def run(params, rows, strategy, lengths=lengths):
+            options = {"lengths": lengths, "strategy": strategy}
+            return jaxrnn.unroll(LSTM(3, 5), params, rows, **options)
+
+        run = jax.jit(run, static_argnums=2)
+        assert ("@jaxrnn_" in run.lower(params, rows, Fused()).as_text()) == kernel
+        got, want = run(params, rows, Fused()), run(params, rows, jaxrnn.Scan())
+        testing.assert_close("rows", str(rows.shape), got, want, 1e-6)
+
+
 def test_gradients_that_nobody_asked_for_are_not_computed():
     """Their results are empty arrays, of the inputs as of the weights."""
     params, xs = case()

@@ -8,6 +8,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Bidirectional, Dense, PeepholeLSTM, Stack, testing
+from jaxrnn.strategies._checkpointed import _about_sqrt
 
 from .helpers import (
     CELLS,
@@ -130,3 +131,8 @@ def test_states_between_chunks_can_lie_with_the_host():
     testing.assert_close(
         "Law S", "offload", grad(True)(params), grad(False)(params), 1e-6
     )
+
+
+@each("time, every", [(1, 1), (7, 2), (64, 8), (100, 10), (1000, 40), (1024, 32)])
+def test_checkpoints_divide_the_time_where_they_can(time, every):
+    assert _about_sqrt(time) == every
