@@ -39,7 +39,7 @@ void OpenTeam::take_shares(uint64_t epoch, int shares, void (*fn)(void*, int),
 
 void OpenTeam::run_shares(Team* self, int shares, void (*fn)(void*, int), void* context) {
   auto* team = static_cast<OpenTeam*>(self);
-  if (team->size == 1 || shares == 1) {
+  if (team->size == 1 || shares <= 1) {
     for (int share = 0; share < shares; ++share) fn(context, share);
     return;
   }
