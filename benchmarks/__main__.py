@@ -44,6 +44,7 @@ def run(
     json: Path | None = None,
     seconds: float | None = None,
     memory: bool = False,
+    keep_memory: bool = True,
     report: bool = False,
 ) -> int:
     """Gates and times every contender, and prints the tables.
@@ -57,10 +58,15 @@ def run(
             `benchmarks/results/<machine>/<suite>.json`, and others nowhere.
         seconds: for each figure of each contender; more of them, less chance.
         memory: also measures resident memory, as full and gpu do in any case.
+        keep_memory: workers keep the memory that they free, as under tcmalloc; without it,
+            under glibc, they take it anew from the system in every call.
         report: also writes the Markdown and the pictures.
     """
     chosen, names = all_cases.select(suite, cases), all_peers.select(peers)
-    runner = Runner(suite, chosen, names, _settings(suite, seconds, memory))
+    settings = dataclasses.replace(
+        _settings(suite, seconds, memory), keep_memory=keep_memory
+    )
+    runner = Runner(suite, chosen, names, settings)
     whole = not cases and not peers and suite != "smoke"
     path = json or (default_path(runner.results) if whole else None)
     if path is not None:

@@ -2,9 +2,9 @@
 
     round 1: A B C ...    round 2: A B C ...    round 3: ...
 
-One is awake at a time. A turn gives the median of its calls, and a figure is its fastest
-turn: turns lie seconds apart, so that what slows the machine for a while does not reach all
-of them.
+One is awake at a time. A turn gives the fastest of its calls, and a figure is its fastest
+turn: turns lie apart, so that what slows the machine for a while does not reach all of them.
+The reference runs between the rounds, and tells by its own time which of them were calm.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from .peers import FLOOR, REFERENCE
 from .worker import REFERENCE as SOLVER
 
 
-FORMAT = 2
+FORMAT = 3
 """Of the results; a file of another one is not read."""
 
 
@@ -35,21 +35,26 @@ class Settings:
     """How long is measured.
 
     Attributes:
-        seconds: for each figure of each contender, over all rounds.
-        rounds: turns that a figure gets at most.
-        fewest: turns that it gets, however long its calls are.
-        agreement: how far its two fastest turns may be apart; if further, there are more,
-            until `most` seconds were spent on it.
+        seconds: for each figure of each contender, over all its turns.
+        turn: seconds of one of them; one call at least.
+        fewest: turns that a figure gets, however long its calls are.
+        agreement: how far its two fastest turns may be apart. If they are further, or if
+            less than two fell into calm rounds, there are more.
+        rounds: turns that it gets at most.
+        most: seconds after which it gets no more of them.
         memory: also measures resident memory, in a fresh process each.
+        keep_memory: whether workers keep the memory that they free for their next call.
         patience: seconds after which a worker that does not answer is given up.
     """
 
     seconds: float = 0.5
-    rounds: int = 14
+    turn: float = 0.035
     fewest: int = 3
     agreement: float = 0.05
+    rounds: int = 24
     most: float = 4.0
     memory: bool = False
+    keep_memory: bool = True
     patience: float = 300.0
 
 
@@ -80,7 +85,10 @@ class Runner:
         self.say: Callable[[str], None] = print
         self.advance: Callable[[], None] = lambda: None
         self.save: Callable[[dict], None] = lambda results: None
-        self._clients = {name: Client(name, settings.patience) for name in names}
+        self._clients = {
+            name: Client(name, settings.patience, settings.keep_memory)
+            for name in names
+        }
         self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
@@ -244,30 +252,52 @@ class Runner:
     def _run_figure(
         self, case: Case, figure: str, ready: dict[str, Client], results: dict
     ) -> None:
-        """Rounds of those who need one more turn, and of the reference, until nobody does."""
+        """Rounds of those who need one more turn, the reference between them."""
         rounds: dict[str, list[float]] = {name: [] for name in ready}
         calls = dict.fromkeys(ready, 0)
         spent = dict.fromkeys(ready, 0.0)
-        while going := [n for n in rounds if not self._settled(rounds[n], spent[n])]:
-            # every ratio hangs on it
-            also = [REFERENCE] if REFERENCE in rounds and REFERENCE not in going else []
-            for name in also + going:
-                start = time.perf_counter()
-                turn = self._turn(case, name, ready[name], figure)
-                spent[name] += time.perf_counter() - start
-                if turn is None:
-                    # No figure from it, nor from the figures after this one.
-                    del rounds[name], ready[name]
-                else:
-                    rounds[name].append(turn["seconds"])
-                    calls[name] += turn["calls"]
+
+        def take_turn(name: str) -> None:
+            start = time.perf_counter()
+            turn = self._turn(case, name, ready[name], figure)
+            spent[name] += time.perf_counter() - start
+            if turn is None:
+                # No figure from it, nor from the figures after this one.
+                del rounds[name], ready[name]
+            else:
+                rounds[name].append(turn["seconds"])
+                calls[name] += turn["calls"]
+
+        while True:
+            if REFERENCE in rounds:
+                take_turn(REFERENCE)
+            calm = self._calm(rounds.get(REFERENCE))
+            going = [
+                name
+                for name, turns in rounds.items()
+                if not self._settled(turns, spent[name], calm)
+            ]
+            if not going:
+                break
+            for name in (n for n in going if n != REFERENCE):
+                take_turn(name)
         for name, summary in summarised(rounds).items():
             results[name]["figures"][figure] = summary | {"calls": calls[name]}
         for _ in self._clients:
             self.advance()
 
-    def _settled(self, turns: list[float], spent: float) -> bool:
-        """Whether more turns would hardly be faster: the two fastest agree."""
+    def _calm(self, reference: list[float] | None) -> list[bool]:
+        """Of each round, whether the reference was fast before and after it.
+
+        Without one, all of them are.
+        """
+        if not reference:
+            return [True] * self.settings.rounds
+        bound = (1 + 2 * self.settings.agreement) * min(reference)
+        return [max(pair) <= bound for pair in itertools.pairwise(reference)]
+
+    def _settled(self, turns: list[float], spent: float, calm: list[bool]) -> bool:
+        """Whether more turns would hardly be faster."""
         settings = self.settings
         if len(turns) >= settings.rounds:
             return True
@@ -276,10 +306,11 @@ class Runner:
         if spent > settings.most:
             return True
         first, second = sorted(turns)[:2]
-        return second <= (1 + settings.agreement) * first
+        agree = second <= (1 + settings.agreement) * first
+        return agree and sum(calm[: len(turns)]) >= 2
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
-        seconds = self.settings.seconds / self.settings.rounds
+        seconds = self.settings.turn
         line = f"{name}, {case.name}, {figure}"
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()
