@@ -28,6 +28,7 @@ from .tables import TITLES, Table, tables
 _SETTINGS = {
     "quick": Settings(),
     "full": Settings(seconds=1.2, fewest=5, most=12.0, memory=True),
+    "strategies": Settings(),
     "gpu": Settings(seconds=1.2, fewest=5, memory=True),
     "smoke": Settings(seconds=0.03, rounds=3),
 }
@@ -38,7 +39,7 @@ if not _console.is_terminal:
 
 
 def run(
-    suite: Literal["quick", "full", "gpu", "smoke"] = "quick",
+    suite: Literal["quick", "full", "strategies", "gpu", "smoke"] = "quick",
     cases: tuple[str, ...] = (),
     peers: tuple[str, ...] = (),
     json: Path | None = None,
@@ -50,7 +51,8 @@ def run(
     """Gates and times every contender, and prints the tables.
 
     Args:
-        suite: quick takes eight minutes on two cores, full an hour, smoke seconds.
+        suite: quick takes eight minutes on two cores, full an hour, smoke seconds;
+            strategies compares those of the library alone.
         cases: only those of the suite whose names match any of these patterns.
         peers: only these contenders, besides the reference and the floor; "jaxrnn" for
             all its strategies; `module:attribute` for one of your own.
@@ -62,7 +64,8 @@ def run(
             under glibc, they take it anew from the system in every call.
         report: also writes the Markdown and the pictures.
     """
-    chosen, names = all_cases.select(suite, cases), all_peers.select(peers)
+    ours = ("jaxrnn",) if suite == "strategies" else ()
+    chosen, names = all_cases.select(suite, cases), all_peers.select(peers or ours)
     settings = dataclasses.replace(
         _settings(suite, seconds, memory), keep_memory=keep_memory
     )

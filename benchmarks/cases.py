@@ -29,13 +29,20 @@ class Kind:
         gates: one letter a gate, in the order in which jaxrnn stacks them.
         vectors: parameters of shape `(H,)` beside W, U and b.
         fixed: those of them that are zero, and whose gradient is left out.
+        own: the name of jaxrnn's class, for a cell whose parameters are none of these and
+            which no peer has: its strategies are compared with each other.
     """
 
     title: str
-    gates: str
+    gates: str = ""
     vectors: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
+    own: str = ""
 
+
+_ELEMENTWISE = ("IndRNN", "ParaGRU", "ParaLSTM")
+_LINEAR = ("LRU", "S5", "RGLRU", "MinGRU", "MinLSTM", "QRNN", "SRU")
+_MATRIX = ("GLA", "MLSTM", "SSD", "DeltaNet", "GatedDeltaNet")
 
 KINDS = {
     "lstm": Kind("LSTM", "ifgo"),
@@ -45,7 +52,14 @@ KINDS = {
     "elman": Kind("Elman", "n"),
     "elman_relu": Kind("Elman with ReLU", "n"),
     "peephole_lstm": Kind("LSTM with peepholes", "ifgo", ("p_i", "p_f", "p_o")),
+    **{
+        name.lower(): Kind(name, own=name)
+        for name in (*_ELEMENTWISE, *_LINEAR, *_MATRIX)
+    },
 }
+
+HEADS = 4
+"""Of the cells that have some."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,21 @@ def _gpu() -> tuple[Case, ...]:
     )
 
 
+def _strategies() -> tuple[Case, ...]:
+    """Every family of cells under every strategy that runs it, over long sequences."""
+    shapes = {
+        _ELEMENTWISE: ((8192, 1, 16, 16), (8192, 1, 256, 256), (1024, 8, 64, 64)),
+        _LINEAR: ((2048, 8, 256, 256),),
+        _MATRIX: ((4096, 1, 256, 256), (4096, 1, 512, 512)),
+    }
+    return tuple(
+        Case(name.lower(), *shape, figures=_BARE)
+        for names, sizes in shapes.items()
+        for name in names
+        for shape in sizes
+    )
+
+
 def _smoke() -> tuple[Case, ...]:
     """Every kind of case and every figure, but not each with each."""
     shape = (7, 3, 5, 4)
@@ -184,11 +213,18 @@ def _smoke() -> tuple[Case, ...]:
         Case("lstm", *shape, layers=2, bidirectional=True, figures=_BARE),
         Case("lstm", *shape, padded=True, figures=_BARE),
         Case("peephole_lstm", *shape, figures=_BARE),
+        *(Case(kind, 7, 3, 4, 4, figures=_BARE) for kind in ("paragru", "lru", "gla")),
         *_steps(("lstm", "gru", "elman", "peephole_lstm"), (shape,)),
     )
 
 
-SUITES = {"quick": _quick(), "full": _full(), "gpu": _gpu(), "smoke": _smoke()}
+SUITES = {
+    "quick": _quick(),
+    "full": _full(),
+    "strategies": _strategies(),
+    "gpu": _gpu(),
+    "smoke": _smoke(),
+}
 
 
 def select(suite: str, patterns: tuple[str, ...] = ()) -> tuple[Case, ...]:

@@ -14,7 +14,8 @@ from .cases import KINDS, Case
 
 Array = np.ndarray
 Cell = dict[str, Any]
-"""One cell's weights or their gradients: w `(I, G)`, u `(H, G)`, b `(G,)`, vectors `(H,)`."""
+"""One cell's weights or their gradients: w `(I, G)`, u `(H, G)`, b `(G,)`, vectors `(H,)`;
+or by the names of jaxrnn's own parameters."""
 
 
 class Position(NamedTuple):
@@ -77,6 +78,8 @@ def valid_steps(case: Case, lengths: Array | None) -> Array:
 def _weights(case: Case, position: Position, random: np.random.Generator) -> Cell:
     """Uniform within 1 / sqrt(H), biases too: a zero would hide a mistake."""
     kind, hidden = KINDS[case.kind], case.hidden
+    if kind.own:
+        return _own_weights(case, random)
     stacked = hidden * len(kind.gates)
     shapes = {
         "w": (case.layer_inputs(position.layer), stacked),
@@ -87,6 +90,21 @@ def _weights(case: Case, position: Position, random: np.random.Generator) -> Cel
     bound = 1 / np.sqrt(hidden)
     cell = {n: random.uniform(-bound, bound, shape) for n, shape in shapes.items()}
     return cell | {name: np.zeros(hidden) for name in kind.fixed}
+
+
+def _own_weights(case: Case, random: np.random.Generator) -> Cell:
+    """Those that the cell starts from, a little aside: no bias stays zero."""
+    import jax
+
+    from .peers._jaxrnn import make_cell
+
+    params = make_cell(case.kind, case.inputs, case.hidden).init(jax.random.key(0))
+
+    def aside(value: Any) -> Array:
+        value, noise = np.asarray(value), 0.01 * random.standard_normal(value.shape)
+        return value + noise * (1 + np.abs(value))
+
+    return {name: aside(value) for name, value in params._asdict().items()}
 
 
 def _representable(a: Array, dtype: str) -> Array:
@@ -108,6 +126,9 @@ def named(case: Case, cells: list[Cell]) -> Iterator[tuple[str, Array]]:
     for position, cell in zip(positions(case), cells, strict=True):
         where = f"{position.layer}{'r' if position.way else ''}."
         where = "" if case.layers * case.ways == 1 else where
+        if kind.own:
+            yield from ((f"{where}{n}", np.asarray(value)) for n, value in cell.items())
+            continue
         for name in ("w", "u", "b"):
             blocks = np.split(np.asarray(cell[name]), len(kind.gates), axis=-1)
             for gate, block in zip(kind.gates, blocks, strict=True):

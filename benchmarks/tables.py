@@ -42,9 +42,13 @@ def title(results: dict[str, Any], name: str) -> str:
 
 
 def present(results: dict[str, Any]) -> list[str]:
-    """The contenders that took part, in their order."""
+    """The contenders that took part in any case, in their order."""
     return [
-        n for n, c in results["contenders"].items() if "title" in c and _took_part(c)
+        name
+        for name, contender in results["contenders"].items()
+        if "title" in contender
+        and _took_part(contender)
+        and any("gate" in case["results"].get(name, {}) for case in _cases(results))
     ]
 
 

@@ -64,6 +64,12 @@ def test_chunks_equal_the_scan(cell):
     testing.check_strategy(Chunked(4), cell, OPTIONS, time=8, batch=4)
 
 
+@each("cell", [MATRIX[0], MATRIX[1], MATRIX[-1]])
+def test_long_chunks_equal_the_scan(cell):
+    """Of two whole pieces and a part of one."""
+    testing.check_strategy(Chunked(150), cell, OPTIONS, time=150, batch=4)
+
+
 @each("cell", SOME)
 def test_chunks_equal_steps_in_turn(cell):
     """A whole chunk and a part of one, against the reference of single steps."""

@@ -41,6 +41,20 @@ def test_the_delta_rule_calls_no_solver():
     assert "lapack" not in text and "triangular-solve" not in text
 
 
+def test_a_batch_takes_one_way_through_its_decays():
+    """Under vmap one row of strong decays decides for all; the two ways are not both run."""
+    rng = np.random.default_rng(6)
+    *mild, _ = attention(rng, 40, channels=True)
+    rows = [np.stack([a, a]) for a in mild]
+    rows[3][1] *= 10
+    over = jax.jit(jax.vmap(jaxrnn.chunked_linear_attention))
+    assert "conditional(" in over.lower(*rows).compile().as_text()
+    for row in (0, 1):
+        want = linear_attention_reference(*(a[row] for a in rows))
+        for got, w in zip(over(*rows), want, strict=True):
+            np.testing.assert_allclose(got[row], w, rtol=1e-4, atol=1e-5)
+
+
 def diagonal(rng, time, dtype=np.float64):
     """Decays inside the unit circle, inputs, and a state."""
 
@@ -58,11 +72,11 @@ def logarithms(rng, time):
     return -rng.uniform(0, 2, log_b.shape), log_b, rng.normal(size=(3, 5))
 
 
-def attention(rng, time, channels=False):
+def attention(rng, time, channels=False, strength=1):
     """q, k, v, log decays, a state, for a batch of 3 and 2 heads."""
     head = (time, 3, 2)
     q, k = rng.normal(size=(2, *head, 4))
-    decay = -rng.exponential(size=(*head, 4) if channels else head)
+    decay = -strength * rng.exponential(size=(*head, 4) if channels else head)
     return q, k, rng.normal(size=(*head, 5)), decay, rng.normal(size=(3, 2, 4, 5))
 
 
@@ -87,6 +101,11 @@ OPERATIONS = {
         partial(ATTENTION[0], size=20),  # more than one block, and a part of one
         ATTENTION[1],
         partial(attention, channels=True),
+    ),
+    "strong decay by channel": (
+        partial(ATTENTION[0], size=20),  # too strong to be taken apart
+        ATTENTION[1],
+        partial(attention, channels=True, strength=5),
     ),
     "delta": (partial(jaxrnn.chunked_delta, size=7), delta_reference, delta),
 }
@@ -148,7 +167,8 @@ EXTREMES = {
     "complex diag": (0, 0.0),
     "log diag": (1, -np.inf),  # inputs of zero, so that the states are zero as well
     "attention": (3, -1e4),  # log decays whose exponentials underflow
-    "attention by channel": (3, -1e4),
+    "attention by channel": (3, -39 / 20),  # as strong as one factor can be
+    "strong decay by channel": (3, -1e4),
     "delta": (4, -1e4),
 }
 

@@ -15,7 +15,17 @@ class Entry:
     attribute: str = "PEER"
 
 
-STRATEGIES = ("Auto", "Fused", "Hoisted", "Wavefront", "Scan", "Checkpointed")
+STRATEGIES = (
+    "Auto",
+    "Fused",
+    "Hoisted",
+    "Wavefront",
+    "Scan",
+    "Checkpointed",
+    "Chunked",
+    "Associative",
+    "Newton",
+)
 """Every strategy of the library, by the name of its class: each is a contender."""
 
 REFERENCE = "jaxrnn-auto"

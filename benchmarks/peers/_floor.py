@@ -45,6 +45,11 @@ class FloorPeer(Peer):
     def version(self) -> str:
         return jax.__version__
 
+    def computes(self, case: Case) -> Case:
+        if KINDS[case.kind].own:
+            raise NotImplementedError("its matrix products depend on the strategy")
+        return case
+
     def build(self, case: Case, problem: Problem) -> "FloorProgram":
         return FloorProgram(case, problem)
 

@@ -14,7 +14,7 @@ import optax
 import jaxrnn
 from jaxrnn import training
 
-from ..cases import Case
+from ..cases import HEADS, KINDS, Case
 from ..problem import Cell
 from ..verify import RATE
 from . import STRATEGIES
@@ -47,7 +47,9 @@ def make_cell(kind: str, inputs: int, hidden: int) -> jaxrnn.Cell:
             return jaxrnn.Elman(inputs, hidden, jax.nn.relu)
         case "peephole_lstm":
             return jaxrnn.PeepholeLSTM(inputs, hidden)
-    raise NotImplementedError(f"no cell for {kind}")
+    make = getattr(jaxrnn, KINDS[kind].own)
+    heads = {"heads": HEADS} if "heads" in make.__dataclass_fields__ else {}
+    return make(inputs, hidden, **heads)
 
 
 def make_layer(case: Case) -> jaxrnn.Layer:
@@ -75,9 +77,19 @@ class JaxrnnPeer(JaxPeer):
             raise NotImplementedError("one cell alone has no wavefront")
         if case.single_steps and not isinstance(self.strategy, jaxrnn.Auto):
             raise NotImplementedError("a step has no strategy; see jaxrnn Auto()")
+        if isinstance(self.strategy, jaxrnn.Newton):
+            if not KINDS[case.kind].own:
+                raise NotImplementedError("a dense Jacobian is for smaller states")
+            if isinstance(make_layer(case), jaxrnn.LinearCell | jaxrnn.MatrixCell):
+                raise NotImplementedError("linear in its state: nothing to iterate")
+        self.note(case)  # raises for a cell that the strategy does not run
         return case
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:
+        if KINDS[case.kind].own:
+            cell = make_cell(case.kind, case.inputs, case.hidden)
+            params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
+            return type(params)(**cells[0])
         make = _PARAMS[case.kind]
         params = [make(**({"b_n": None} if _no_b_n(case) else {}), **c) for c in cells]
         if case.bidirectional:
@@ -101,6 +113,8 @@ class JaxrnnPeer(JaxPeer):
             )
             state = state if case.layers == 1 else state[-1]
             state = state.forward if case.bidirectional else state
+            if KINDS[case.kind].own:  # of shapes and dtypes of all kinds
+                return ys[-1], ys
             return getattr(state, "h", state), ys
 
         return model

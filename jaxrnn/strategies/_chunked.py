@@ -13,6 +13,7 @@ from ._scan import Scan
 
 
 _SIZE = 64
+_ROWS = 256  # that make one product of a projection
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Chunked(Strategy):
     gains least, since its decays are taken pair by pair of near steps.
 
     Args:
-        size: steps in a chunk; None takes 64, at which most was fastest.
+        size: steps in a chunk; None takes 64, at which most was fastest, and for a matrix
+            cell as many times 64 as project 256 rows together, since its chunks are run in
+            pieces of 64 steps.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -90,8 +93,12 @@ class Chunked(Strategy):
 
     def unroll(self, cell, params, xs, state):
         chunk = _linear_chunk if isinstance(cell, LinearCell) else _matrix_chunk
-        time = jax.tree.leaves(xs)[0].shape[0]
-        size = min(time, self.size or _SIZE)
+        time, batch = jax.tree.leaves(xs)[0].shape[:2]
+        # a matrix cell runs longer ones piece by piece, and projects more rows at once
+        several = (
+            1 if isinstance(cell, LinearCell) else max(1, _ROWS // (_SIZE * batch))
+        )
+        size = min(time, self.size or several * _SIZE)
         whole = time - time % size
         stored, narrow = wide(params)
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
+_MILD = 40.0  # exp of it is 2e17: far from overflow, whatever q and k
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
 
 
@@ -178,12 +179,41 @@ def _scores(q: Array, k: Array, decays: _Decays) -> Array:
         same = decays.segment[..., :, None] == decays.segment[..., None, :]
         allowed = _over(allowed, same.ndim) & same
     if decays.total.shape[-1] > 1:
-        scores = _scores_by_channel(q, k, decays.total)
+        # under checkpoints, so that the branch not taken leaves no residuals to fill
+        scores = jax.lax.cond(
+            _mild(jax.lax.stop_gradient(decays.total)),
+            jax.checkpoint(_scores_by_product),
+            jax.checkpoint(_scores_by_channel),
+            q,
+            k,
+            decays.total,
+        )
         return jnp.where(_over(allowed, scores.ndim), scores, 0)
     between = decays.total - jnp.swapaxes(decays.total, -1, -2)
     # the exponent, not the result: exp of a positive one may be infinite
     left = jnp.exp(jnp.where(_over(allowed, between.ndim), between, -jnp.inf))
     return (q @ jnp.swapaxes(k, -1, -2)) * left
+
+
+@jax.custom_batching.custom_vmap
+def _mild(total: Array) -> Array:
+    """Whether the decay of a chunk can be taken apart, into a factor of q and one of k."""
+    return jnp.all(total > -_MILD)
+
+
+@_mild.def_vmap
+def _mild_in_all_rows(axis_size, in_batched, total):
+    # one answer for all of them: with one each, both branches would run
+    del axis_size, in_batched
+    return _mild(total), False
+
+
+def _scores_by_product(q: Array, k: Array, total: Array) -> Array:
+    """As `_scores_by_channel`, as one product: (q_t exp(g_t - m)) . (exp(m - g_s) k_s)."""
+    middle = total[..., -1:, :] / 2
+    return (q * jnp.exp(total - middle)) @ jnp.swapaxes(
+        k * jnp.exp(middle - total), -1, -2
+    )
 
 
 def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
