@@ -46,6 +46,7 @@ def run(
     seconds: float | None = None,
     memory: bool = False,
     keep_memory: bool = True,
+    resume: bool = False,
     report: bool = False,
 ) -> int:
     """Gates and times every contender, and prints the tables.
@@ -62,6 +63,7 @@ def run(
         memory: also measures resident memory, as full and gpu do in any case.
         keep_memory: workers keep the memory that they free, as under tcmalloc; without it,
             under glibc, they take it anew from the system in every call.
+        resume: keeps the cases that an interrupted run has finished, by its results.
         report: also writes the Markdown and the pictures.
     """
     ours = ("jaxrnn",) if suite == "strategies" else ()
@@ -72,6 +74,8 @@ def run(
     runner = Runner(suite, chosen, names, settings)
     whole = not cases and not peers and suite != "smoke"
     path = json or (default_path(runner.results) if whole else None)
+    if resume and path is not None and path.exists():
+        runner.resume(read_results(path))
     if path is not None:
         runner.save = lambda results: write_results(results, path)
     results = _watched(runner)

@@ -40,7 +40,7 @@ class Settings:
         fewest: turns that a figure gets, however long its calls are.
         agreement: how far its two fastest turns may be apart. If they are further, or if
             less than two fell into calm rounds, there are more.
-        rounds: turns that it gets at most.
+        rounds: how many there are at most.
         most: seconds after which it gets no more of them.
         memory: also measures resident memory, in a fresh process each.
         keep_memory: whether workers keep the memory that they free for their next call.
@@ -51,8 +51,8 @@ class Settings:
     turn: float = 0.035
     fewest: int = 3
     agreement: float = 0.05
-    rounds: int = 24
-    most: float = 4.0
+    rounds: int = 16
+    most: float = 3.0
     memory: bool = False
     keep_memory: bool = True
     patience: float = 300.0
@@ -89,6 +89,7 @@ class Runner:
             name: Client(name, settings.patience, settings.keep_memory)
             for name in names
         }
+        self._kept: dict[str, dict[str, Any]] = {}
         self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
@@ -110,7 +111,34 @@ class Runner:
     @property
     def total(self) -> int:
         """How often `advance` is called: once a contender to prepare, and once a figure."""
-        return sum(len(self._clients) * (1 + len(case.figures)) for case in self.cases)
+        return sum(
+            len(self._clients) * (1 + len(case.figures))
+            for case in self.cases
+            if case.name not in self._kept
+        )
+
+    def resume(self, earlier: dict[str, Any]) -> None:
+        """Keeps the cases of an earlier run that were finished, and in which nothing failed.
+
+        Raises:
+            ValueError: if that was not a run of the same suite, on the same machine, of the
+                same versions and settings.
+        """
+        for what in ("suite", "settings", "versions"):
+            if earlier[what] != self.results[what]:
+                raise ValueError(
+                    f"cannot resume: {what} was {earlier[what]}, and is "
+                    f"{self.results[what]}; run without --resume."
+                )
+        names = [run["machine"]["name"] for run in (earlier, self.results)]
+        if names[0] != names[1]:
+            raise ValueError(f"cannot resume on {names[1]} what {names[0]} began.")
+        self._kept = {
+            case["name"]: case
+            for case in earlier["cases"]
+            if "took" in case
+            and not any("failed" in result for result in case["results"].values())
+        }
 
     def run(self) -> dict[str, Any]:
         """Runs everything. Stopped by Ctrl-C, it returns what there is."""
@@ -118,6 +146,9 @@ class Runner:
             with tempfile.TemporaryDirectory() as folder:
                 self._introduce()
                 for case in self.cases:
+                    if case.name in self._kept:
+                        self.results["cases"].append(self._kept[case.name])
+                        continue
                     self._run_case(case, Path(folder))
                     self.save(self.results)
             self.results["finished"] = True
@@ -268,7 +299,7 @@ class Runner:
                 rounds[name].append(turn["seconds"])
                 calls[name] += turn["calls"]
 
-        while True:
+        for _ in range(self.settings.rounds):
             if REFERENCE in rounds:
                 take_turn(REFERENCE)
             calm = self._calm(rounds.get(REFERENCE))
@@ -299,8 +330,6 @@ class Runner:
     def _settled(self, turns: list[float], spent: float, calm: list[bool]) -> bool:
         """Whether more turns would hardly be faster."""
         settings = self.settings
-        if len(turns) >= settings.rounds:
-            return True
         if len(turns) < settings.fewest or spent < settings.seconds:
             return False
         if spent > settings.most:

@@ -105,7 +105,11 @@ def test_smoke_runs_end_to_end(tmp_path):
     assert contenders == {"jaxrnn-auto", "jaxrnn-checkpointed", "floor"}
     for case in results["cases"]:
         steps = case["case"]["figures"] == ["stream"]
+        own = cases.KINDS[case["case"]["kind"]].own
         for name, result in case["results"].items():
+            if own and name == "floor":
+                assert "depend on the strategy" in result["refused"]
+                continue
             if steps and name == "jaxrnn-checkpointed":
                 assert "no strategy" in result["refused"]
                 continue
@@ -113,10 +117,9 @@ def test_smoke_runs_end_to_end(tmp_path):
             assert set(result["figures"]) == set(case["case"]["figures"])
             for figure in result["figures"].values():
                 assert figure["seconds"] > 0
-                # the reference goes before the first round, and after each
-                turns = 4 if name == "jaxrnn-auto" else 3
-                assert len(figure["rounds"]) == turns
-                assert figure["ratio"] > 0 and figure["floor_share"] > 0
+                assert len(figure["rounds"]) == 3
+                assert figure["ratio"] > 0
+                assert own or figure["floor_share"] > 0
             last = case["case"]["figures"][-1]
             assert result["compile_seconds"][last] > 0
 
@@ -166,6 +169,34 @@ def test_rounds_go_on_until_the_machine_is_calm():
     found = {name: results[name]["figures"]["forward"] for name in names}
     assert found[peers.REFERENCE]["rounds"] == [2, 1, 1, 2, 1, 1]
     assert found[peers.FLOOR]["rounds"] == [3] * 5 and found[peers.FLOOR]["ratio"] == 3
+
+
+def test_a_run_is_resumed_where_nothing_failed():
+    """Cases that were finished and did not fail are kept as they are."""
+    chosen = cases.select("smoke")[:3]
+
+    class Counted(runner.Runner):
+        def _run_case(self, case, folder):
+            ran.append(case.name)
+
+    def resumed(earlier):
+        ran.clear()
+        new = Counted("smoke", chosen, (), runner.Settings())
+        new.resume({**new.results, **earlier})
+        return new.run()
+
+    ran = []
+    kept, failed, unfinished = (
+        {"name": case.name, "took": 1.0, "results": {"x": {}}} for case in chosen
+    )
+    failed["results"]["x"] = {"failed": "out of memory"}
+    del unfinished["took"]
+    found = resumed({"cases": [kept, failed, unfinished]})
+    assert ran == [chosen[1].name, chosen[2].name] and found["cases"] == [kept]
+    with pytest.raises(ValueError, match=r"cannot resume: versions was .*jax"):
+        resumed({"versions": {"jax": "0.1"}, "cases": []})
+    with pytest.raises(ValueError, match=r"cannot resume on .* what other began"):
+        resumed({"machine": {"name": "other"}, "cases": []})
 
 
 def test_ctrl_c_stops_the_workers_and_writes_what_there_is(tmp_path):
@@ -221,7 +252,7 @@ def results():
     }  # fmt: skip
     refused = {"refused": "no such cell"}
     return {
-        "format": 2,
+        "format": runner.FORMAT,
         "suite": "quick",
         "started": "2020-01-01T00:00:00+00:00",
         "machine": {

@@ -48,8 +48,9 @@ def make_cell(kind: str, inputs: int, hidden: int) -> jaxrnn.Cell:
         case "peephole_lstm":
             return jaxrnn.PeepholeLSTM(inputs, hidden)
     make = getattr(jaxrnn, KINDS[kind].own)
-    heads = {"heads": HEADS} if "heads" in make.__dataclass_fields__ else {}
-    return make(inputs, hidden, **heads)
+    fields = make.__dataclass_fields__
+    sizes = {"input_size": inputs, "hidden_size": hidden, "heads": HEADS}
+    return make(**{name: size for name, size in sizes.items() if name in fields})
 
 
 def make_layer(case: Case) -> jaxrnn.Layer:

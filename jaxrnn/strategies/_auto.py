@@ -32,7 +32,8 @@ class Auto(Strategy):
     | `Fused()`        | on CPU, in float32, the cells | one kernel; faster than all else |
     |                  | that it has kernels for       | with gradients                   |
     | `Hoisted()`      | cells that multiply the state | 1.2 to 3 times faster than       |
-    |                  | with parameters               | `Scan()`, in less memory         |
+    |                  | with parameters, or project   | `Scan()`, in less memory         |
+    |                  | more than it                  |                                  |
     | `Scan()`         | every other cell              | nothing leaves its loop          |
     | `Wavefront()`    | by name alone                 | up to 1.8 times slower on CPU    |
     | `Checkpointed()` | by name alone                 | another forward pass, for memory |

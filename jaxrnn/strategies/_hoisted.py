@@ -6,6 +6,7 @@ Appleyard, Kocisky, Blunsom, "Optimizing performance of recurrent neural network
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -75,9 +76,13 @@ class Hoisted(Strategy):
         return self._unroll(cell, cell.project, cell.readout, params, xs, state)
 
     def advise(self, cell, params, state, xs):
-        if self._cut(cell, cell.project, params, state, xs)[0].products:
+        step, z = self._cut(cell, cell.project, params, state, xs)
+        if step.products or _numbers(z) > _numbers(state):
             return ""
-        return f"{cell} has no product to hoist, and a scan was measured faster"
+        return (
+            f"{cell} has no product to hoist and projects no more than its state, for "
+            "which a scan was measured faster"
+        )
 
     def describe(self, cell, params, state, xs):
         count = len(self._cut(cell, cell.project, params, state, xs)[0].products)
@@ -127,6 +132,10 @@ _AHEAD = 8
 
 _BYTES, _FEWEST, _MOST = 2 * 2**20, 8, 64
 """Of what `project` gives for a block, backwards, which should lie in a cache; and steps."""
+
+
+def _numbers(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _divisor(time: int, block: int) -> int:
