@@ -120,6 +120,8 @@ def compare(old: tyro.conf.Positional[Path], new: tyro.conf.Positional[Path]) ->
     before, after = read_results(old), read_results(new)
     if before["machine"]["name"] != after["machine"]["name"]:
         _console.print("these are different machines: what follows says little")
+    if before["settings"] != after["settings"]:
+        _console.print("these were measured with other settings: the same holds")
     found = changes(before, after)
     for line in missing(before, after):
         _console.print(f"gone    {line}")

@@ -126,8 +126,5 @@ def _label(results: dict[str, Any], case: dict, name: str) -> str:
 
 
 def _whiskers(found: dict[str, Any]) -> tuple[float, float]:
-    """From the fastest round to the slowest."""
-    return (
-        found["seconds"] - min(found["rounds"]),
-        max(found["rounds"]) - found["seconds"],
-    )
+    """From the fastest turn to the median of all."""
+    return 0.0, found["median"] - found["seconds"]

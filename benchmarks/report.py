@@ -12,7 +12,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 METHOD = """\
 Every contender ran in a process of its own; they took turns, one awake at a time. A turn
-gives the median of its calls, a figure is the fastest turn, and whiskers go to the slowest.
+gives the fastest of its calls, a figure is the fastest turn, and whiskers go to the median.
 Before anything was timed, outputs, every gradient, one optimiser step and some single steps
 of every contender were compared with `Scan()` in float64; what did not agree has no figure.
 The floor is the matrix products alone, as XLA runs them. `benchmarks/README.md` says more.
@@ -79,6 +79,8 @@ def _where(results: dict[str, Any]) -> str:
     parts += [machine["system"], f"started {results['started']}"]
     if results["load_at_start"]:
         parts.append(f"load average {results['load_at_start'][0]} at the start")
+    if results["settings"].get("keep_memory"):
+        parts.append("workers kept the memory that they freed")
     versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
     return f"{'; '.join(parts)}.\n\n{versions}."
 

@@ -29,24 +29,24 @@ class Chunked(Strategy):
 
     | cell            | T, B, features     | `Scan()`   | `Chunked()` |
     |-----------------|--------------------|------------|-------------|
-    | `MinGRU`        | 2048, 8, 256       | 87 / 114   | 16 / 65     |
-    | `RGLRU`         | 2048, 8, 256       | 46 / 117   | 18 / 68     |
-    | `LRU`           | 2048, 8, 256       | 66 / 152   | 28 / 109    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 116 / 1013 | 23 / 75     |
-    | `SSD`           | 4096, 1, of 64     | 166 / 736  | 19 / 101    |
-    | `GLA`           |                    | 60 / 571   | 31 / 134    |
-    | `DeltaNet`      |                    | 116 / 880  | 26 / 88     |
-    | `GatedDeltaNet` |                    | 124 / 1042 | 39 / 114    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 439 / 3151 | 48 / 184    |
-    | `SSD`           | 4096, 1, of 128    | 677 / 3143 | 52 / 261    |
-    | `GLA`           |                    | 239 / 1975 | 72 / 316    |
-    | `DeltaNet`      |                    | 444 / 3317 | 62 / 250    |
-    | `GatedDeltaNet` |                    | 545 / 3817 | 82 / 261    |
+    | `MinGRU`        | 2048, 8, 256       | 64 / 84    | 18 / 70     |
+    | `SRU`           |                    | 56 / 131   | 25 / 102    |
+    | `RGLRU`         |                    | 18 / 73    | 19 / 73     |
+    | `LRU`           |                    | 45 / 121   | 34 / 132    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 53 / 672   | 19 / 106    |
+    | `SSD`           | of 64              | 67 / 651   | 18 / 125    |
+    | `GLA`           |                    | 32 / 452   | 22 / 94     |
+    | `DeltaNet`      |                    | 56 / 627   | 27 / 171    |
+    | `GatedDeltaNet` |                    | 61 / 681   | 39 / 178    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 137 / 2563 | 50 / 288    |
+    | `SSD`           | of 128             | 229 / 2050 | 41 / 287    |
+    | `GLA`           |                    | 87 / 1410  | 51 / 235    |
+    | `DeltaNet`      |                    | 171 / 2341 | 60 / 400    |
+    | `GatedDeltaNet` |                    | 182 / 2387 | 78 / 335    |
 
-    Linear cells by medians of 5 calls, matrix cells by the fastest of 3 to 5, each after a
-    warm one. A third to a half of a forward pass are the projections, which both share. The
-    sizes 16, 64 and 256 differed by up to a factor of 3; it was not measured on a GPU. `GLA`
-    gains least, since its decays are taken pair by pair of near steps.
+    By `python -m benchmarks run --suite strategies`, where memory that is freed is kept; by
+    glibc's defaults `Scan()` takes up to three times as long. A third to a half of a matrix
+    cell's forward pass are the projections, which both share. It was not measured on a GPU.
 
     Args:
         size: steps in a chunk; None takes 64, at which most was fastest, and for a matrix
