@@ -87,7 +87,10 @@ def test_doubling_equals_the_scan(cell):
     testing.check_strategy(Associative(), cell, time=7, batch=4)
 
 
-@each("cell", [RGLRU(4), GLA(3, 4), LINEAR[-1], MATRIX[-1], *SOME])
+LEARNED = [LearnedState(SRU(3, 4)), LearnedState(MLSTM(3, 4))]
+
+
+@each("cell", [RGLRU(4), GLA(3, 4), LINEAR[-1], MATRIX[-1], *SOME, *LEARNED])
 def test_dtypes_are_kept(cell):
     testing.check_dtypes(cell, strategy=Chunked(4))
 
