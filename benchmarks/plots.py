@@ -65,9 +65,10 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
     machine = results["machine"]
     where = machine["gpus"][0] if machine["gpus"] else f"{machine['cpu']}, "
     where += "" if machine["gpus"] else f"{machine['cores']} cores"
+    floors = (case["results"].get(FLOOR, {}).get("figures") for case in cases)
+    dashed = "; dashed: the matrix products alone" if any(floors) else ""
     canvas.suptitle(
-        f"{TITLES[figure]}\n{where}: time, less is better;"
-        " dashed: the matrix products alone",
+        f"{TITLES[figure]}\n{where}: time, less is better{dashed}",
         fontsize=11 if columns > 1 else 9,
     )
     canvas.savefig(path)

@@ -89,7 +89,6 @@ class Runner:
             name: Client(name, settings.patience, settings.keep_memory)
             for name in names
         }
-        self._kept: dict[str, dict[str, Any]] = {}
         self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
@@ -112,10 +111,12 @@ class Runner:
     def total(self) -> int:
         """How often `advance` is called: once a contender to prepare, and once a figure."""
         return sum(
-            len(self._clients) * (1 + len(case.figures))
-            for case in self.cases
-            if case.name not in self._kept
+            len(self._clients) * (1 + len(case.figures)) for case in self._missing()
         )
+
+    def _missing(self) -> list[Case]:
+        kept = {case["name"] for case in self.results["cases"]}
+        return [case for case in self.cases if case.name not in kept]
 
     def resume(self, earlier: dict[str, Any]) -> None:
         """Keeps the cases of an earlier run that were finished, and in which nothing failed.
@@ -133,23 +134,22 @@ class Runner:
         names = [run["machine"]["name"] for run in (earlier, self.results)]
         if names[0] != names[1]:
             raise ValueError(f"cannot resume on {names[1]} what {names[0]} began.")
-        self._kept = {
-            case["name"]: case
+        self.results["cases"] = [
+            case
             for case in earlier["cases"]
             if "took" in case
             and not any("failed" in result for result in case["results"].values())
-        }
+        ]
 
     def run(self) -> dict[str, Any]:
         """Runs everything. Stopped by Ctrl-C, it returns what there is."""
         try:
             with tempfile.TemporaryDirectory() as folder:
                 self._introduce()
-                for case in self.cases:
-                    if case.name in self._kept:
-                        self.results["cases"].append(self._kept[case.name])
-                        continue
+                place = {case.name: i for i, case in enumerate(self.cases)}
+                for case in self._missing():
                     self._run_case(case, Path(folder))
+                    self.results["cases"].sort(key=lambda c: place.get(c["name"], -1))
                     self.save(self.results)
             self.results["finished"] = True
         except KeyboardInterrupt:

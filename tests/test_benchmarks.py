@@ -178,21 +178,25 @@ def test_a_run_is_resumed_where_nothing_failed():
     class Counted(runner.Runner):
         def _run_case(self, case, folder):
             ran.append(case.name)
+            self.results["cases"].append({"name": case.name})
 
     def resumed(earlier):
-        ran.clear()
         new = Counted("smoke", chosen, (), runner.Settings())
         new.resume({**new.results, **earlier})
+        new.save = lambda results: saved.append([c["name"] for c in results["cases"]])
         return new.run()
 
-    ran = []
-    kept, failed, unfinished = (
+    ran, saved = [], []
+    failed, unfinished, kept = (
         {"name": case.name, "took": 1.0, "results": {"x": {}}} for case in chosen
     )
     failed["results"]["x"] = {"failed": "out of memory"}
     del unfinished["took"]
     found = resumed({"cases": [kept, failed, unfinished]})
-    assert ran == [chosen[1].name, chosen[2].name] and found["cases"] == [kept]
+    assert ran == [chosen[0].name, chosen[1].name] and found["cases"][2] is kept
+    # what was kept is in the file all the time: a second crash does not lose it
+    assert saved[0] == [chosen[0].name, chosen[2].name]
+    assert saved[-1] == [case.name for case in chosen]
     with pytest.raises(ValueError, match=r"cannot resume: versions was .*jax"):
         resumed({"versions": {"jax": "0.1"}, "cases": []})
     with pytest.raises(ValueError, match=r"cannot resume on .* what other began"):

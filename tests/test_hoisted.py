@@ -186,6 +186,9 @@ def test_explain_says_what_is_cut():
     auto = jaxrnn.Auto((jaxrnn.Hoisted(), jaxrnn.Scan()))
     said = str(jaxrnn.explain(IndRNN(3, 4), (5, 2, 3), strategy=auto))
     assert "has no product to hoist" in said and "runs          Scan()" in said
+    # three gates for each number of its state, which a block at a time keeps in cache
+    said = str(jaxrnn.explain(jaxrnn.ParaGRU(3, 4), (5, 2, 3)))
+    assert "runs          Hoisted()" in said
 
 
 def test_a_wrong_block_is_refused():
