@@ -2,20 +2,15 @@
 
     round 1: A B C ...    round 2: A B C ...    round 3: ...
 
-One is awake at a time. A turn gives the fastest of its calls, and a figure is its fastest
-turn: turns lie apart, so that what slows the machine for a while does not reach all of them.
-The reference runs between the rounds, and tells by its own time which of them were calm.
+One is awake at a time.
 """
 
 import dataclasses
 import datetime
-import itertools
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +18,12 @@ from . import machine
 from .cases import Case, case_from_json
 from .client import Client, WorkerError
 from .peers import FLOOR, REFERENCE
+from .rounds import Figure, Settings
 from .worker import REFERENCE as SOLVER
 
 
 FORMAT = 3
 """Of the results; a file of another one is not read."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How long is measured.
-
-    Attributes:
-        seconds: for each figure of each contender, over all its turns.
-        turn: seconds of one of them; one call at least.
-        fewest: turns that a figure gets, however long its calls are.
-        agreement: how far its two fastest turns may be apart. If they are further, or if
-            less than two fell into calm rounds, there are more.
-        rounds: how many there are at most.
-        most: seconds after which it gets no more of them.
-        memory: also measures resident memory, in a fresh process each.
-        keep_memory: whether workers keep the memory that they free for their next call.
-        patience: seconds after which a worker that does not answer is given up.
-    """
-
-    seconds: float = 0.5
-    turn: float = 0.035
-    fewest: int = 3
-    agreement: float = 0.05
-    rounds: int = 16
-    most: float = 3.0
-    memory: bool = False
-    keep_memory: bool = True
-    patience: float = 300.0
 
 
 class Runner:
@@ -109,9 +77,10 @@ class Runner:
 
     @property
     def total(self) -> int:
-        """How often `advance` is called: once a contender to prepare, and once a figure."""
+        """How often `advance` is called: once a contender to prepare, and once a round."""
+        rounds = self.settings.rounds
         return sum(
-            len(self._clients) * (1 + len(case.figures)) for case in self._missing()
+            len(self._clients) + rounds * len(case.figures) for case in self._missing()
         )
 
     def _missing(self) -> list[Case]:
@@ -202,22 +171,29 @@ class Runner:
         }
         self.results["cases"].append(entry)
         start = time.perf_counter()
-        ready: dict[str, Client] = {}
         answers = {
             name: self._asked(name, client, "accept", case=dataclasses.asdict(case))
             for name, client in self._clients.items()
         }
-        self._solve(
-            [a["computes"] for a in answers.values() if "computes" in a], folder
-        )
+        computed = {
+            name: case_from_json(answer["computes"])
+            for name, answer in answers.items()
+            if "computes" in answer
+        }
+        self._solve(computed, folder)
         for name, client in self._clients.items():
-            results[name] = self._prepared(name, client, case, answers[name], folder)
-            if "gate" in results[name] and not results[name]["gate"]["red"]:
-                ready[name] = client
+            results[name] = answers[name]
+            if name in computed:
+                results[name] = self._built(name, client, computed[name], folder)
             self.advance()
+        self._judge(computed, results, folder)
+        ready = {
+            name: client
+            for name, client in self._clients.items()
+            if "gate" in results[name] and not results[name]["gate"]["red"]
+        }
         entry["prepared_in"] = time.perf_counter() - start
-        for figure in case.figures:
-            self._run_figure(case, figure, ready, results)
+        self._take_rounds(case, ready, results)
         if self.settings.memory and not case.single_steps:
             for name in (n for n in ready if n != FLOOR):
                 self._measure_memory(name, case, results[name])
@@ -227,48 +203,60 @@ class Runner:
             file.unlink()
         entry["took"] = time.perf_counter() - start
 
-    def _solve(self, computed: list[dict], folder: Path) -> None:
-        """The references of all that is computed; two at a time, since nothing is timed."""
-        cases = {case.name: case for case in map(case_from_json, computed)}.values()
+    def _solve(self, computed: dict[str, Case], folder: Path) -> None:
+        """The references of all that is computed."""
+        cases = {case.name: case for case in computed.values()}.values()
 
-        def solve(task: tuple[Case, Client]) -> None:
-            case, solver = task
-            self._asked(
-                f"reference of {case.name}",
-                solver,
-                "solve",
-                case=dataclasses.asdict(case),
-                path=str(_reference(folder, case)),
-            )
+        def solve(lane: int) -> None:
+            for case in list(cases)[lane :: len(self._solvers)]:
+                self._asked(
+                    f"reference of {case.name}",
+                    self._solvers[lane],
+                    "solve",
+                    case=dataclasses.asdict(case),
+                    path=str(_reference(folder, case)),
+                )
 
-        tasks = list(zip(cases, itertools.cycle(self._solvers), strict=False))
-        lanes = [tasks[i :: len(self._solvers)] for i in range(len(self._solvers))]
-        with ThreadPoolExecutor(len(lanes)) as pool:
-            list(pool.map(lambda lane: list(map(solve, lane)), lanes))
+        _side_by_side(solve, range(len(self._solvers)))
 
-    def _prepared(
-        self, name: str, client: Client, case: Case, answer: dict, folder: Path
+    def _built(
+        self, name: str, client: Client, computed: Case, folder: Path
     ) -> dict[str, Any]:
-        """What is known of a contender once it is built: its gate above all."""
-        if "computes" not in answer:
-            return answer
-        computed = case_from_json(answer["computes"])
-        reference = _reference(folder, computed)
-        if not reference.exists():
+        """What is known of a contender once it is built, while all others sleep."""
+        if not _reference(folder, computed).exists():
             return {"failed": "no reference to compare it with"}
         built = self._asked(
-            f"{name}, {case.name}",
+            f"{name}, {computed.name}",
             client,
-            "prepare",
+            "build",
             case=dataclasses.asdict(computed),
-            reference=str(reference),
         )
-        if "red" not in built:
+        if "compile_seconds" not in built:
             return built
-        if built["red"]:
-            self._line(f"RED {name}, {case.name}: {built['shown']}")
-        gate = {key: built.pop(key) for key in ("red", "shown", "errors", "bounds")}
-        return built | {"computes": computed.kind, "gate": gate, "figures": {}}
+        return built | {"computes": computed.kind}
+
+    def _judge(
+        self, computed: dict[str, Case], results: dict[str, dict], folder: Path
+    ) -> None:
+        """The gates of all that were built."""
+
+        def judge(name: str) -> None:
+            case = computed[name]
+            gate = self._asked(
+                f"{name}, {case.name}",
+                self._clients[name],
+                "judge",
+                case=dataclasses.asdict(case),
+                reference=str(_reference(folder, case)),
+            )
+            if "red" not in gate:
+                results[name] = gate
+                return
+            if gate["red"]:
+                self._line(f"RED {name}, {case.name}: {gate['shown']}")
+            results[name] |= {"gate": gate, "figures": {}}
+
+        _side_by_side(judge, [name for name in computed if "computes" in results[name]])
 
     def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:
         """The answer; a worker that fails or dies is one line, and an answer too."""
@@ -280,63 +268,40 @@ class Runner:
             self._line(f"{line}: {answer['failed']}")
         return answer
 
-    def _run_figure(
-        self, case: Case, figure: str, ready: dict[str, Client], results: dict
-    ) -> None:
-        """Rounds of those who need one more turn, the reference between them."""
-        rounds: dict[str, list[float]] = {name: [] for name in ready}
-        calls = dict.fromkeys(ready, 0)
-        spent = dict.fromkeys(ready, 0.0)
+    def _take_rounds(self, case: Case, ready: dict[str, Client], results: dict) -> None:
+        """All figures in turn, so that each is spread over the time of all."""
+        figures = {name: Figure(ready, self.settings) for name in case.figures}
+        going = list(figures)
+        for _ in range(self.settings.rounds):
+            going = [name for name in going if self._round(case, name, figures, ready)]
+            for _ in figures:
+                self.advance()
+        for figure, found in figures.items():
+            for name, summary in found.summary().items():
+                results[name]["figures"][figure] = summary
+
+    def _round(
+        self, case: Case, figure: str, figures: dict[str, Figure], ready: dict
+    ) -> bool:
+        """A turn of the reference, then of those who need one more; False if none does."""
 
         def take_turn(name: str) -> None:
             start = time.perf_counter()
             turn = self._turn(case, name, ready[name], figure)
-            spent[name] += time.perf_counter() - start
-            if turn is None:
-                # No figure from it, nor from the figures after this one.
-                del rounds[name], ready[name]
-            else:
-                rounds[name].append(turn["seconds"])
-                calls[name] += turn["calls"]
+            spent = time.perf_counter() - start
+            if turn is not None:
+                figures[figure].add(name, turn["seconds"], turn["calls"], spent)
+                return
+            del ready[name]
+            for other in figures.values():
+                other.drop(name)
 
-        for _ in range(self.settings.rounds):
-            if REFERENCE in rounds:
-                take_turn(REFERENCE)
-            calm = self._calm(rounds.get(REFERENCE))
-            going = [
-                name
-                for name, turns in rounds.items()
-                if not self._settled(turns, spent[name], calm)
-            ]
-            if not going:
-                break
-            for name in (n for n in going if n != REFERENCE):
-                take_turn(name)
-        for name, summary in summarised(rounds).items():
-            results[name]["figures"][figure] = summary | {"calls": calls[name]}
-        for _ in self._clients:
-            self.advance()
-
-    def _calm(self, reference: list[float] | None) -> list[bool]:
-        """Of each round, whether the reference was fast before and after it.
-
-        Without one, all of them are.
-        """
-        if not reference:
-            return [True] * self.settings.rounds
-        bound = (1 + 2 * self.settings.agreement) * min(reference)
-        return [max(pair) <= bound for pair in itertools.pairwise(reference)]
-
-    def _settled(self, turns: list[float], spent: float, calm: list[bool]) -> bool:
-        """Whether more turns would hardly be faster."""
-        settings = self.settings
-        if len(turns) < settings.fewest or spent < settings.seconds:
-            return False
-        if spent > settings.most:
-            return True
-        first, second = sorted(turns)[:2]
-        agree = second <= (1 + settings.agreement) * first
-        return agree and sum(calm[: len(turns)]) >= 2
+        if REFERENCE in ready:
+            take_turn(REFERENCE)
+        going = figures[figure].going()
+        for name in (n for n in going if n != REFERENCE):
+            take_turn(name)
+        return bool(going)
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
         seconds = self.settings.turn
@@ -358,39 +323,11 @@ class Runner:
             client.stop()
 
 
+def _side_by_side(do: Callable[[Any], None], tasks: Iterable[Any]) -> None:
+    """Two at a time, since nothing is timed."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(do, tasks))
+
+
 def _reference(folder: Path, case: Case) -> Path:
     return folder / f"{case.name}.npz"
-
-
-def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Figures of one case from the turns of each contender, round by round.
-
-    `seconds` are of the fastest turn, and ratios of fastest turns: others on the machine
-    can only slow a turn down, and do by half for a while. `ratio` is to the reference, so
-    that 2 takes twice its time; `floor_share` is what part of the time the matrix products
-    alone would take. `spread` is how far the next turn is behind; `median` is of all turns,
-    and `median_ratio` of the ratios within each round.
-    """
-    reference, floor = rounds.get(REFERENCE), rounds.get(FLOOR)
-    figures = {}
-    for name, turns in rounds.items():
-        figure: dict[str, Any] = {
-            "seconds": min(turns),
-            "median": statistics.median(turns),
-            "spread": _spread(turns),
-            "rounds": turns,
-        }
-        if reference:
-            # some had more turns than others
-            ratios = [a / b for a, b in zip(turns, reference, strict=False)]
-            figure["ratio"] = min(turns) / min(reference)
-            figure["median_ratio"] = statistics.median(ratios)
-        if floor:
-            figure["floor_share"] = min(floor) / min(turns)
-        figures[name] = figure
-    return figures
-
-
-def _spread(turns: list[float]) -> float:
-    fastest, *others = sorted(turns)
-    return min(others) / fastest - 1 if others else 0.0

@@ -60,50 +60,52 @@ class Worker:
         except NotImplementedError as reason:
             return {"refused": str(reason)}
 
-    def prepare(self, case: dict, reference: str) -> dict[str, Any]:
-        """Builds a case that it computes, and gates it. Red, it is thrown away at once."""
+    def build(self, case: dict) -> dict[str, Any]:
+        """Compiles a case that it computes."""
         self.release()
         wanted = case_from_json(case)
         if wanted.single_steps:
             _take_one_core()
         problem = make_problem(wanted)
         try:
-            program = self.peer.build(wanted, problem)
+            self.program = program = self.peer.build(wanted, problem)
         except NotImplementedError as reason:
             return {"refused": str(reason)}
-        verdict = program.judge(wanted, problem, Reference.load(Path(reference)))
-        if not verdict.red:
-            self.program = program
-        gc.collect()
         return {
-            "errors": verdict.errors,
-            "bounds": verdict.bounds,
-            "red": list(verdict.red),
-            "shown": str(verdict),
             "compile_seconds": program.compile_seconds,
             "temporary_bytes": program.temporary_bytes,
             "note": program.note,
         }
 
+    def judge(self, case: dict, reference: str) -> dict[str, Any]:
+        """Gates what was built. Red, it is thrown away at once."""
+        wanted = case_from_json(case)
+        program, self.program = self._built(), None
+        verdict = program.judge(
+            wanted, make_problem(wanted), Reference.load(Path(reference))
+        )
+        if not verdict.red:
+            self.program = program
+        gc.collect()
+        return {
+            "red": list(verdict.red),
+            "shown": str(verdict),
+            "errors": verdict.errors,
+            "bounds": verdict.bounds,
+        }
+
     def turn(self, figure: str, seconds: float) -> dict[str, Any]:
         """Runs one figure for some time: the fastest of its calls.
 
-        One call goes before them untimed. What a process freed while it slept has gone back
-        to the machine, and the first call takes it anew: a quarter of its time at times.
+        One call goes before them untimed, unless it alone takes as long: code and data have
+        left the caches while others ran.
         """
-        if self.program is None:
-            raise RuntimeError("nothing is prepared")
-        program = self.program
-        program.run(figure)
+        program = self._built()
         gc.disable()
-        times = [time.perf_counter()]
-        while len(times) == 1 or (
-            times[-1] < times[0] + seconds and len(times) <= _MOST_CALLS
-        ):
-            program.run(figure)
-            times.append(time.perf_counter())
+        calls = _timed(program, figure, 0)
+        if calls[0] < seconds:
+            calls = _timed(program, figure, seconds)
         gc.enable()
-        calls = [b - a for a, b in itertools.pairwise(times)]
         return {"seconds": min(calls), "calls": len(calls)}
 
     def memory(self, case: dict) -> dict[str, Any]:
@@ -122,6 +124,11 @@ class Worker:
         gc.collect()
         return {}
 
+    def _built(self) -> Program:
+        if self.program is None:
+            raise RuntimeError("nothing is built")
+        return self.program
+
 
 class Solver:
     """The worker that writes references."""
@@ -139,6 +146,17 @@ class Solver:
 
         write_reference(case_from_json(case), Path(path))
         return {}
+
+
+def _timed(program: Program, figure: str, seconds: float) -> list[float]:
+    """How long each of its calls takes, for some time; of one at least."""
+    times = [time.perf_counter()]
+    while len(times) == 1 or (
+        times[-1] < times[0] + seconds and len(times) <= _MOST_CALLS
+    ):
+        program.run(figure)
+        times.append(time.perf_counter())
+    return [b - a for a, b in itertools.pairwise(times)]
 
 
 def _take_one_core() -> None:
