@@ -64,7 +64,7 @@ def test_chunks_equal_the_scan(cell):
     testing.check_strategy(Chunked(4), cell, OPTIONS, time=8, batch=4)
 
 
-@each("cell", [MATRIX[0], MATRIX[1], MATRIX[-1]])
+@each("cell", [*MATRIX[:3], MATRIX[-1]])
 def test_long_chunks_equal_the_scan(cell):
     """Of two whole pieces and a part of one."""
     testing.check_strategy(Chunked(150), cell, OPTIONS, time=150, batch=4)
@@ -107,6 +107,28 @@ def test_chunks_have_every_derivative():
 
 def test_doubling_has_every_derivative():
     testing.check_transformations(RGLRU(2), strategy=Associative(), time=3, batch=1)
+
+
+def test_second_derivatives_of_the_delta_rule(x64):
+    """Its triangular systems have a derivative of our own: along a direction, as stepped."""
+    cell = DeltaNet(2, 4, negative_eigenvalues=True)
+    params, xs = (
+        cell.init(jax.random.key(0)),
+        jax.random.normal(jax.random.key(1), (5, 1, 2)),
+    )
+    direction = cell.init(jax.random.key(2))
+
+    def bent(strategy):
+        def loss(params):
+            state, ys = jaxrnn.unroll(cell, params, xs, strategy=strategy)
+            return jnp.sum(jnp.sin(ys)) + jnp.sum(jnp.sin(state))
+
+        return jax.jvp(jax.grad(loss), (params,), (direction,))
+
+    for got, want in zip(bent(Chunked(3)), bent(Scan()), strict=True):
+        jax.tree.map(
+            lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-9), got, want
+        )
 
 
 @each("cell", [MinGRU(3, 4), GLA(3, 4)])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._sizes import check_callable, check_sizes
-from ..kernels._arrays import state_dtype
+from ..kernels._arrays import spread, state_dtype
 
 
 def wide(params: Any) -> Any:
@@ -40,15 +40,17 @@ def log_uniform(key: Any, shape: tuple, low: float, high: float, dtype: Any) -> 
 
 def rms_norm(x: Array, scale: Array) -> Array:
     """`x / rms(x) * scale`, over the last axis. Zhang & Sennrich 2019, arXiv:1910.07467."""
-    x = x.astype(wide(x))
-    mean = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-    return (x * jax.lax.rsqrt(mean + 1e-5)).astype(scale.dtype) * scale
+    x, size = x.astype(wide(x)), x.shape[-1]
+    by_rms = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-5)
+    return (x * spread(by_rms, size)).astype(scale.dtype) * scale
 
 
 def unit(x: Array) -> Array:
     """`x` at length 1, over the last axis, in float32 at least; zero stays zero."""
-    x = x.astype(wide(x))
-    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+    x, size = x.astype(wide(x)), x.shape[-1]
+    return x * spread(
+        jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6), size
+    )
 
 
 @jax.custom_jvp

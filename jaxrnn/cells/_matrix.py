@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._init import Glorot, blocks
 from .._layer import Marks, MatrixCell
 from .._sizes import check_callable, check_sizes
-from ..kernels.linear_attention import Restart, attend, attend_delta
+from ..kernels.linear_attention import over_chunks
 from ._linear import check_heads, wide
 
 
@@ -41,39 +41,14 @@ def run_chunk(heads: Heads, state: Array, marks: Marks) -> tuple[Array, Array]:
 
     The scores of a chunk grow with its square: a long one is run piece by piece.
     """
-    steps = heads.q.shape[0]
-    whole = steps - steps % _PIECE
-    if steps <= _PIECE:
-        return _run_piece(heads, state, marks)
-    several = (heads._replace(rest=None), marks.valid, marks.reset)
-
-    @jax.checkpoint  # no more is stored than for one piece, and it costs no time
-    def body(state, piece):
-        heads, valid, reset = piece
-        return _run_piece(heads, state, Marks(valid, reset, marks.initial))
-
-    def folded(x):
-        return x[:whole].reshape(-1, _PIECE, *x.shape[1:])
-
-    state, reads = jax.lax.scan(body, state, jax.tree.map(folded, several))
-    reads = reads.reshape(whole, *reads.shape[2:])
-    if whole == steps:
-        return state, reads
-    state, rest = body(state, jax.tree.map(lambda x: x[whole:], several))
-    return state, jnp.concatenate([reads, rest])
-
-
-def _run_piece(heads: Heads, state: Array, marks: Marks) -> tuple[Array, Array]:
     heads = widened(heads, state.dtype)
     if marks.valid is not None:
         heads = _idle(heads, ~marks.valid)
-    q, k, u, log_decay = (jnp.swapaxes(x, 0, 1) for x in heads[:4])
-    restart = None if marks.reset is None else Restart(marks.reset[None], marks.initial)
-    if heads.beta is None:
-        state, read = attend(q, k, u, log_decay, state, restart)
-    else:
-        state, read = attend_delta(q, k, u, heads.beta.T, log_decay, state, restart)
-    return state, jnp.swapaxes(read, 0, 1)
+    resets = None if marks.reset is None else marks.reset[:, None]
+    beta = () if heads.beta is None else (heads.beta[..., None],)
+    arrays = (heads.q, heads.k, heads.u, *beta, heads.log_decay)
+    size = min(_PIECE, len(heads.q))
+    return over_chunks(arrays, state, resets, marks.initial, size)
 
 
 def run_step(heads: Heads, state: Array) -> Array:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from .._init import Glorot, float_dtype
 from .._layer import Marks
+from ..kernels._arrays import spread
 from ._linear import wide
 from ._matrix import HeadedCell, Heads, read, run_chunk, run_step
 
@@ -139,7 +140,8 @@ class MLSTM(HeadedCell):
         # the normaliser's floor of 1, on the scale of what was read
         assert scale is not None
         floor = jnp.exp(-scale)[:, None]
-        h = read[:, :-1] / jnp.maximum(jnp.abs(read[:, -1:]), floor)
+        by = spread(1 / jnp.maximum(jnp.abs(read[:, -1:]), floor), self.values)
+        h = read[:, :-1] * by
         return z.o * h.reshape(-1).astype(z.o.dtype)
 
     def chunk(self, params, state, zs, marks):
@@ -154,7 +156,7 @@ class MLSTM(HeadedCell):
 
 def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
     """The step on memories divided by exp(before) and, after it, by exp(scale)."""
-    i = jnp.exp(z.log_i - scale)[..., None]
+    i = spread(jnp.exp(z.log_i - scale)[..., None], z.k.shape[-1])
     log_decay = (z.log_f + before - scale)[..., None]
     return Heads(z.q, i * z.k.astype(i.dtype), z.v, log_decay, None, None)
 

@@ -37,6 +37,19 @@ def state_dtype(*arrays: Any) -> Any:
         return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
+def spread(x: jax.Array, size: int, axis: int = -1) -> jax.Array:
+    """`x`, of one entry along `axis`, which is -1 or -2, `size` times over.
+
+    By a product with ones, whose derivative is such a product as well. That of broadcasting
+    is a sum, which takes XLA:CPU up to twenty times as long.
+    """
+    shape = (1, size) if axis == -1 else (size, 1)
+    ones, highest = jnp.ones(shape, x.dtype), jax.lax.Precision.HIGHEST
+    if axis == -1:
+        return jnp.matmul(x, ones, precision=highest)
+    return jnp.matmul(ones, x, precision=highest)
+
+
 def as_array(owner: str, name: str, value: Any) -> jax.Array:
     """The value as an array of floating-point or complex numbers."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):

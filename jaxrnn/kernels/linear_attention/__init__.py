@@ -1,9 +1,7 @@
 """Matrix states: linear attention and the delta rule, a chunk of steps at a time."""
 
-from ._chunk import Restart as Restart
-from ._chunk import attend as attend
-from ._chunk import attend_delta as attend_delta
 from ._over_chunks import chunked_delta as chunked_delta
 from ._over_chunks import chunked_linear_attention as chunked_linear_attention
+from ._over_chunks import over_chunks as over_chunks
 from ._reference import delta_reference as delta_reference
 from ._reference import linear_attention_reference as linear_attention_reference

@@ -1,4 +1,4 @@
-"""One chunk of a matrix recurrence as matrix products.
+"""Chunks of a matrix recurrence as matrix products.
 
 With g_t the sum of the log decays up to step t of the chunk, C steps of
 
@@ -9,7 +9,8 @@ are, written out (Yang et al. 2024, arXiv:2312.06635; Dao & Gu 2024, arXiv:2405.
     o_t = S_0^T (exp(g_t) q_t) + sum over s <= t of (q_t . exp(g_t - g_s) k_s) u_s
 
 Every exponent is at most 0, since only differences over time forwards are taken: nothing
-overflows, however strong the decay. A reset cuts the sum, and replaces S_0.
+overflows, however strong the decay. A reset cuts the sum, and replaces S_0. The first axis of
+what follows is of chunks.
 
 The delta rule writes u_t = beta_t (v_t - what k_t reads), which depends on the u before
 it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
@@ -24,6 +25,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._arrays import spread
+
 
 _MILD = 40.0  # exp of it is 2e17: far from overflow
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
@@ -32,8 +35,8 @@ BLOCK = 16  # steps between which decays by channel are taken pair by pair
 class Restart(NamedTuple):
     """Where the steps of a chunk start anew, and from which state (None: from zero)."""
 
-    resets: Bool[Array, "... C"]
-    state: Float[Array, "... k v"] | None = None
+    resets: Bool[Array, "N ... C"]
+    state: Float[Array, "1 ... k v"] | None = None
 
 
 class _Decays(NamedTuple):
@@ -64,36 +67,77 @@ def _decays(log_decay: Array, restart: Restart | None) -> _Decays:
 
 
 def attend(
-    q: Float[Array, "... C k"],
-    k: Float[Array, "... C k"],
-    u: Float[Array, "... C v"],
-    log_decay: Float[Array, "... C d"],
+    q: Float[Array, "N ... C k"],
+    k: Float[Array, "N ... C k"],
+    u: Float[Array, "N ... C v"],
+    log_decay: Float[Array, "N ... C d"],
     state: Float[Array, "... k v"],
     restart: Restart | None = None,
-) -> tuple[Float[Array, "... k v"], Float[Array, "... C v"]]:
-    """A chunk of linear attention: the state after it, and the outputs of its steps."""
+) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
+    """Chunks of linear attention, one after the other: the state after them, and the
+    outputs of their steps. All but the passing on of the state is done for all at once."""
     decays = _decays(log_decay, restart)
-    outputs = _read(q, state, decays, restart) + _scores(q, k, decays) @ u
-    return _after(k, u, state, decays, restart), outputs
+    kept, left, fresh = _passed(k, state, decays, restart)
+    written = jnp.swapaxes(left, -1, -2) @ u + fresh
+
+    def body(state, chunk):
+        kept, written = chunk
+        return kept * state + written, state
+
+    state, before = jax.lax.scan(body, state, (kept, written))
+    outputs = _read(q, before, decays, restart) + _scores(q, k, decays) @ u
+    return state, outputs
 
 
 def attend_delta(
-    q: Float[Array, "... C k"],
-    k: Float[Array, "... C k"],
-    v: Float[Array, "... C v"],
-    beta: Float[Array, "... C"],
-    log_decay: Float[Array, "... C 1"],
+    q: Float[Array, "N ... C k"],
+    k: Float[Array, "N ... C k"],
+    v: Float[Array, "N ... C v"],
+    beta: Float[Array, "N ... C 1"],
+    log_decay: Float[Array, "N ... C 1"],
     state: Float[Array, "... k v"],
     restart: Restart | None = None,
-) -> tuple[Float[Array, "... k v"], Float[Array, "... C v"]]:
-    """A chunk of the delta rule: the state after it, and the outputs of its steps."""
+) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
+    """Chunks of the delta rule, one after the other: the state after them, and the
+    outputs of their steps. What does not read the state is done for all at once."""
     decays = _decays(log_decay, restart)
-    beta = beta[..., None]
-    earlier = beta * jnp.tril(_scores(k, k, decays), -1)
-    wanted = beta * (v - _read(k, state, decays, restart))
-    u = unit_lower_inverse(earlier) @ wanted
-    outputs = _read(q, state, decays, restart) + _scores(q, k, decays) @ u
-    return _after(k, u, state, decays, restart), outputs
+    kept, left, fresh = _passed(k, state, decays, restart)
+    written = _wide(beta, k) * k
+    earlier = jnp.tril(_scores(written, k, decays), -1)
+    inverse = unit_lower_inverse(earlier)
+    wanted = _wide(beta, v) * v - _read_restart(written, decays, restart)
+    reading = _reading(written, decays)
+
+    def body(state, chunk):
+        earlier, inverse, wanted, reading, kept, left, fresh = chunk
+        u = _solve(earlier, inverse, wanted - reading @ state)
+        after = kept * state + jnp.swapaxes(left, -1, -2) @ u + fresh
+        return after, (state, u)
+
+    chunks = (earlier, inverse, wanted, reading, kept, left, fresh)
+    state, (before, u) = jax.lax.scan(body, state, chunks)
+    outputs = _read(q, before, decays, restart) + _scores(q, k, decays) @ u
+    return state, outputs
+
+
+@jax.custom_jvp
+def _solve(
+    below: Float[Array, "... C C"],
+    inverse: Float[Array, "... C C"],
+    b: Float[Array, "... C v"],
+) -> Float[Array, "... C v"]:
+    """The x for which (I + below) x = b, by the inverse, which `below` decides."""
+    del below
+    return inverse @ b
+
+
+@_solve.defjvp
+def _solve_jvp(primals, tangents):
+    # without the derivative of the inverse, which takes two more products
+    below, inverse, b = primals
+    d_below, _, d_b = tangents
+    x = _solve(below, inverse, b)
+    return x, _solve(below, inverse, d_b - d_below @ x)
 
 
 @jax.custom_jvp
@@ -137,33 +181,61 @@ def _unit_lower_inverse_jvp(primals, tangents):
     return inverse, -inverse @ tangents[0] @ inverse
 
 
+def _reading(x: Array, decays: _Decays) -> Array:
+    """`x` as it reads the state before its chunk; zero where a restart lies between."""
+    x = _over_heads(x, decays)
+    reading = x * _wide(jnp.exp(decays.total), x)
+    if decays.segment is None:
+        return reading
+    return jnp.where((decays.segment == 0)[..., None], reading, 0)
+
+
+def _read_restart(x: Array, decays: _Decays, restart: Restart | None) -> Array | int:
+    """What each `x_t` reads of the state that it restarted from."""
+    if restart is None or restart.state is None:
+        return 0
+    x, first = _over_heads(x, decays), (decays.segment == 0)[..., None]
+    since = _wide(jnp.exp(decays.since), x)
+    return jnp.where(first, 0, x * since) @ restart.state
+
+
 def _read(x: Array, state: Array, decays: _Decays, restart: Restart | None) -> Array:
     """What each `x_t` reads of the state that its step started from."""
-    if restart is None:
-        return (x * jnp.exp(decays.total)) @ state
-    first = (decays.segment == 0)[..., None]
-    read = jnp.where(first, x * jnp.exp(decays.total), 0) @ state
-    if restart.state is None:
-        return read
-    return read + jnp.where(first, 0, x * jnp.exp(decays.since)) @ restart.state
+    return _reading(x, decays) @ state + _read_restart(x, decays, restart)
 
 
-def _after(
-    k: Array, u: Array, state: Array, decays: _Decays, restart: Restart | None
-) -> Array:
-    """The state after the chunk."""
+def _passed(
+    k: Array, state: Array, decays: _Decays, restart: Restart | None
+) -> tuple[Array, Array, Array]:
+    """What is left after each chunk: of the state before it, as a factor; of its keys;
+    and of the state that it restarted from."""
     last = decays.total[..., -1:, :]
     left = jnp.exp(last - decays.total)
-    kept = _by_key(jnp.exp(last)) * state
+    kept = _by_key(jnp.exp(last))
+    fresh = jnp.zeros((len(k), *[1] * state.ndim), state.dtype)
     if restart is not None:
         same = decays.segment == decays.segment[..., -1:]
         left = jnp.where(same[..., None], left, 0)
-        fresh = (decays.segment[..., -1] > 0)[..., None, None]
-        kept = jnp.where(fresh, 0, kept)
+        anew = (decays.segment[..., -1] > 0)[..., None, None]
+        kept = jnp.where(anew, 0, kept)
         if restart.state is not None:
             since = _by_key(jnp.exp(decays.since[..., -1:, :]))
-            kept = kept + jnp.where(fresh, since * restart.state, 0)
-    return kept + jnp.swapaxes(k * left, -1, -2) @ u
+            fresh = jnp.where(anew, since * restart.state, 0)
+    return kept, _over_heads(k, decays) * _wide(left, k), fresh
+
+
+def _wide(x: Array, like: Array) -> Array:
+    """`(..., C, 1)` with as many columns as `like`; `x` itself if it has them."""
+    return x if x.shape[-1] > 1 else spread(x, like.shape[-1])
+
+
+def _over_heads(x: Array, decays: _Decays) -> Array:
+    """`(..., 1, C, d)`, which all heads share, once for each of them."""
+    heads = decays.total.shape[-3]
+    if x.shape[-3] == heads:
+        return x
+    flat = spread(x.reshape(*x.shape[:-2], -1), heads, axis=-2)
+    return flat.reshape(*flat.shape[:-1], *x.shape[-2:])
 
 
 def _by_key(decay: Array) -> Array:
@@ -183,16 +255,17 @@ def _scores(q: Array, k: Array, decays: _Decays) -> Array:
         scores = jax.lax.cond(
             _mild(jax.lax.stop_gradient(decays.total)),
             jax.checkpoint(_scores_by_product),
-            jax.checkpoint(_scores_by_channel),
+            jax.checkpoint(_scores_chunk_by_chunk),
             q,
             k,
             decays.total,
         )
         return jnp.where(_over(allowed, scores.ndim), scores, 0)
-    between = decays.total - jnp.swapaxes(decays.total, -1, -2)
+    total = _wide(decays.total, allowed)
+    between = total - jnp.swapaxes(total, -1, -2)
     # the exponent, not the result: exp of a positive one may be infinite
     left = jnp.exp(jnp.where(_over(allowed, between.ndim), between, -jnp.inf))
-    return (q @ jnp.swapaxes(k, -1, -2)) * left
+    return _over_heads(q @ jnp.swapaxes(k, -1, -2), decays) * left
 
 
 @jax.custom_batching.custom_vmap
@@ -214,6 +287,12 @@ def _scores_by_product(q: Array, k: Array, total: Array) -> Array:
     return (q * jnp.exp(total - middle)) @ jnp.swapaxes(
         k * jnp.exp(middle - total), -1, -2
     )
+
+
+def _scores_chunk_by_chunk(q: Array, k: Array, total: Array) -> Array:
+    # its temporaries are many times the size of the scores
+    each = jax.checkpoint(lambda chunk: _scores_by_channel(*chunk))
+    return jax.lax.map(each, (q, k, total))
 
 
 def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:

@@ -1,7 +1,6 @@
 """Linear attention and the delta rule over whole sequences, as public operations."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +17,9 @@ from .._arrays import (
     trailing,
 )
 from ._chunk import Restart, attend, attend_delta
+
+
+_TOGETHER = 16  # matrices
 
 
 def _check(owner, q, k, v, beta, log_decay, initial, resets, size):
@@ -106,7 +108,7 @@ def chunked_linear_attention(
     Reference: Yang, Wang, Shen, Panda, Kim 2024, arXiv:2312.06635.
     """
     decay = log_decay if log_decay.ndim == q.ndim else log_decay[..., None]
-    return _over_chunks(attend, (q, k, v, decay), initial, resets, size)
+    return _over_groups((q, k, v, decay), initial, resets, size)
 
 
 def _check_delta(q, k, v, beta, log_decay, initial, resets, size):
@@ -170,44 +172,63 @@ def chunked_delta(
     Kautz, Hatamizadeh 2025, arXiv:2412.06464.
     """
     assert log_decay is not None  # the check put zeros in its place
-
-    def chunk(q, k, v, beta, log_decay, state, restart):
-        return attend_delta(q, k, v, beta[..., 0], log_decay, state, restart)
-
     columns = (q, k, v, beta[..., None], log_decay[..., None])
-    return _over_chunks(chunk, columns, initial, resets, size)
+    return _over_groups(columns, initial, resets, size)
 
 
-def _over_chunks(
-    chunk: Callable, arrays: tuple[Array, ...], initial: Any, resets: Any, size: int
+def _over_groups(
+    arrays: tuple[Array, ...], initial: Any, resets: Any, size: int
 ) -> tuple[Array, Array]:
-    """`chunk` over time, first axis of `arrays`, whose last one is features."""
+    """Groups of chunks, each of as many as make large products."""
     q, _, v, *_ = arrays
-    given = arrays if initial is None else (*arrays, initial)
-    dtype = state_dtype(*given)
-    time, size = q.shape[0], min(size, q.shape[0])
+    dtype = state_dtype(*arrays, *(() if initial is None else (initial,)))
     state = jnp.zeros((*q.shape[1:], v.shape[-1]), dtype)
     if initial is not None:
         state = initial.astype(dtype)
     if resets is not None:
-        resets = jnp.broadcast_to(trailing(resets, q.ndim - 1), q.shape[:-1])[..., None]
+        resets = jnp.broadcast_to(trailing(resets, q.ndim - 1), q.shape[:-1])
+    time = q.shape[0]
+    size = min(size, time)
+    group = size * max(1, _TOGETHER // math.prod(q.shape[1:-1]))
+    if group >= time:
+        return over_chunks(arrays, state, resets, None, size)
 
     @jax.checkpoint
-    def body(state, chunk_of):
-        arrays, resets = chunk_of
-        restart = None if resets is None else Restart(resets[..., 0])
+    def body(state, group):
+        arrays, resets = group
         arrays = tuple(x.astype(dtype) for x in arrays)
-        return chunk(*arrays, state, restart)
+        return over_chunks(arrays, state, resets, None, size)
 
-    # steps that fill up the last chunk write nothing and keep everything
-    folded = jax.tree.map(lambda x: _folded(x, size), (arrays, resets))
+    folded = jax.tree.map(lambda x: _folded(x, group), (arrays, resets))
     state, outputs = jax.lax.scan(body, state, folded)
+    return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
+
+
+def over_chunks(
+    arrays: tuple[Array, ...], state: Array, resets: Any, fresh: Any, size: int
+) -> tuple[Array, Array]:
+    """All chunks of `arrays`, `(T, ..., d)`: the state after them, and the outputs.
+
+    `fresh` is the state that a reset puts in place; None for zero.
+    """
+    time = len(arrays[0])
+
+    def chunks(x: Array) -> Array:
+        return jnp.moveaxis(_folded(x, size), 1, -2)
+
+    restart = None
+    if resets is not None:
+        fresh = None if fresh is None else fresh[None]
+        restart = Restart(chunks(resets[..., None])[..., 0], fresh)
+    attend_ = attend if len(arrays) == 4 else attend_delta
+    state, outputs = attend_(*map(chunks, arrays), state, restart)
     outputs = jnp.moveaxis(outputs, -2, 1)
     return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
 
 
 def _folded(x: Array, size: int) -> Array:
-    """`(T, ..., d)` as `(chunks, ..., size, d)`, with zeros after the end."""
+    """`(T, ...)` as `(T / size, size, ...)`. Zeros after the end: such steps write nothing
+    and keep everything."""
     count = math.ceil(x.shape[0] / size)
     x = jnp.pad(x, [(0, count * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
-    return jnp.moveaxis(x.reshape(count, size, *x.shape[1:]), 1, -2)
+    return x.reshape(count, size, *x.shape[1:])
