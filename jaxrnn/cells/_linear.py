@@ -48,9 +48,8 @@ def rms_norm(x: Array, scale: Array) -> Array:
 def unit(x: Array) -> Array:
     """`x` at length 1, over the last axis, in float32 at least; zero stays zero."""
     x, size = x.astype(wide(x)), x.shape[-1]
-    return x * spread(
-        jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6), size
-    )
+    by_length = jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+    return x * spread(by_length, size)
 
 
 @jax.custom_jvp

@@ -43,11 +43,9 @@ def spread(x: jax.Array, size: int, axis: int = -1) -> jax.Array:
     By a product with ones, whose derivative is such a product as well. That of broadcasting
     is a sum, which takes XLA:CPU up to twenty times as long.
     """
-    shape = (1, size) if axis == -1 else (size, 1)
-    ones, highest = jnp.ones(shape, x.dtype), jax.lax.Precision.HIGHEST
-    if axis == -1:
-        return jnp.matmul(x, ones, precision=highest)
-    return jnp.matmul(ones, x, precision=highest)
+    row = jnp.ones((1, size), x.dtype)
+    factors = (x, row) if axis == -1 else (row.T, x)
+    return jnp.matmul(*factors, precision=jax.lax.Precision.HIGHEST)
 
 
 def as_array(owner: str, name: str, value: Any) -> jax.Array:

@@ -19,6 +19,7 @@ it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.0
         = beta_t (v_t - S_0^T (exp(g_t) k_t))
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from .._arrays import spread
 
 
 _MILD = 40.0  # exp of it is 2e17: far from overflow
+_TINY = 4
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
 
 
@@ -166,13 +168,21 @@ def unit_lower_inverse(
         own = jnp.moveaxis(jnp.diagonal(parts, axis1=-4, axis2=-2), -1, -3)
         apart = inverse.reshape(*batch, pairs, 2, block, block)
         first, second = apart[..., 0, :, :], apart[..., 1, :, :]
-        corner = -second @ own[..., block:, :block] @ first
+        corner = -_product(_product(second, own[..., block:, :block]), first)
         above = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
         inverse = jnp.concatenate(
             [above, jnp.concatenate([corner, second], axis=-1)], axis=-2
         )
         block *= 2
     return inverse[..., 0, :steps, :steps]
+
+
+def _product(a: Array, b: Array) -> Array:
+    """`a @ b`. A tiny one is written out: on CPU a call takes longer than the product."""
+    if a.shape[-1] > _TINY:
+        return a @ b
+    terms = (a[..., :, i, None] * b[..., i, None, :] for i in range(a.shape[-1]))
+    return functools.reduce(jnp.add, terms)
 
 
 @unit_lower_inverse.defjvp

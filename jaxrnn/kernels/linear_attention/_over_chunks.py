@@ -1,6 +1,7 @@
 """Linear attention and the delta rule over whole sequences, as public operations."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,8 +77,8 @@ def chunked_linear_attention(
 
     What GLA, Mamba-2, RetNet, HGRN2 and the mLSTM are made of. The state is float32 at
     least, whatever the inputs are, and so is what is returned. No state is stored but the
-    one before each chunk; the derivative is one scan backwards over the chunks, in which
-    each is computed again.
+    one before every few chunks, whose scores are computed together; the derivative is one
+    scan backwards, in which they are computed again.
 
     Args:
         q: `(T, ..., k)`, such as `(T, B, heads, k)`: what is asked, at each step.
@@ -190,8 +191,6 @@ def _over_groups(
     time = q.shape[0]
     size = min(size, time)
     group = size * max(1, _TOGETHER // math.prod(q.shape[1:-1]))
-    if group >= time:
-        return over_chunks(arrays, state, resets, None, size)
 
     @jax.checkpoint
     def body(state, group):
@@ -199,6 +198,8 @@ def _over_groups(
         arrays = tuple(x.astype(dtype) for x in arrays)
         return over_chunks(arrays, state, resets, None, size)
 
+    if group >= time:
+        return body(state, (arrays, resets))
     folded = jax.tree.map(lambda x: _folded(x, group), (arrays, resets))
     state, outputs = jax.lax.scan(body, state, folded)
     return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
@@ -220,8 +221,8 @@ def over_chunks(
     if resets is not None:
         fresh = None if fresh is None else fresh[None]
         restart = Restart(chunks(resets[..., None])[..., 0], fresh)
-    attend_ = attend if len(arrays) == 4 else attend_delta
-    state, outputs = attend_(*map(chunks, arrays), state, restart)
+    run: Callable = attend if len(arrays) == 4 else attend_delta
+    state, outputs = run(*map(chunks, arrays), state, restart)
     outputs = jnp.moveaxis(outputs, -2, 1)
     return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
 
