@@ -132,6 +132,14 @@ def test_values(name, x64):
                 assert g.dtype == w.dtype
 
 
+@each_operation
+def test_an_empty_batch(name):
+    operation, _, draw = OPERATIONS[name]
+    *arrays, state = draw(np.random.default_rng(0), 9)
+    final, outputs = operation(*(a[:, :0] for a in arrays), state[:0])
+    assert len(final) == 0 and outputs.shape[:2] == (9, 0)
+
+
 @pytest.mark.parametrize("name", ["diag", "complex diag", "log diag"])
 def test_backwards_in_time(name, x64):
     operation, reference, draw = OPERATIONS[name]

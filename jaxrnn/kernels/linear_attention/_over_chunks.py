@@ -190,7 +190,7 @@ def _over_groups(
         resets = jnp.broadcast_to(trailing(resets, q.ndim - 1), q.shape[:-1])
     time = q.shape[0]
     size = min(size, time)
-    group = size * max(1, _TOGETHER // math.prod(q.shape[1:-1]))
+    group = size * max(1, _TOGETHER // max(1, math.prod(q.shape[1:-1])))
 
     @jax.checkpoint
     def body(state, group):
@@ -202,7 +202,7 @@ def _over_groups(
         return body(state, (arrays, resets))
     folded = jax.tree.map(lambda x: _folded(x, group), (arrays, resets))
     state, outputs = jax.lax.scan(body, state, folded)
-    return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
+    return state, _unfolded(outputs, time)
 
 
 def over_chunks(
@@ -223,8 +223,7 @@ def over_chunks(
         restart = Restart(chunks(resets[..., None])[..., 0], fresh)
     run: Callable = attend if len(arrays) == 4 else attend_delta
     state, outputs = run(*map(chunks, arrays), state, restart)
-    outputs = jnp.moveaxis(outputs, -2, 1)
-    return state, outputs.reshape(-1, *outputs.shape[2:])[:time]
+    return state, _unfolded(jnp.moveaxis(outputs, -2, 1), time)
 
 
 def _folded(x: Array, size: int) -> Array:
@@ -233,3 +232,8 @@ def _folded(x: Array, size: int) -> Array:
     count = math.ceil(x.shape[0] / size)
     x = jnp.pad(x, [(0, count * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
     return x.reshape(count, size, *x.shape[1:])
+
+
+def _unfolded(x: Array, time: int) -> Array:
+    count, size, *rest = x.shape
+    return x.reshape(count * size, *rest)[:time]
