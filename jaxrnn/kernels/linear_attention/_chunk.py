@@ -30,7 +30,7 @@ from .._arrays import spread
 
 
 _MILD = 40.0  # exp of it is 2e17: far from overflow
-_TINY = 4
+_TINY = 4  # rows
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
 
 
@@ -104,8 +104,9 @@ def attend_delta(
     outputs of their steps. What does not read the state is done for all at once."""
     decays = _decays(log_decay, restart)
     kept, left, fresh = _passed(k, state, decays, restart)
+    between = _between(decays)
     written = _wide(beta, k) * k
-    earlier = jnp.tril(_scores(written, k, decays), -1)
+    earlier = jnp.tril(_overlap(written, k, decays) * between, -1)
     inverse = unit_lower_inverse(earlier)
     wanted = _wide(beta, v) * v - _read_restart(written, decays, restart)
     reading = _reading(written, decays)
@@ -118,7 +119,8 @@ def attend_delta(
 
     chunks = (earlier, inverse, wanted, reading, kept, left, fresh)
     state, (before, u) = jax.lax.scan(body, state, chunks)
-    outputs = _read(q, before, decays, restart) + _scores(q, k, decays) @ u
+    scores = _overlap(q, k, decays) * between
+    outputs = _read(q, before, decays, restart) + scores @ u
     return state, outputs
 
 
@@ -255,27 +257,42 @@ def _by_key(decay: Array) -> Array:
 
 def _scores(q: Array, k: Array, decays: _Decays) -> Array:
     """`(..., C, C)`: q_t . exp(g_t - g_s) k_s where s <= t and no restart is between."""
-    size = q.shape[-2]
-    allowed = jnp.tril(jnp.ones((size, size), bool))
-    if decays.segment is not None:
-        same = decays.segment[..., :, None] == decays.segment[..., None, :]
-        allowed = _over(allowed, same.ndim) & same
-    if decays.total.shape[-1] > 1:
-        # under checkpoints, so that the branch not taken leaves no residuals to fill
-        scores = jax.lax.cond(
-            _mild(jax.lax.stop_gradient(decays.total)),
-            jax.checkpoint(_scores_by_product),
-            jax.checkpoint(_scores_chunk_by_chunk),
-            q,
-            k,
-            decays.total,
-        )
-        return jnp.where(_over(allowed, scores.ndim), scores, 0)
-    total = _wide(decays.total, allowed)
+    if decays.total.shape[-1] == 1:
+        return _overlap(q, k, decays) * _between(decays)
+    # under checkpoints, so that the branch not taken leaves no residuals to fill
+    scores = jax.lax.cond(
+        _mild(jax.lax.stop_gradient(decays.total)),
+        jax.checkpoint(_scores_by_product),
+        jax.checkpoint(_scores_chunk_by_chunk),
+        q,
+        k,
+        decays.total,
+    )
+    return jnp.where(_over(_allowed(decays), scores.ndim), scores, 0)
+
+
+def _overlap(q: Array, k: Array, decays: _Decays) -> Array:
+    """`(..., C, C)`: q_t . k_s."""
+    return _over_heads(q @ jnp.swapaxes(k, -1, -2), decays)
+
+
+def _between(decays: _Decays) -> Array:
+    """`(..., C, C)`: exp(g_t - g_s) where s <= t and no restart is between, else 0."""
+    total = spread(decays.total, decays.total.shape[-2])
     between = total - jnp.swapaxes(total, -1, -2)
+    allowed = _over(_allowed(decays), between.ndim)
     # the exponent, not the result: exp of a positive one may be infinite
-    left = jnp.exp(jnp.where(_over(allowed, between.ndim), between, -jnp.inf))
-    return _over_heads(q @ jnp.swapaxes(k, -1, -2), decays) * left
+    return jnp.exp(jnp.where(allowed, between, -jnp.inf))
+
+
+def _allowed(decays: _Decays) -> Array:
+    """`(..., C, C)`: whether s <= t, and no restart is between."""
+    size = decays.total.shape[-2]
+    allowed = jnp.tril(jnp.ones((size, size), bool))
+    if decays.segment is None:
+        return allowed
+    same = decays.segment[..., :, None] == decays.segment[..., None, :]
+    return _over(allowed, same.ndim) & same
 
 
 @jax.custom_batching.custom_vmap
