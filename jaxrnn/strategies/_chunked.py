@@ -29,20 +29,20 @@ class Chunked(Strategy):
 
     | cell            | T, B, features     | `Scan()`   | `Chunked()` |
     |-----------------|--------------------|------------|-------------|
-    | `MinGRU`        | 2048, 8, 256       | 64 / 84    | 18 / 70     |
-    | `SRU`           |                    | 56 / 131   | 25 / 102    |
-    | `RGLRU`         |                    | 18 / 73    | 19 / 73     |
-    | `LRU`           |                    | 45 / 121   | 34 / 132    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 53 / 672   | 19 / 106    |
-    | `SSD`           | of 64              | 67 / 651   | 18 / 125    |
-    | `GLA`           |                    | 32 / 452   | 22 / 94     |
-    | `DeltaNet`      |                    | 56 / 627   | 27 / 171    |
-    | `GatedDeltaNet` |                    | 61 / 681   | 39 / 178    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 137 / 2563 | 50 / 288    |
-    | `SSD`           | of 128             | 229 / 2050 | 41 / 287    |
-    | `GLA`           |                    | 87 / 1410  | 51 / 235    |
-    | `DeltaNet`      |                    | 171 / 2341 | 60 / 400    |
-    | `GatedDeltaNet` |                    | 182 / 2387 | 78 / 335    |
+    | `MinGRU`        | 2048, 8, 256       | 60 / 85    | 18 / 71     |
+    | `SRU`           |                    | 55 / 123   | 23 / 98     |
+    | `RGLRU`         |                    | 18 / 79    | 17 / 73     |
+    | `LRU`           |                    | 38 / 118   | 31 / 116    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 54 / 680   | 16 / 85     |
+    | `SSD`           | of 64              | 62 / 470   | 15 / 65     |
+    | `GLA`           |                    | 30 / 414   | 19 / 86     |
+    | `DeltaNet`      |                    | 55 / 611   | 22 / 125    |
+    | `GatedDeltaNet` |                    | 59 / 656   | 25 / 116    |
+    | `MLSTM`         | 4096, 1, 4 heads   | 147 / 2374 | 47 / 226    |
+    | `SSD`           | of 128             | 190 / 1762 | 39 / 175    |
+    | `GLA`           |                    | 90 / 1385  | 49 / 208    |
+    | `DeltaNet`      |                    | 165 / 2038 | 58 / 247    |
+    | `GatedDeltaNet` |                    | 186 / 2317 | 71 / 291    |
 
     By `python -m benchmarks run --suite strategies`, where memory that is freed is kept; by
     glibc's defaults `Scan()` takes up to three times as long. A third to a half of a matrix
