@@ -90,23 +90,25 @@ def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None
     bars = _bars(results, case, figure)
     labels = [_label(results, case, name) for name, _ in bars]
     values = [found["seconds"] for _, found in bars]
-    errors = [_whiskers(found) for _, found in bars]
+    ends = [found["median"] for _, found in bars]
+    # One that is very slow would leave nothing to see of the others.
+    room = min(max(ends), 4 * statistics.median(values))
+    # From the fastest turn to the median of all, as far as there is room for it.
+    ends = [max(value, min(end, room)) for value, end in zip(values, ends, strict=True)]
+    late = [end - value for value, end in zip(values, ends, strict=True)]
     axis.barh(
         range(len(bars)),
         values,
-        xerr=list(zip(*errors, strict=True)),
+        xerr=[[0.0] * len(bars), late],
         color=[_OURS if n.startswith("jaxrnn") else _THEIRS for n, _ in bars],
         error_kw={"elinewidth": 0.8, "ecolor": "#555555"},
         height=0.72,
     )
     axis.set_yticks(range(len(bars)), labels, fontsize=8)
     axis.invert_yaxis()
-    ends = [value + high for value, (_, high) in zip(values, errors, strict=True)]
-    # One that is very slow would leave nothing to see of the others.
-    room = min(max(ends), 4 * statistics.median(values))
     for row, (value, end) in enumerate(zip(values, ends, strict=True)):
         inside = value > room
-        at = 0.98 * room if inside else min(end, room) + 0.015 * room
+        at = 0.98 * room if inside else end + 0.015 * room
         shown = f"{seconds(value)} →" if inside else seconds(value)
         side = "right" if inside else "left"
         axis.text(at, row, shown, va="center", ha=side, fontsize=7.5, clip_on=True)
@@ -124,8 +126,3 @@ def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None
 def _label(results: dict[str, Any], case: dict, name: str) -> str:
     other = case["results"][name]["computes"] != case["case"]["kind"]
     return f"{title(results, name)}{' *' if other else ''}"
-
-
-def _whiskers(found: dict[str, Any]) -> tuple[float, float]:
-    """From the fastest turn to the median of all."""
-    return 0.0, found["median"] - found["seconds"]

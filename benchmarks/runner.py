@@ -273,7 +273,11 @@ class Runner:
         figures = {name: Figure(ready, self.settings) for name in case.figures}
         going = list(figures)
         for _ in range(self.settings.rounds):
-            going = [name for name in going if self._round(case, name, figures, ready)]
+            going = [
+                name
+                for name in going
+                if self._round(case, name, figures, ready, results)
+            ]
             for _ in figures:
                 self.advance()
         for figure, found in figures.items():
@@ -281,7 +285,12 @@ class Runner:
                 results[name]["figures"][figure] = summary
 
     def _round(
-        self, case: Case, figure: str, figures: dict[str, Figure], ready: dict
+        self,
+        case: Case,
+        figure: str,
+        figures: dict[str, Figure],
+        ready: dict[str, Client],
+        results: dict[str, dict],
     ) -> bool:
         """A turn of the reference, then of those who need one more; False if none does."""
 
@@ -289,9 +298,10 @@ class Runner:
             start = time.perf_counter()
             turn = self._turn(case, name, ready[name], figure)
             spent = time.perf_counter() - start
-            if turn is not None:
+            if "failed" not in turn:
                 figures[figure].add(name, turn["seconds"], turn["calls"], spent)
                 return
+            results[name]["failed"] = turn["failed"]
             del ready[name]
             for other in figures.values():
                 other.drop(name)
@@ -303,12 +313,12 @@ class Runner:
             take_turn(name)
         return bool(going)
 
-    def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict | None:
+    def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict:
         seconds = self.settings.turn
         line = f"{name}, {case.name}, {figure}"
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()
-        return None if "failed" in answer else answer
+        return answer
 
     def _measure_memory(self, name: str, case: Case, result: dict) -> None:
         """In a process that has run nothing else."""

@@ -173,6 +173,27 @@ def test_rounds_go_on_until_the_machine_is_calm():
     assert found[peers.FLOOR]["rounds"] == [3] * 5 and found[peers.FLOOR]["ratio"] == 3
 
 
+def test_who_fails_while_it_is_timed_loses_the_case():
+    """Also the figures that it had; so the case is run again when the run is resumed."""
+    case = dataclasses.replace(
+        cases.select("smoke")[0], figures=("forward", "backward")
+    )
+
+    class Scripted(runner.Runner):
+        def _turn(self, case, name, client, figure):
+            if name == peers.FLOOR and figure == "backward":
+                return {"failed": "ended with -9"}
+            return {"seconds": 1, "calls": 1}
+
+    names = (peers.REFERENCE, peers.FLOOR)
+    run = Scripted("smoke", (case,), names, runner.Settings(seconds=0, fewest=2))
+    ready, results = dict.fromkeys(names), {name: {"figures": {}} for name in names}
+    run._take_rounds(case, ready, results)
+    assert results[peers.FLOOR] == {"figures": {}, "failed": "ended with -9"}
+    assert set(results[peers.REFERENCE]["figures"]) == {"forward", "backward"}
+    assert set(ready) == {peers.REFERENCE}
+
+
 def test_a_run_is_resumed_where_nothing_failed():
     """Cases that were finished and did not fail are kept as they are."""
     chosen = cases.select("smoke")[:3]

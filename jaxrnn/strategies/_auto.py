@@ -27,7 +27,7 @@ class Auto(Strategy):
 
     | candidate        | taken for                     | because                          |
     |------------------|-------------------------------|----------------------------------|
-    | `Chunked()`      | linear and matrix cells       | up to 9 times faster than        |
+    | `Chunked()`      | linear and matrix cells       | up to 10 times faster than       |
     |                  |                               | `Scan()`, and fewer states kept  |
     | `Fused()`        | on CPU, in float32, the cells | one kernel; faster than all else |
     |                  | that it has kernels for       | with gradients                   |
