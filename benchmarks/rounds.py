@@ -1,15 +1,14 @@
 """One figure of a case: the turns that its contenders had, and who needs another.
 
-A turn gives the fastest of its calls, and a figure is its fastest turn: turns lie apart, so
-that what slows the machine for a while does not reach all of them. The reference runs
-before each round, and tells by its own time which of them were calm.
+A turn gives the fastest of its calls, and a figure is the lower quartile of its turns: turns
+lie apart, and what slows the machine for a while does not reach a fourth of them. Turns
+that were taken while cores were far apart (`cores.py`) do not count.
 """
 
-import itertools
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .peers import FLOOR, REFERENCE
 
@@ -22,10 +21,11 @@ class Settings:
         seconds: for each figure of each contender, over all its turns.
         turn: seconds of one of them; one call at least.
         fewest: turns that a figure gets, however long its calls are.
-        agreement: how far its two fastest turns may be apart. If they are further, or if
-            less than two fell into calm rounds, there are more.
+        agreement: how far the median of its turns may be above it. If it is further, or if
+            fewer turns than `fewest` count, there are more.
         rounds: how many there are at most.
         most: seconds after which it gets no more of them.
+        near: seconds before a turn in which cores that are far apart may come near.
         memory: also measures resident memory, in a fresh process each.
         keep_memory: whether workers keep the memory that they free for their next call.
         patience: seconds after which a worker that does not answer is given up.
@@ -35,11 +35,28 @@ class Settings:
     turn: float = 0.035
     fewest: int = 3
     agreement: float = 0.05
-    rounds: int = 16
+    rounds: int = 20
     most: float = 3.0
+    near: float = 0.5
     memory: bool = False
     keep_memory: bool = True
     patience: float = 300.0
+
+
+class Turn(NamedTuple):
+    """What a contender did while all others slept.
+
+    Attributes:
+        seconds: of the fastest of its calls.
+        calls: how many there were.
+        spent: seconds that they took together, and what came with them.
+        near: whether cores were near each other before and after it.
+    """
+
+    seconds: float
+    calls: int
+    spent: float
+    near: bool = True
 
 
 class Figure:
@@ -50,20 +67,16 @@ class Figure:
         settings: how long.
 
     Attributes:
-        turns: seconds, round by round, of each of them.
+        turns: those of each contender, round by round.
     """
 
     def __init__(self, names: Iterable[str], settings: Settings) -> None:
         self.settings = settings
-        self.turns: dict[str, list[float]] = {name: [] for name in names}
-        self._calls = dict.fromkeys(self.turns, 0)
-        self._spent = dict.fromkeys(self.turns, 0.0)
+        self.turns: dict[str, list[Turn]] = {name: [] for name in names}
 
-    def add(self, name: str, seconds: float, calls: int, spent: float) -> None:
-        """One turn, and how long it took in all."""
-        self.turns[name].append(seconds)
-        self._calls[name] += calls
-        self._spent[name] += spent
+    def add(self, name: str, turn: Turn) -> None:
+        """One turn."""
+        self.turns[name].append(turn)
 
     def drop(self, name: str) -> None:
         """Whoever failed has no figure."""
@@ -71,66 +84,67 @@ class Figure:
 
     def going(self) -> list[str]:
         """Who needs one more turn."""
-        calm = self._calm()
-        return [name for name in self.turns if not self._settled(name, calm)]
+        return [name for name, turns in self.turns.items() if not self._settled(turns)]
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """What is kept of each contender."""
-        found = summarised(self.turns)
-        return {n: found[n] | {"calls": self._calls[n]} for n in self.turns}
+        return summarised(self.turns)
 
-    def _calm(self) -> list[bool]:
-        """Of each round, whether the reference was fast before and after it.
-
-        Without one, all of them are.
-        """
-        reference = self.turns.get(REFERENCE)
-        if not reference:
-            return [True] * self.settings.rounds
-        bound = (1 + 2 * self.settings.agreement) * min(reference)
-        return [max(pair) <= bound for pair in itertools.pairwise(reference)]
-
-    def _settled(self, name: str, calm: list[bool]) -> bool:
-        """Whether more turns would hardly be faster."""
-        settings, turns, spent = self.settings, self.turns[name], self._spent[name]
-        if len(turns) < settings.fewest or spent < settings.seconds:
-            return False
-        if spent > settings.most:
+    def _settled(self, turns: list[Turn]) -> bool:
+        """Whether more turns would hardly change the figure."""
+        settings = self.settings
+        near = [turn.seconds for turn in turns if turn.near]
+        spent = sum(turn.spent for turn in turns)
+        if spent > settings.most and len(turns) >= settings.fewest:
             return True
-        first, second = sorted(turns)[:2]
-        agree = second <= (1 + settings.agreement) * first
-        return agree and sum(calm[: len(turns)]) >= 2
+        if spent < settings.seconds or len(near) < settings.fewest:
+            return False
+        return statistics.median(near) <= (1 + settings.agreement) * _quartile(near)
 
 
-def summarised(rounds: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
     """Figures of one case from the turns of each contender, round by round.
 
-    `seconds` are of the fastest turn, and ratios of fastest turns: others on the machine
-    can only slow a turn down, and do by half for a while. `ratio` is to the reference, so
-    that 2 takes twice its time; `floor_share` is what part of the time the matrix products
-    alone would take. `spread` is how far the next turn is behind; `median` is of all turns,
-    and `median_ratio` of the ratios within each round.
+    `seconds` are the lower quartile of the turns that count, and ratios are of those: others
+    on the machine can slow a turn down by half for a while, and one turn in twenty is lucky
+    by as much. `ratio` is to the reference, so that 2 takes twice its time;
+    `floor_share` is what part of the time the matrix products alone would take. `spread` is
+    how far the median of those turns is above it; `median` is of all turns, and
+    `median_ratio` of the ratios within each round.
     """
-    reference, floor = rounds.get(REFERENCE), rounds.get(FLOOR)
+    seconds = {name: _quartile(_counted(turns)) for name, turns in rounds.items()}
+    reference, floor = seconds.get(REFERENCE), seconds.get(FLOOR)
     figures = {}
     for name, turns in rounds.items():
+        times = [turn.seconds for turn in turns]
         figure: dict[str, Any] = {
-            "seconds": min(turns),
-            "median": statistics.median(turns),
-            "spread": _spread(turns),
-            "rounds": turns,
+            "seconds": seconds[name],
+            "median": statistics.median(times),
+            "spread": statistics.median(_counted(turns)) / seconds[name] - 1,
+            "rounds": times,
+            "near": [turn.near for turn in turns],
+            "calls": sum(turn.calls for turn in turns),
         }
         if reference:
             # some had more turns than others
-            ratios = [a / b for a, b in zip(turns, reference, strict=False)]
-            figure["ratio"] = min(turns) / min(reference)
-            figure["median_ratio"] = statistics.median(ratios)
+            pairs = zip(turns, rounds[REFERENCE], strict=False)
+            figure["ratio"] = seconds[name] / reference
+            figure["median_ratio"] = statistics.median(
+                a.seconds / b.seconds for a, b in pairs
+            )
         if floor:
-            figure["floor_share"] = min(floor) / min(turns)
+            figure["floor_share"] = floor / seconds[name]
         figures[name] = figure
     return figures
 
 
-def _spread(turns: list[float]) -> float:
-    fastest, *others = sorted(turns)
-    return min(others) / fastest - 1 if others else 0.0
+def _counted(turns: list[Turn]) -> list[float]:
+    """The times of the turns that count; of all, if none does."""
+    return [turn.seconds for turn in turns if turn.near] or [t.seconds for t in turns]
+
+
+def _quartile(times: list[float]) -> float:
+    """The lower one."""
+    if len(times) == 1:
+        return times[0]
+    return statistics.quantiles(times, n=4, method="inclusive")[0]

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 from . import machine
 from .cases import Case, case_from_json
 from .client import Client, WorkerError
+from .cores import Cores
 from .peers import FLOOR, REFERENCE
-from .rounds import Figure, Settings
+from .rounds import Figure, Settings, Turn
 from .worker import REFERENCE as SOLVER
 
 
@@ -57,6 +58,7 @@ class Runner:
             name: Client(name, settings.patience, settings.keep_memory)
             for name in names
         }
+        self._cores = Cores()
         self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
@@ -124,8 +126,8 @@ class Runner:
         except KeyboardInterrupt:
             self._line("stopped; these are the cases that were finished")
         finally:
-            for client in (*self._clients.values(), *self._solvers):
-                client.stop()
+            for one in (self._cores, *self._clients.values(), *self._solvers):
+                one.stop()
         self.save(self.results)
         return self.results
 
@@ -136,6 +138,7 @@ class Runner:
     def _introduce(self) -> None:
         """Who takes part, and who cannot."""
         self._warn_of_load()
+        self._cores.learn()
         for client in (*self._solvers, *self._clients.values()):
             client.start()
         try:
@@ -166,7 +169,6 @@ class Runner:
         entry: dict[str, Any] = {
             "name": case.name,
             "case": dataclasses.asdict(case),
-            "load": machine.load(),
             "results": results,
         }
         self.results["cases"].append(entry)
@@ -184,9 +186,8 @@ class Runner:
         for name, client in self._clients.items():
             results[name] = answers[name]
             if name in computed:
-                results[name] = self._built(name, client, computed[name], folder)
+                results[name] = self._prepared(name, client, computed[name], folder)
             self.advance()
-        self._judge(computed, results, folder)
         ready = {
             name: client
             for name, client in self._clients.items()
@@ -217,46 +218,29 @@ class Runner:
                     path=str(_reference(folder, case)),
                 )
 
-        _side_by_side(solve, range(len(self._solvers)))
+        with ThreadPoolExecutor(len(self._solvers)) as pool:
+            list(pool.map(solve, range(len(self._solvers))))
 
-    def _built(
+    def _prepared(
         self, name: str, client: Client, computed: Case, folder: Path
     ) -> dict[str, Any]:
-        """What is known of a contender once it is built, while all others sleep."""
+        """What is known of a contender before it is timed, while all others sleep."""
         if not _reference(folder, computed).exists():
             return {"failed": "no reference to compare it with"}
-        built = self._asked(
-            f"{name}, {computed.name}",
+        line = f"{name}, {computed.name}"
+        prepared = self._asked(
+            line,
             client,
-            "build",
+            "prepare",
             case=dataclasses.asdict(computed),
+            reference=str(_reference(folder, computed)),
         )
-        if "compile_seconds" not in built:
-            return built
-        return built | {"computes": computed.kind}
-
-    def _judge(
-        self, computed: dict[str, Case], results: dict[str, dict], folder: Path
-    ) -> None:
-        """The gates of all that were built."""
-
-        def judge(name: str) -> None:
-            case = computed[name]
-            gate = self._asked(
-                f"{name}, {case.name}",
-                self._clients[name],
-                "judge",
-                case=dataclasses.asdict(case),
-                reference=str(_reference(folder, case)),
-            )
-            if "red" not in gate:
-                results[name] = gate
-                return
-            if gate["red"]:
-                self._line(f"RED {name}, {case.name}: {gate['shown']}")
-            results[name] |= {"gate": gate, "figures": {}}
-
-        _side_by_side(judge, [name for name in computed if "computes" in results[name]])
+        gate = prepared.get("gate")
+        if gate is None:
+            return prepared
+        if gate["red"]:
+            self._line(f"RED {line}: {gate['shown']}")
+        return prepared | {"computes": computed.kind, "figures": {}}
 
     def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:
         """The answer; a worker that fails or dies is one line, and an answer too."""
@@ -295,11 +279,9 @@ class Runner:
         """A turn of the reference, then of those who need one more; False if none does."""
 
         def take_turn(name: str) -> None:
-            start = time.perf_counter()
             turn = self._turn(case, name, ready[name], figure)
-            spent = time.perf_counter() - start
-            if "failed" not in turn:
-                figures[figure].add(name, turn["seconds"], turn["calls"], spent)
+            if isinstance(turn, Turn):
+                figures[figure].add(name, turn)
                 return
             results[name]["failed"] = turn["failed"]
             del ready[name]
@@ -313,12 +295,18 @@ class Runner:
             take_turn(name)
         return bool(going)
 
-    def _turn(self, case: Case, name: str, client: Client, figure: str) -> dict:
-        seconds = self.settings.turn
-        line = f"{name}, {case.name}, {figure}"
+    def _turn(self, case: Case, name: str, client: Client, figure: str) -> Turn | dict:
+        """One turn, or how it failed."""
+        line, seconds = f"{name}, {case.name}, {figure}", self.settings.turn
+        near = case.single_steps or self._cores.bring_near(self.settings.near)
+        start = time.perf_counter()
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()
-        return answer
+        spent = time.perf_counter() - start
+        if "failed" in answer:
+            return answer
+        near = near and (case.single_steps or self._cores.near())
+        return Turn(answer["seconds"], answer["calls"], spent, near)
 
     def _measure_memory(self, name: str, case: Case, result: dict) -> None:
         """In a process that has run nothing else."""
@@ -331,12 +319,6 @@ class Runner:
                 result["memory"] = answer
         finally:
             client.stop()
-
-
-def _side_by_side(do: Callable[[Any], None], tasks: Iterable[Any]) -> None:
-    """Two at a time, since nothing is timed."""
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(do, tasks))
 
 
 def _reference(folder: Path, case: Case) -> Path:

@@ -60,38 +60,31 @@ class Worker:
         except NotImplementedError as reason:
             return {"refused": str(reason)}
 
-    def build(self, case: dict) -> dict[str, Any]:
-        """Compiles a case that it computes."""
+    def prepare(self, case: dict, reference: str) -> dict[str, Any]:
+        """Compiles a case that it computes, and gates it. Red, it is thrown away at once."""
         self.release()
         wanted = case_from_json(case)
         if wanted.single_steps:
             _take_one_core()
         problem = make_problem(wanted)
         try:
-            self.program = program = self.peer.build(wanted, problem)
+            program = self.peer.build(wanted, problem)
         except NotImplementedError as reason:
             return {"refused": str(reason)}
-        return {
-            "compile_seconds": program.compile_seconds,
-            "temporary_bytes": program.temporary_bytes,
-            "note": program.note,
-        }
-
-    def judge(self, case: dict, reference: str) -> dict[str, Any]:
-        """Gates what was built. Red, it is thrown away at once."""
-        wanted = case_from_json(case)
-        program, self.program = self._built(), None
-        verdict = program.judge(
-            wanted, make_problem(wanted), Reference.load(Path(reference))
-        )
+        verdict = program.judge(wanted, problem, Reference.load(Path(reference)))
         if not verdict.red:
             self.program = program
         gc.collect()
         return {
-            "red": list(verdict.red),
-            "shown": str(verdict),
-            "errors": verdict.errors,
-            "bounds": verdict.bounds,
+            "compile_seconds": program.compile_seconds,
+            "temporary_bytes": program.temporary_bytes,
+            "note": program.note,
+            "gate": {
+                "red": list(verdict.red),
+                "shown": str(verdict),
+                "errors": verdict.errors,
+                "bounds": verdict.bounds,
+            },
         }
 
     def turn(self, figure: str, seconds: float) -> dict[str, Any]:
