@@ -15,13 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+
+_Result = TypeVar("_Result")
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 _FAR = 1.6
-"""Of the least time of a run: near ones differ by a fourth, far ones take over twice as long."""
+"""Times the least of a run. Near ones differ by a fourth; far ones take over twice that."""
 
 _EXCHANGES = 200
 _STOP = 255
@@ -37,10 +41,16 @@ class Cores:
     def __init__(self) -> None:
         self.least = float("inf")
         self._partner: subprocess.Popen | None = None
-        if hasattr(os, "sched_getaffinity"):
-            self._all = os.sched_getaffinity(0)
-            if len(self._all) > 1:
-                self._start()
+
+    def start(self) -> None:
+        """Finds out how near they can be, in a second."""
+        if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) == 1:
+            return
+        self._all = os.sched_getaffinity(0)
+        self._partner = self._started()
+        for _ in range(20):
+            self._on_the_first(self._talk)
+            self.near()
 
     def near(self) -> bool:
         """Whether a cache line takes about as long as ever from one to the other."""
@@ -57,12 +67,6 @@ class Cores:
             self._on_the_first(self._talk)
         return near
 
-    def learn(self) -> None:
-        """Finds out how near they can be, in a second."""
-        for _ in range(20 if self._partner else 0):
-            self._on_the_first(self._talk)
-            self.near()
-
     def stop(self) -> None:
         """Ends the process on the second core."""
         partner, self._partner = self._partner, None
@@ -70,12 +74,12 @@ class Cores:
             partner.kill()
             partner.communicate()
 
-    def _start(self) -> None:
+    def _started(self) -> subprocess.Popen:
         first, second, *_ = sorted(self._all)
         with tempfile.TemporaryFile() as file:
             file.truncate(mmap.PAGESIZE)
             self._first, self._lines = {first}, mmap.mmap(file.fileno(), mmap.PAGESIZE)
-            self._partner = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", __name__, str(second), str(file.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -85,25 +89,33 @@ class Cores:
                 start_new_session=True,
             )
 
-    def _on_the_first(self, do):
+    def _on_the_first(self, do: Callable[[], _Result]) -> _Result:
         os.sched_setaffinity(0, self._first)
         try:
             return do()
         finally:
             os.sched_setaffinity(0, self._all)
 
+    def _say(self, word: bytes) -> None:
+        assert self._partner is not None and self._partner.stdin is not None
+        self._partner.stdin.write(word)
+
+    def _hear(self) -> None:
+        assert self._partner is not None and self._partner.stdout is not None
+        self._partner.stdout.read(1)
+
     def _talk(self, seconds: float = 0.05) -> None:
         """Waking each other by turns: each sleeps while the other is awake."""
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            self._partner.stdin.write(b"t")
-            self._partner.stdout.read(1)
+            self._say(b"t")
+            self._hear()
 
     def _apart(self) -> float:
         """Nanoseconds from one to the other and back, Python's own included."""
         lines, clock, times = self._lines, time.perf_counter_ns, []
         lines[_HERE] = lines[_THERE] = 0
-        self._partner.stdin.write(b"m")
+        self._say(b"m")
         for count in range(1, _EXCHANGES + 1):
             start = clock()
             lines[_HERE] = count
@@ -112,7 +124,7 @@ class Cores:
                     break
             times.append(clock() - start)
         lines[_HERE] = _STOP
-        self._partner.stdout.read(1)
+        self._hear()
         return sorted(times)[_EXCHANGES // 10]
 
 

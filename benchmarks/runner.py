@@ -126,8 +126,9 @@ class Runner:
         except KeyboardInterrupt:
             self._line("stopped; these are the cases that were finished")
         finally:
-            for one in (self._cores, *self._clients.values(), *self._solvers):
-                one.stop()
+            self._cores.stop()
+            for client in (*self._clients.values(), *self._solvers):
+                client.stop()
         self.save(self.results)
         return self.results
 
@@ -138,7 +139,7 @@ class Runner:
     def _introduce(self) -> None:
         """Who takes part, and who cannot."""
         self._warn_of_load()
-        self._cores.learn()
+        self._cores.start()
         for client in (*self._solvers, *self._clients.values()):
             client.start()
         try:
