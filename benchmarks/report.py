@@ -12,7 +12,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 METHOD = """\
 Every contender ran in a process of its own; they took turns, one awake at a time. A turn
-gives the fastest of its calls, a figure is the fastest turn, and whiskers go to the median.
+gives the fastest of its calls, a figure is the lower quartile of its turns, and whiskers go to
+the median. Turns that were taken while cores were far apart do not count.
 Before anything was timed, outputs, every gradient, one optimiser step and some single steps
 of every contender were compared with `Scan()` in float64; what did not agree has no figure.
 The floor is the matrix products alone, as XLA runs them. `benchmarks/README.md` says more.
