@@ -27,9 +27,9 @@ from .tables import TITLES, Table, tables
 
 _SETTINGS = {
     "quick": Settings(),
-    "full": Settings(seconds=1.2, fewest=5, most=12.0, memory=True),
+    "full": Settings(seconds=1.2, most=12.0, memory=True),
     "strategies": Settings(),
-    "gpu": Settings(seconds=1.2, fewest=5, memory=True),
+    "gpu": Settings(seconds=1.2, memory=True),
     "smoke": Settings(seconds=0.03, rounds=3),
 }
 

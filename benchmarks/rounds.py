@@ -33,7 +33,7 @@ class Settings:
 
     seconds: float = 0.5
     turn: float = 0.035
-    fewest: int = 3
+    fewest: int = 5
     agreement: float = 0.05
     rounds: int = 20
     most: float = 3.0
