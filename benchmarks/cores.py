@@ -4,7 +4,7 @@ A virtual machine's cores are moved about by its host. While two of them are far
 cache line takes four times as long from one to the other, and kernels whose threads work in
 step take up to twice as long, for seconds or minutes, while others do not. A host that sees
 one core wake the other over and over puts them side by side; one that sees both busy may
-put them apart again. Elsewhere cores stay where they are, and are always near.
+put them apart again. Elsewhere cores stay where they are, and count as near.
 
     python -m benchmarks.cores CORE FILE_DESCRIPTOR
 """
@@ -57,6 +57,8 @@ class Cores:
         if self._partner is None:
             return True
         apart = self._on_the_first(self._apart)
+        if apart is None:
+            return True
         self.least = min(self.least, apart)
         return apart <= _FAR * self.least
 
@@ -89,10 +91,14 @@ class Cores:
                 start_new_session=True,
             )
 
-    def _on_the_first(self, do: Callable[[], _Result]) -> _Result:
+    def _on_the_first(self, do: Callable[[], _Result]) -> _Result | None:
+        """None if the other process is gone: a run goes on without it."""
         os.sched_setaffinity(0, self._first)
         try:
             return do()
+        except BrokenPipeError:
+            self.stop()
+            return None
         finally:
             os.sched_setaffinity(0, self._all)
 
@@ -107,7 +113,7 @@ class Cores:
     def _talk(self, seconds: float = 0.05) -> None:
         """Waking each other by turns: each sleeps while the other is awake."""
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while self._partner is not None and time.perf_counter() < end:
             self._say(b"t")
             self._hear()
 

@@ -93,7 +93,7 @@ def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None
     ends = [found["median"] for _, found in bars]
     # One that is very slow would leave nothing to see of the others.
     room = min(max(ends), 4 * statistics.median(values))
-    # From the lower quartile of the turns to the median of all, as far as there is room for it.
+    # From the figure to the median of all turns, as far as there is room for it.
     ends = [max(value, min(end, room)) for value, end in zip(values, ends, strict=True)]
     late = [end - value for value, end in zip(values, ends, strict=True)]
     axis.barh(

@@ -12,11 +12,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 METHOD = """\
 Every contender ran in a process of its own; they took turns, one awake at a time. A turn
-gives the fastest of its calls, a figure is the lower quartile of its turns, and whiskers go to
-the median. Turns that were taken while cores were far apart do not count.
-Before anything was timed, outputs, every gradient, one optimiser step and some single steps
-of every contender were compared with `Scan()` in float64; what did not agree has no figure.
-The floor is the matrix products alone, as XLA runs them. `benchmarks/README.md` says more.
+gives the fastest of its calls, a figure is the {statistic},
+and whiskers go to the median of all. Before anything was timed, outputs, every gradient,
+one optimiser step and some single steps of every contender were compared with `Scan()` in
+float64; what did not agree has no figure. The floor is the matrix products alone, as XLA
+runs them. `benchmarks/README.md` says more.
 """
 
 
@@ -61,7 +61,7 @@ def write_report(results: dict[str, Any], folder: Path) -> list[Path]:
 
 def markdown(results: dict[str, Any], pictures: list[str]) -> str:
     """The page: where it was run, tables, pictures, notes."""
-    parts = [f"# Suite `{results['suite']}`", _where(results), METHOD]
+    parts = [f"# Suite `{results['suite']}`", _where(results), METHOD.format(**results)]
     if not results["finished"]:
         parts.append("**The run was stopped before its end.**")
     parts += [f"![{name}]({name})" for name in pictures]

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 from .peers import FLOOR, REFERENCE
 
 
+STATISTIC = "lower quartile of the turns in which cores were near each other"
+"""What a figure is, for those who read results."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How long is measured.

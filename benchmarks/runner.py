@@ -19,11 +19,11 @@ from .cases import Case, case_from_json
 from .client import Client, WorkerError
 from .cores import Cores
 from .peers import FLOOR, REFERENCE
-from .rounds import Figure, Settings, Turn
+from .rounds import STATISTIC, Figure, Settings, Turn
 from .worker import REFERENCE as SOLVER
 
 
-FORMAT = 3
+FORMAT = 4
 """Of the results; a file of another one is not read."""
 
 
@@ -70,6 +70,7 @@ class Runner:
             "versions": machine.versions(),
             "load_at_start": machine.load(),
             "settings": dataclasses.asdict(settings),
+            "statistic": STATISTIC,
             "reference": REFERENCE,
             "contenders": {},
             "cases": [],

@@ -94,7 +94,7 @@ def _times(results: dict[str, Any], figure: str) -> Table:
         return f"{seconds(found['seconds'])}{ratio}"
 
     reference = results["reference"]
-    caption = "lower quartile of the turns"
+    caption = f"time: the {results['statistic']}"
     if reference in results["contenders"]:
         caption += f", and in brackets its ratio to {title(results, reference)}"
     return _table(results, TITLES[figure], caption, entry, figure)
