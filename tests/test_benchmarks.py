@@ -361,7 +361,7 @@ def test_report_renders_results(tmp_path, results):
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "out" / "quick.md").read_text()
     assert "| lstm-5x2x3x4 | 10 ms (1.00) | 5 ms (1.00) |" in page
-    assert "a figure is the fastest turn, and" in page
+    assert "a figure is the fastest turn" in page
     assert "torch: not installed" in page and "no such cell" in page
     for figure in ("forward", "backward"):
         picture = tmp_path / "out" / f"quick-{figure}.png"
