@@ -1,10 +1,12 @@
 // Runs the kernels under a sanitizer, without Python: every kind of schedule, of marks and of
 // awkward size, on buffers of exactly the right length, from several threads at once. Prints
 // the number of runs; a sanitizer that finds something ends the process.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <thread>
 #include <vector>
 
@@ -51,12 +53,19 @@ namespace {
 using namespace jaxrnn;
 using Array = std::vector<float>;
 
+// Which steps are marked as valid; resets come with each.
+enum class Marked { nowhere, at_start, at_end, anywhere };
+
 struct Case {
   CellKind kind;
   int64_t time, batch, inputs, hidden;
   int threads;
-  bool marked;
+  Marked marks;
 };
+
+// What nobody wrote yet, and padding: who reads it passes it on to what comes out.
+constexpr float kUnwritten = std::numeric_limits<float>::quiet_NaN();
+Array unwritten(int64_t count) { return Array(count, kUnwritten); }
 
 Array filled(int64_t count, int seed) {
   Array a(count);
@@ -98,22 +107,33 @@ void jobs_of_every_size() {
 
 Array run(const Case& c) {
   const int64_t T = c.time, B = c.batch, I = c.inputs, H = c.hidden;
+  const bool d_x_wanted = c.time != 5;
   const bool own = c.kind == CellKind::indrnn_relu, has_c = c.kind == CellKind::lstm;
   const int64_t G = gates_of(c.kind), S = own ? 0 : c.kind == CellKind::gru_after ? 4 : G;
-  const Array x = filled(T * B * I, 1), h0 = filled(B * H, 2), c0 = filled(B * H, 3),
+  Array x = filled(T * B * I, 1);
+  const Array h0 = filled(B * H, 2), c0 = filled(B * H, 3),
               start = filled(H, 4), w = filled(I * G * H, 5),
               u = filled(own ? H : H * G * H, 6), b = filled(G * H, 7),
-              b_n = filled(H, 8), d_ys = filled(T * B * H, 9);
+              b_n = filled(H, 8);
+  Array d_ys = filled(T * B * H, 9);
   std::vector<uint8_t> valid(T * B), reset(T * B);
   for (int64_t t = 0; t < T; ++t)
     for (int64_t r = 0; r < B; ++r) {
-      valid[t * B + r] = c.time % 2 ? t < r % (T + 1) : t >= r % (T + 1);
+      valid[t * B + r] = c.marks == Marked::at_start ? t < r % (T + 1)
+                         : c.marks == Marked::at_end ? t >= r % (T + 1)
+                                                     : (t * 5 + r * 3) % 4 != 0;
       reset[t * B + r] = (t + r) % 3 == 0;
+      if (c.marks == Marked::nowhere || valid[t * B + r]) continue;
+      const int64_t row = t * B + r;
+      std::fill_n(x.begin() + row * I, I, kUnwritten);
+      std::fill_n(d_ys.begin() + row * H, H, kUnwritten);
     }
-  const Marks marks = c.marked ? Marks{valid.data(), reset.data()} : Marks{};
-  Array ys(T * B * H), h(B * H), c_end(B * H), cs(T * B * H), saved(T * B * S * H);
-  Array d_x(x.size()), d_h0(h0.size()), d_c0(c0.size()), d_start_h(H), d_start_c(H),
-      d_w(w.size()), d_u(u.size()), d_b(b.size()), d_b_n(H);
+  const Marks marks = c.marks != Marked::nowhere ? Marks{valid.data(), reset.data()} : Marks{};
+  Array ys = unwritten(T * B * H), h = unwritten(B * H), c_end = h, cs = ys,
+        saved = unwritten(T * B * S * H);
+  Array d_x = unwritten(x.size()), d_h0 = h, d_c0 = h, d_start_h = unwritten(H),
+        d_start_c = d_start_h, d_w = unwritten(w.size()), d_u = unwritten(u.size()),
+        d_b = unwritten(b.size()), d_b_n = d_start_h;
   auto describe = [&](Layer& f) {
     f.kind = c.kind;
     f.inputs = I, f.hidden = H;
@@ -131,15 +151,19 @@ Array run(const Case& c) {
     describe(g);
     g.ys = ys.data(), g.cs = cs.data(), g.saved = saved.data();
     g.d_ys = d_ys.data(), g.d_h = h0.data(), g.d_c = c0.data();
-    g.d_x = c.time == 5 ? nullptr : d_x.data();  // it is not always wanted
+    g.d_x = d_x_wanted ? d_x.data() : nullptr;
     g.d_h0 = d_h0.data(), g.d_c0 = d_c0.data();
     g.d_start_h = d_start_h.data(), g.d_start_c = d_start_c.data();
     g.d_w = d_w.data(), g.d_u = d_u.data(), g.d_b = d_b.data(), g.d_b_n = d_b_n.data();
     require(run_backward(portable::kernels, g, T, B, marks, team), "memory, backward");
   });
+  std::vector<const Array*> parts{&ys, &h, &d_h0, &d_start_h, &d_w, &d_u, &d_b};
+  if (d_x_wanted) parts.push_back(&d_x);
+  if (has_c) parts.insert(parts.end(), {&c_end, &d_c0, &d_start_c});
+  if (c.kind == CellKind::gru_after) parts.push_back(&d_b_n);
   Array all;
-  for (const Array* part : {&ys, &h, &d_x, &d_h0, &d_w, &d_u, &d_b})
-    all.insert(all.end(), part->begin(), part->end());
+  for (const Array* part : parts) all.insert(all.end(), part->begin(), part->end());
+  for (float value : all) require(std::isfinite(value), "what nobody wrote was read");
   return all;
 }
 
@@ -156,10 +180,13 @@ int main() {
   int runs = 0;
   for (CellKind kind : {CellKind::lstm, CellKind::gru_after, CellKind::gru_before,
                         CellKind::indrnn_relu})
-    for (bool marked : {false, true})
-      for (Case c : {Case{kind, 1, 1, 1, 1, 1, marked}, {kind, 6, 9, 5, 33, 1, marked},
-                     {kind, 5, 1, 33, 70, 1, marked}}) {
+    for (Marked marks :
+         {Marked::nowhere, Marked::at_start, Marked::at_end, Marked::anywhere})
+      for (Case c : {Case{kind, 1, 1, 1, 1, 1, marks}, {kind, 6, 9, 5, 33, 1, marks},
+                     {kind, 5, 1, 33, 70, 1, marks}}) {
+        workspace_limit(0);  // memory that is new, so what nobody wrote is seen
         const Array alone = run(c);
+        workspace_limit(size_t{1} << 30);
         c.threads = 3;  // with lanes where there are rows enough, else with split units
         std::vector<std::thread> callers;
         for (int i = 0; i < 3; ++i)

@@ -108,6 +108,7 @@ struct BackwardPass : Pass<Real, Cell> {
 
   void pack_inputs(int64_t lane, Range some) {
     each_row(lane, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
+      if (!rows.runs(t, row)) return clear_inputs(r);
       pack_row(real(f.x) + (t * B + row) * I, I, block.capacity, r, x);
       const Real* before = began(f.ys, f.start_h, f.h0, t, row);
       pack_row(before, H, block.capacity, r, hp);
@@ -118,6 +119,14 @@ struct BackwardPass : Pass<Real, Cell> {
                 load(gate + j, H - j) * load(before + j, H - j));
       }
     });
+  }
+
+  // What a step that did not run was given may be anything, and what it would have saved was
+  // never written; its gradients are zero, but zero times NaN is not.
+  void clear_inputs(int64_t r) {
+    for (int64_t p = 0; p < PI; ++p) clear(x + at(p, r), kPanel);
+    for (int64_t p = 0; p < P; ++p) clear(hp + at(p, r), kPanel);
+    for (int64_t p = 0; Cell::two_stages && p < P; ++p) clear(rh + at(p, r), kPanel);
   }
 
   void by_lanes() {
