@@ -26,11 +26,11 @@ from .tables import TITLES, Table, tables
 
 
 _SETTINGS = {
-    "quick": Settings(),
-    "full": Settings(seconds=1.2, most=12.0, memory=True),
+    "quick": Settings(limit=460.0),
+    "full": Settings(seconds=0.6, most=6.0, memory=True),
     "strategies": Settings(),
-    "gpu": Settings(seconds=1.2, memory=True),
-    "smoke": Settings(seconds=0.03, rounds=3),
+    "gpu": Settings(seconds=0.6, memory=True),
+    "smoke": Settings(seconds=0.015, rounds=2),
 }
 
 _console = Console(highlight=False)
@@ -59,7 +59,7 @@ def run(
             all its strategies; `module:attribute` for one of your own.
         json: where the results go. By default, those of a whole suite go to
             `benchmarks/results/<machine>/<suite>.json`, and others nowhere.
-        seconds: for each figure of each contender; more of them, less chance.
+        seconds: for each figure in each process of a contender; more of them, less chance.
         memory: also measures resident memory, as full and gpu do in any case.
         keep_memory: workers keep the memory that they free, as under tcmalloc; without it,
             under glibc, they take it anew from the system in every call.

@@ -2,9 +2,10 @@
 
     round 1: A B C ...    round 2: A B C ...    round 3: ...
 
-One is awake at a time.
+One is awake at a time. When every case had its rounds, all begin again with new processes.
 """
 
+import copy
 import dataclasses
 import datetime
 import tempfile
@@ -19,11 +20,11 @@ from .cases import Case, case_from_json
 from .client import Client, WorkerError
 from .cores import Cores
 from .peers import FLOOR, REFERENCE
-from .rounds import STATISTIC, Figure, Settings, Turn
+from .rounds import STATISTIC, Figure, Settings, Turn, turns_of
 from .worker import REFERENCE as SOLVER
 
 
-FORMAT = 4
+FORMAT = 5
 """Of the results; a file of another one is not read."""
 
 
@@ -83,15 +84,24 @@ class Runner:
         """How often `advance` is called: once a contender to prepare, and once a round."""
         rounds = self.settings.rounds
         return sum(
-            len(self._clients) + rounds * len(case.figures) for case in self._missing()
+            len(self._clients) + rounds * len(case.figures)
+            for process in range(self.settings.processes)
+            for case in self._missing(process)
         )
 
-    def _missing(self) -> list[Case]:
-        kept = {case["name"] for case in self.results["cases"]}
-        return [case for case in self.cases if case.name not in kept]
+    def _missing(self, process: int) -> list[Case]:
+        """Cases that this process of the contenders has not been timed in, quickest first."""
+        missing = [c for c in self.cases if self._entry(c)["processes"] <= process]
+        return sorted(missing, key=lambda case: self._entry(case)["took"])
+
+    def _entry(self, case: Case) -> dict[str, Any]:
+        """What there is of a case."""
+        found = (c for c in self.results["cases"] if c["name"] == case.name)
+        new = {"name": case.name, "case": dataclasses.asdict(case)}
+        return next(found, new | {"processes": 0, "prepared_in": 0.0, "took": 0.0})
 
     def resume(self, earlier: dict[str, Any]) -> None:
-        """Keeps the cases of an earlier run that were finished, and in which nothing failed.
+        """Keeps what an earlier run has measured of cases in which nothing failed.
 
         Raises:
             ValueError: if that was not a run of the same suite, on the same machine, of the
@@ -109,29 +119,44 @@ class Runner:
         self.results["cases"] = [
             case
             for case in earlier["cases"]
-            if "took" in case
-            and not any("failed" in result for result in case["results"].values())
+            if not any("failed" in result for result in case["results"].values())
         ]
 
     def run(self) -> dict[str, Any]:
         """Runs everything. Stopped by Ctrl-C, it returns what there is."""
+        start = time.perf_counter()
         try:
             with tempfile.TemporaryDirectory() as folder:
                 self._introduce()
-                place = {case.name: i for i, case in enumerate(self.cases)}
-                for case in self._missing():
-                    self._run_case(case, Path(folder))
-                    self.results["cases"].sort(key=lambda c: place.get(c["name"], -1))
-                    self.save(self.results)
+                for process in range(self.settings.processes):
+                    for case in self._missing(process):
+                        if process and not self._has_time(case, start):
+                            break
+                        self._keep(self._run_case(case, process, Path(folder)))
             self.results["finished"] = True
         except KeyboardInterrupt:
-            self._line("stopped; these are the cases that were finished")
+            self._line("stopped; this is what was finished")
         finally:
             self._cores.stop()
             for client in (*self._clients.values(), *self._solvers):
                 client.stop()
         self.save(self.results)
         return self.results
+
+    def _has_time(self, case: Case, start: float) -> bool:
+        """Whether a case can have one more process."""
+        entry, limit = self._entry(case), self.settings.limit
+        spent = time.perf_counter() - start
+        return limit is None or spent + entry["took"] / entry["processes"] < limit
+
+    def _keep(self, entry: dict[str, Any]) -> None:
+        """A case as it is now, in the place of what there was of it."""
+        place = {case.name: i for i, case in enumerate(self.cases)}
+        others = [c for c in self.results["cases"] if c["name"] != entry["name"]]
+        self.results["cases"] = sorted(
+            [*others, entry], key=lambda c: place.get(c["name"], -1)
+        )
+        self.save(self.results)
 
     def _line(self, text: str) -> None:
         self.results["lines"].append(text)
@@ -166,45 +191,66 @@ class Runner:
                 "and figures will scatter"
             )
 
-    def _run_case(self, case: Case, folder: Path) -> None:
-        results: dict[str, dict] = {}
-        entry: dict[str, Any] = {
-            "name": case.name,
-            "case": dataclasses.asdict(case),
-            "results": results,
-        }
-        self.results["cases"].append(entry)
+    def _run_case(self, case: Case, process: int, folder: Path) -> dict[str, Any]:
+        """What there is of a case when one more process of each contender was timed."""
+        entry = copy.deepcopy(self._entry(case))
         start = time.perf_counter()
-        answers = {
+        if process == 0:
+            entry["results"] = self._begun(case, folder)
+        else:
+            self._begin_again(case, entry["results"], folder)
+        results = entry["results"]
+        ready = {n: c for n, c in self._clients.items() if _is_right(results.get(n))}
+        prepared = time.perf_counter() - start
+        self._take_rounds(case, ready, results, process)
+        if self.settings.memory and not case.single_steps and process == 0:
+            for name in (n for n in ready if n != FLOOR):
+                self._measure_memory(name, case, results[name])
+        for name, client in ready.items():
+            self._asked(name, client, "release")
+        entry["prepared_in"] += prepared
+        entry["took"] += time.perf_counter() - start
+        return entry | {"processes": process + 1}
+
+    def _begun(self, case: Case, folder: Path) -> dict[str, dict]:
+        """What is known of everyone when those that can are compiled and gated."""
+        results = {
             name: self._asked(name, client, "accept", case=dataclasses.asdict(case))
             for name, client in self._clients.items()
         }
         computed = {
             name: case_from_json(answer["computes"])
-            for name, answer in answers.items()
+            for name, answer in results.items()
             if "computes" in answer
         }
         self._solve(computed, folder)
-        for name, client in self._clients.items():
-            results[name] = answers[name]
+
+        def prepare(name: str) -> None:
             if name in computed:
-                results[name] = self._prepared(name, client, computed[name], folder)
-            self.advance()
-        ready = {
-            name: client
-            for name, client in self._clients.items()
-            if "gate" in results[name] and not results[name]["gate"]["red"]
-        }
-        entry["prepared_in"] = time.perf_counter() - start
-        self._take_rounds(case, ready, results)
-        if self.settings.memory and not case.single_steps:
-            for name in (n for n in ready if n != FLOOR):
-                self._measure_memory(name, case, results[name])
-        for name, client in ready.items():
-            self._asked(name, client, "release")
-        for file in folder.iterdir():
+                results[name] = self._gated(name, computed[name], folder)
+
+        self._each(prepare, 1 if case.compile_time else 2)
+        for file in folder.glob("*.npz"):
             file.unlink()
-        entry["took"] = time.perf_counter() - start
+        return results
+
+    def _begin_again(self, case: Case, results: dict[str, dict], folder: Path) -> None:
+        """A new process of everyone whose gate was green."""
+
+        def prepare(name: str) -> None:
+            if _is_right(results.get(name)):
+                computed = case.of_kind(results[name]["computes"])
+                answer = self._prepared(name, computed, folder, None)
+                if "failed" in answer:
+                    results[name] |= {"failed": answer["failed"], "figures": {}}
+
+        self._each(prepare, 2)
+
+    def _each(self, prepare: Callable[[str], None], lanes: int) -> None:
+        """Every contender, some of them at a time, while nobody is timed."""
+        with ThreadPoolExecutor(lanes) as pool:
+            for _ in pool.map(prepare, self._clients):
+                self.advance()
 
     def _solve(self, computed: dict[str, Case], folder: Path) -> None:
         """The references of all that is computed."""
@@ -223,26 +269,30 @@ class Runner:
         with ThreadPoolExecutor(len(self._solvers)) as pool:
             list(pool.map(solve, range(len(self._solvers))))
 
-    def _prepared(
-        self, name: str, client: Client, computed: Case, folder: Path
-    ) -> dict[str, Any]:
-        """What is known of a contender before it is timed, while all others sleep."""
-        if not _reference(folder, computed).exists():
+    def _gated(self, name: str, computed: Case, folder: Path) -> dict[str, Any]:
+        """What is known of a contender before it is timed."""
+        reference = _reference(folder, computed)
+        if not reference.exists():
             return {"failed": "no reference to compare it with"}
-        line = f"{name}, {computed.name}"
-        prepared = self._asked(
-            line,
-            client,
-            "prepare",
-            case=dataclasses.asdict(computed),
-            reference=str(_reference(folder, computed)),
-        )
+        prepared = self._prepared(name, computed, folder, str(reference))
         gate = prepared.get("gate")
         if gate is None:
             return prepared
         if gate["red"]:
-            self._line(f"RED {line}: {gate['shown']}")
+            self._line(f"RED {name}, {computed.name}: {gate['shown']}")
         return prepared | {"computes": computed.kind, "figures": {}}
+
+    def _prepared(
+        self, name: str, computed: Case, folder: Path, reference: str | None
+    ) -> dict[str, Any]:
+        return self._asked(
+            f"{name}, {computed.name}",
+            self._clients[name],
+            "prepare",
+            case=dataclasses.asdict(computed),
+            compiled=str(folder / "compiled" / name / computed.name),
+            reference=reference,
+        )
 
     def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:
         """The answer; a worker that fails or dies is one line, and an answer too."""
@@ -254,9 +304,18 @@ class Runner:
             self._line(f"{line}: {answer['failed']}")
         return answer
 
-    def _take_rounds(self, case: Case, ready: dict[str, Client], results: dict) -> None:
+    def _take_rounds(
+        self, case: Case, ready: dict[str, Client], results: dict, process: int
+    ) -> None:
         """All figures in turn, so that each is spread over the time of all."""
-        figures = {name: Figure(ready, self.settings) for name in case.figures}
+        figures = {
+            figure: Figure(
+                {name: _earlier(results[name], figure) for name in ready},
+                self.settings,
+                process,
+            )
+            for figure in case.figures
+        }
         going = list(figures)
         for _ in range(self.settings.rounds):
             going = [
@@ -285,7 +344,7 @@ class Runner:
             if isinstance(turn, Turn):
                 figures[figure].add(name, turn)
                 return
-            results[name]["failed"] = turn["failed"]
+            results[name] |= {"failed": turn["failed"], "figures": {}}
             del ready[name]
             for other in figures.values():
                 other.drop(name)
@@ -321,6 +380,19 @@ class Runner:
                 result["memory"] = answer
         finally:
             client.stop()
+
+
+def _is_right(result: dict[str, Any] | None) -> bool:
+    """Whether a contender may be timed: its gate is green, and it did not fail since."""
+    if result is None or "gate" not in result or "failed" in result:
+        return False
+    return not result["gate"]["red"]
+
+
+def _earlier(result: dict[str, Any], figure: str) -> list[Turn]:
+    """The turns of processes before this one."""
+    found = result["figures"].get(figure)
+    return turns_of(found) if found else []
 
 
 def _reference(folder: Path, case: Case) -> Path:

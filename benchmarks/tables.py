@@ -117,7 +117,8 @@ def _compiling(results: dict[str, Any]) -> Table:
         return seconds(found["backward"]) if "backward" in found else ""
 
     caption = "tracing and compiling forward and backward"
-    return _table(results, "Compile time", caption, entry)
+    timed = [c for c in _cases(results) if c["case"].get("compile_time", True)]
+    return _table(results | {"cases": timed}, "Compile time", caption, entry)
 
 
 def _temporaries(results: dict[str, Any]) -> Table:

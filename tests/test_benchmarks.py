@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cases, cores, peers, rounds, runner
+from benchmarks import cases, client, cores, peers, rounds, runner
 
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -118,11 +118,12 @@ def test_smoke_runs_end_to_end(tmp_path):
             assert set(result["figures"]) == set(case["case"]["figures"])
             for figure in result["figures"].values():
                 assert figure["seconds"] > 0
-                assert len(figure["rounds"]) == 3
+                assert figure["process"] == [0, 0, 1, 1]
                 assert figure["ratio"] > 0
                 assert own or figure["floor_share"] > 0
-            last = case["case"]["figures"][-1]
-            assert result["compile_seconds"][last] > 0
+            last, compiled = case["case"]["figures"][-1], result["compile_seconds"]
+            assert compiled[last] > 0 if case["case"]["compile_time"] else not compiled
+        assert case["processes"] == 2
 
 
 def test_a_wrong_contender_gets_no_figure_and_no_contender_ends_the_run(tmp_path):
@@ -166,7 +167,7 @@ def test_turns_go_on_until_enough_of_them_count():
     names = (peers.REFERENCE, peers.FLOOR)
     run = Scripted("smoke", (case,), names, settings)
     results = {name: {"figures": {}} for name in names}
-    run._take_rounds(case, dict.fromkeys(names), results)
+    run._take_rounds(case, dict.fromkeys(names), results, 0)
     found = {name: results[name]["figures"]["forward"] for name in names}
     # 3 and 4 are further apart than they may be; 3, 4 and 3 are not
     assert found[peers.FLOOR]["rounds"] == [9, 3, 9, 4, 3]
@@ -182,10 +183,74 @@ def test_a_figure_is_the_lower_quartile_of_the_turns_that_count():
     found = rounds.summarised({peers.REFERENCE: turns + far, "x": far})
     assert found[peers.REFERENCE]["seconds"] == 5
     assert found[peers.REFERENCE]["median"] == 5
-    assert found[peers.REFERENCE]["calls"] == 18
+    assert found[peers.REFERENCE]["calls"] == [2] * 9
     assert found["x"]["seconds"] == 3 and found["x"]["ratio"] == 3 / 5
     # of the rounds that both had: 3 / 1 and 3 / 5
     assert found["x"]["median_ratio"] == pytest.approx(1.8)
+
+
+def test_later_processes_add_their_turns():
+    """A figure is of all of them, and each process has turns enough of its own."""
+    settings = rounds.Settings(seconds=0, fewest=2)
+    turn = rounds.Turn(3, 1, 0.1)
+    figure = rounds.Figure({"x": []}, settings)
+    for process in range(2):
+        earlier = rounds.turns_of(figure.summary()["x"]) if process else []
+        figure = rounds.Figure({"x": earlier}, settings, process)
+        assert figure.going() == ["x"]
+        for _ in range(2):
+            figure.add("x", turn)
+        assert figure.going() == []
+    found = rounds.summarised({**figure.turns, peers.REFERENCE: figure.turns["x"][1:]})
+    assert found["x"]["process"] == [0, 0, 1, 1]
+    # the second of the first process has a partner, the second of the other one has none
+    assert found["x"]["median_ratio"] == 1 and found["x"]["rounds"] == [3] * 4
+
+
+def test_a_later_process_need_not_compile(tmp_path):
+    """What the first compiled is there, but for cases in which compiling is timed."""
+    case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
+    worker = client.Client("jaxrnn-scan", patience=60)
+    try:
+        for compile_time in (True, False):
+            asked = dataclasses.replace(case, compile_time=compile_time)
+            folder = tmp_path / str(compile_time)
+            answer = worker.ask(
+                "prepare",
+                case=dataclasses.asdict(asked),
+                compiled=str(folder),
+                reference=None,
+            )
+            assert answer == {}
+            assert folder.exists() != compile_time
+            assert worker.ask("turn", figure="forward", seconds=0.0)["calls"] == 1
+            worker.ask("release")
+    finally:
+        worker.stop()
+
+
+def test_a_run_with_a_limit_times_the_quickest_cases_again(monkeypatch):
+    """In a process of their own, until there is no time for the next."""
+    chosen, clock = cases.select("smoke")[:3], [0.0]
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock[0])
+    ran = []
+
+    class Timed(runner.Runner):
+        def _introduce(self):
+            pass
+
+        def _run_case(self, case, process, folder):
+            took = 10.0 * (3 - chosen.index(case))
+            clock[0] += took
+            ran.append((chosen.index(case), process))
+            entry = self._entry(case)
+            return entry | {"took": entry["took"] + took, "processes": process + 1}
+
+    found = Timed("smoke", chosen, (), runner.Settings(limit=95.0)).run()
+    # 60 seconds once, then 10 and 20 again; with 30 more it would be 120
+    assert ran == [(0, 0), (1, 0), (2, 0), (2, 1), (1, 1)]
+    assert [case["name"] for case in found["cases"]] == [case.name for case in chosen]
+    assert found["finished"]
 
 
 def test_cores_that_are_far_apart_are_told_from_near_ones():
@@ -226,7 +291,7 @@ def test_who_fails_while_it_is_timed_loses_the_case():
     names = (peers.REFERENCE, peers.FLOOR)
     run = Scripted("smoke", (case,), names, runner.Settings(seconds=0, fewest=2))
     ready, results = dict.fromkeys(names), {name: {"figures": {}} for name in names}
-    run._take_rounds(case, ready, results)
+    run._take_rounds(case, ready, results, 0)
     assert results[peers.FLOOR] == {"figures": {}, "failed": "ended with -9"}
     assert set(results[peers.REFERENCE]["figures"]) == {"forward", "backward"}
     assert set(ready) == {peers.REFERENCE}
@@ -237,9 +302,9 @@ def test_a_run_is_resumed_where_nothing_failed():
     chosen = cases.select("smoke")[:3]
 
     class Counted(runner.Runner):
-        def _run_case(self, case, folder):
-            ran.append(case.name)
-            self.results["cases"].append({"name": case.name})
+        def _run_case(self, case, process, folder):
+            ran.append((case.name, process))
+            return self._entry(case) | {"processes": process + 1}
 
     def resumed(earlier):
         new = Counted("smoke", chosen, (), runner.Settings())
@@ -248,16 +313,17 @@ def test_a_run_is_resumed_where_nothing_failed():
         return new.run()
 
     ran, saved = [], []
-    failed, unfinished, kept = (
-        {"name": case.name, "took": 1.0, "results": {"x": {}}} for case in chosen
+    failed, half, whole = (
+        {"name": case.name, "took": 1.0, "processes": count, "results": {"x": {}}}
+        for case, count in zip(chosen, (2, 1, 2), strict=True)
     )
     failed["results"]["x"] = {"failed": "out of memory"}
-    del unfinished["took"]
-    found = resumed({"cases": [kept, failed, unfinished]})
-    assert ran == [chosen[0].name, chosen[1].name] and found["cases"][2] is kept
+    names = [case.name for case in chosen]
+    found = resumed({"cases": [failed, half, whole]})
+    assert ran == [(names[0], 0), (names[0], 1), (names[1], 1)]
+    assert found["cases"][2] is whole
     # what was kept is in the file all the time: a second crash does not lose it
-    assert saved[0] == [chosen[0].name, chosen[2].name]
-    assert saved[-1] == [case.name for case in chosen]
+    assert all(case == names for case in saved)
     with pytest.raises(ValueError, match=r"cannot resume: versions was .*jax"):
         resumed({"versions": {"jax": "0.1"}, "cases": []})
     with pytest.raises(ValueError, match=r"cannot resume on .* what other began"):
