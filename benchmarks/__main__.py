@@ -26,7 +26,7 @@ from .tables import TITLES, Table, tables
 
 
 _SETTINGS = {
-    "quick": Settings(limit=460.0),
+    "quick": Settings(limit=470.0),
     "full": Settings(seconds=0.6, most=6.0, memory=True),
     "strategies": Settings(),
     "gpu": Settings(seconds=0.6, memory=True),

@@ -47,9 +47,9 @@ class Settings:
     turn: float = 0.035
     fewest: int = 4
     agreement: float = 0.05
-    rounds: int = 8
-    most: float = 1.2
-    near: float = 0.5
+    rounds: int = 6
+    most: float = 1.0
+    near: float = 0.3
     limit: float | None = None
     memory: bool = False
     keep_memory: bool = True
