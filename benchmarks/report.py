@@ -11,7 +11,7 @@ from .tables import Table, notes, tables
 RESULTS = Path(__file__).resolve().parent / "results"
 
 METHOD = """\
-Every contender ran in a process of its own; they took turns, one awake at a time. A turn
+Every contender ran in processes of its own; they took turns, one awake at a time. A turn
 gives the fastest of its calls, a figure is the {statistic},
 and whiskers go to the median of all. Before anything was timed, outputs, every gradient,
 one optimiser step and some single steps of every contender were compared with `Scan()` in
