@@ -1,0 +1,186 @@
+"""Turns of a benchmark, and the figures that are made of them."""
+
+import dataclasses
+import os
+import time
+
+import pytest
+
+from benchmarks import cases, client, cores, peers, rounds, runner
+
+
+def test_turns_go_on_until_enough_of_them_count():
+    """Those that were taken while cores were far apart do not."""
+    case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
+    floor = iter([(9, False), (3, True), (9, False), (4, True), (3, True), (3, True)])
+    settings = runner.Settings(seconds=0, fewest=2, rounds=9)
+
+    class Scripted(runner.Runner):
+        def _turn(self, case, name, client, figure):
+            seconds, near = (2, True) if name == peers.REFERENCE else next(floor)
+            return rounds.Turn(seconds, 1, 0.1, near)
+
+    names = (peers.REFERENCE, peers.FLOOR)
+    run = Scripted("smoke", (case,), names, settings)
+    results = {name: {"figures": {}} for name in names}
+    run._take_rounds(case, dict.fromkeys(names), results, 0)
+    found = {name: results[name]["figures"]["forward"] for name in names}
+    # 3 and 4 are further apart than they may be; 3, 4 and 3 are not
+    assert found[peers.FLOOR]["rounds"] == [9, 3, 9, 4, 3]
+    assert found[peers.FLOOR]["near"] == [False, True, False, True, True]
+    assert found[peers.FLOOR]["seconds"] == 3 and found[peers.FLOOR]["ratio"] == 1.5
+    assert found[peers.REFERENCE]["floor_share"] == 1.5
+
+
+def test_a_figure_is_the_lower_quartile_of_the_turns_that_count():
+    """A lucky turn does not make it, nor do slow ones; all count if none does."""
+    turns = [rounds.Turn(s, 2, 0.1) for s in (1, 5, 5, 5, 5, 9, 9)]
+    far = [rounds.Turn(s, 2, 0.1, near=False) for s in (3, 3)]
+    found = rounds.summarised({peers.REFERENCE: turns + far, "x": far})
+    assert found[peers.REFERENCE]["seconds"] == 5
+    assert found[peers.REFERENCE]["median"] == 5
+    assert found[peers.REFERENCE]["calls"] == [2] * 9
+    assert found["x"]["seconds"] == 3 and found["x"]["ratio"] == 3 / 5
+    # of the rounds that both had: 3 / 1 and 3 / 5
+    assert found["x"]["median_ratio"] == pytest.approx(1.8)
+
+
+def test_later_processes_add_their_turns():
+    """A figure is of all of them, and each process has turns enough of its own."""
+    settings = rounds.Settings(seconds=0, fewest=2)
+    turn = rounds.Turn(3, 1, 0.1)
+    figure = rounds.Figure({"x": []}, settings)
+    for process in range(2):
+        earlier = rounds.turns_of(figure.summary()["x"]) if process else []
+        figure = rounds.Figure({"x": earlier}, settings, process)
+        assert figure.going() == ["x"]
+        for _ in range(2):
+            figure.add("x", turn)
+        assert figure.going() == []
+    found = rounds.summarised({**figure.turns, peers.REFERENCE: figure.turns["x"][1:]})
+    assert found["x"]["process"] == [0, 0, 1, 1]
+    # the second of the first process has a partner, the second of the other one has none
+    assert found["x"]["median_ratio"] == 1 and found["x"]["rounds"] == [3] * 4
+
+
+def test_a_later_process_need_not_compile(tmp_path):
+    """What the first compiled is there, but for cases in which compiling is timed."""
+    case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
+    worker = client.Client("jaxrnn-scan", patience=60)
+    try:
+        for compile_time in (True, False):
+            asked = dataclasses.replace(case, compile_time=compile_time)
+            folder = tmp_path / str(compile_time)
+            answer = worker.ask(
+                "prepare",
+                case=dataclasses.asdict(asked),
+                compiled=str(folder),
+                reference=None,
+            )
+            assert answer == {}
+            assert folder.exists() != compile_time
+            assert worker.ask("turn", figure="forward", seconds=0.0)["calls"] == 1
+            worker.ask("release")
+    finally:
+        worker.stop()
+
+
+def test_a_run_with_a_limit_times_the_quickest_cases_again(monkeypatch):
+    """In a process of their own, until there is no time for the next."""
+    chosen, clock = cases.select("smoke")[:3], [0.0]
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: clock[0])
+    ran = []
+
+    class Timed(runner.Runner):
+        def _introduce(self):
+            pass
+
+        def _run_case(self, case, process, folder):
+            took = 10.0 * (3 - chosen.index(case))
+            clock[0] += took
+            ran.append((chosen.index(case), process))
+            entry = self._entry(case)
+            return entry | {"took": entry["took"] + took, "processes": process + 1}
+
+    found = Timed("smoke", chosen, (), runner.Settings(limit=95.0)).run()
+    # 60 seconds once, then 10 and 20 again; with 30 more it would be 120
+    assert ran == [(0, 0), (1, 0), (2, 0), (2, 1), (1, 1)]
+    assert [case["name"] for case in found["cases"]] == [case.name for case in chosen]
+    assert found["finished"]
+
+
+def test_cores_that_are_far_apart_are_told_from_near_ones():
+    """By how long a cache line takes. A run goes on if what measures it is killed."""
+    pair = cores.Cores()
+    assert pair.near()  # as far as is known
+    pair.start()
+    before = getattr(os, "sched_getaffinity", lambda pid: None)(0)
+    alone = len(before or {0}) == 1
+    assert alone or 0 < pair.least < 1e9
+    pair.least = float("inf")
+    assert pair.bring_near(0.0)  # nearer than ever
+    pair.least /= 100  # as if they had been nearer once
+    start = time.perf_counter()
+    assert pair.bring_near(0.1) == alone
+    assert alone or time.perf_counter() - start > 0.1
+    assert getattr(os, "sched_getaffinity", lambda pid: None)(0) == before
+    if not alone:
+        pair._partner.kill()
+        pair._partner.wait()
+    assert pair.bring_near(5.0)
+    pair.stop()
+    assert pair.near()
+
+
+def test_who_fails_while_it_is_timed_loses_the_case():
+    """Also the figures that it had; so the case is run again when the run is resumed."""
+    case = dataclasses.replace(
+        cases.select("smoke")[0], figures=("forward", "backward")
+    )
+
+    class Scripted(runner.Runner):
+        def _turn(self, case, name, client, figure):
+            if name == peers.FLOOR and figure == "backward":
+                return {"failed": "ended with -9"}
+            return rounds.Turn(1, 1, 0.1)
+
+    names = (peers.REFERENCE, peers.FLOOR)
+    run = Scripted("smoke", (case,), names, runner.Settings(seconds=0, fewest=2))
+    ready, results = dict.fromkeys(names), {name: {"figures": {}} for name in names}
+    run._take_rounds(case, ready, results, 0)
+    assert results[peers.FLOOR] == {"figures": {}, "failed": "ended with -9"}
+    assert set(results[peers.REFERENCE]["figures"]) == {"forward", "backward"}
+    assert set(ready) == {peers.REFERENCE}
+
+
+def test_a_run_is_resumed_where_nothing_failed():
+    """Cases that were finished and did not fail are kept as they are."""
+    chosen = cases.select("smoke")[:3]
+
+    class Counted(runner.Runner):
+        def _run_case(self, case, process, folder):
+            ran.append((case.name, process))
+            return self._entry(case) | {"processes": process + 1}
+
+    def resumed(earlier):
+        new = Counted("smoke", chosen, (), runner.Settings())
+        new.resume({**new.results, **earlier})
+        new.save = lambda results: saved.append([c["name"] for c in results["cases"]])
+        return new.run()
+
+    ran, saved = [], []
+    failed, half, whole = (
+        {"name": case.name, "took": 1.0, "processes": count, "results": {"x": {}}}
+        for case, count in zip(chosen, (2, 1, 2), strict=True)
+    )
+    failed["results"]["x"] = {"failed": "out of memory"}
+    names = [case.name for case in chosen]
+    found = resumed({"cases": [failed, half, whole]})
+    assert ran == [(names[0], 0), (names[0], 1), (names[1], 1)]
+    assert found["cases"][2] is whole
+    # what was kept is in the file all the time: a second crash does not lose it
+    assert all(case == names for case in saved)
+    with pytest.raises(ValueError, match=r"cannot resume: versions was .*jax"):
+        resumed({"versions": {"jax": "0.1"}, "cases": []})
+    with pytest.raises(ValueError, match=r"cannot resume on .* what other began"):
+        resumed({"machine": {"name": "other"}, "cases": []})
