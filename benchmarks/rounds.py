@@ -1,22 +1,22 @@
 """One figure of a case: the turns that its contenders had, and who needs another.
 
-A turn gives the fastest of its calls, and a figure is the lower quartile of its turns: turns
-lie apart, and what slows the machine for a while does not reach a fourth of them. Turns
-that were taken while cores were far apart (`cores.py`) do not count.
+A turn gives the fastest of its calls, and a figure is the lowest decile of its turns: turns
+lie apart, and what slows the machine for a while mostly leaves a tenth of them alone. All
+ratios are to one contender, the reference; so it has a turn before every few of the
+others, and the most turns of all.
 
 A contender has more than one process for a case, each with turns of its own, since a
 program may be slower by half in one process than in the next, and minutes lie between them.
 """
 
 import statistics
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .peers import FLOOR, REFERENCE
 
 
-STATISTIC = "lower quartile of the turns in which cores were near each other"
+STATISTIC = "lowest decile of the turns"
 """What a figure is, for those who read results."""
 
 
@@ -30,8 +30,9 @@ class Settings:
         seconds: for each figure of each contender, over all its turns.
         turn: seconds of one of them; one call at least.
         fewest: turns that a figure gets, however long its calls are.
-        agreement: how far the median of its turns may be above their lower quartile. If it
-            is further, or if fewer turns than `fewest` count, there are more.
+        agreement: how far the median of its turns may be above their lowest decile. If it
+            is further, there are more.
+        together: contenders that have their turns between two turns of the reference.
         rounds: how many there are at most.
         most: seconds after which it gets no more of them.
         near: seconds before a turn in which cores that are far apart may come near.
@@ -47,9 +48,10 @@ class Settings:
     turn: float = 0.035
     fewest: int = 4
     agreement: float = 0.05
+    together: int = 3
     rounds: int = 6
     most: float = 1.0
-    near: float = 0.3
+    near: float = 0.1
     limit: float | None = None
     memory: bool = False
     keep_memory: bool = True
@@ -63,15 +65,15 @@ class Turn(NamedTuple):
         seconds: of the fastest of its calls.
         calls: how many there were.
         spent: seconds that they took together, and what came with them.
-        near: whether cores were near each other before and after it.
         process: in which of its processes, the first being 0.
+        beside: seconds of the reference's last turn before this one, if there was any.
     """
 
     seconds: float
     calls: int
     spent: float
-    near: bool = True
     process: int = 0
+    beside: float | None = None
 
 
 class Figure:
@@ -90,10 +92,14 @@ class Figure:
         self, earlier: dict[str, list[Turn]], settings: Settings, process: int = 0
     ) -> None:
         self.turns, self.settings, self.process = earlier, settings, process
+        self._beside: float | None = None
 
     def add(self, name: str, turn: Turn) -> None:
         """One turn."""
-        self.turns[name].append(turn._replace(process=self.process))
+        if name == REFERENCE:
+            self._beside = turn.seconds
+        turn = turn._replace(process=self.process, beside=self._beside)
+        self.turns[name].append(turn)
 
     def drop(self, name: str) -> None:
         """Whoever failed has no figure."""
@@ -111,44 +117,44 @@ class Figure:
         """Whether more turns would hardly change the figure."""
         settings = self.settings
         turns = [turn for turn in turns if turn.process == self.process]
-        near = [turn.seconds for turn in turns if turn.near]
+        times = [turn.seconds for turn in turns]
         spent = sum(turn.spent for turn in turns)
-        if spent > settings.most and len(turns) >= settings.fewest:
-            return True
-        if spent < settings.seconds or len(near) < settings.fewest:
+        if spent < settings.seconds or len(turns) < settings.fewest:
             return False
-        return statistics.median(near) <= (1 + settings.agreement) * _quartile(near)
+        if spent > settings.most:
+            return True
+        return statistics.median(times) <= (1 + settings.agreement) * _decile(times)
 
 
 def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
     """Figures of one case from the turns of each contender, round by round.
 
-    `seconds` are the lower quartile of the turns that count, and ratios are of those: others
-    on the machine can slow a turn down by half for a while, and one turn in twenty is lucky
-    by as much. `ratio` is to the reference, so that 2 takes twice its time;
-    `floor_share` is what part of the time the matrix products alone would take. `spread` is
-    how far the median of those turns is above it; `median` is of all turns, and
-    `median_ratio` of the ratios within each round.
+    `seconds` are the lowest decile of the turns, and ratios are of those: others on the
+    machine can slow a turn down by half for a while, and one turn in twenty is lucky by as
+    much. `ratio` is to the reference, so that 2 takes twice its time; `floor_share` is what
+    part of the time the matrix products alone would take. `spread` is how far the median
+    of the turns is above `seconds`; `median_ratio` is the median of the ratios of each turn
+    to the reference's turn before it.
     """
-    seconds = {name: _quartile(_counted(turns)) for name, turns in rounds.items()}
+    times = {n: [turn.seconds for turn in turns] for n, turns in rounds.items()}
+    seconds = {name: _decile(found) for name, found in times.items()}
     reference, floor = seconds.get(REFERENCE), seconds.get(FLOOR)
     figures = {}
     for name, turns in rounds.items():
-        times = [turn.seconds for turn in turns]
+        median = statistics.median(times[name])
         figure: dict[str, Any] = {
             "seconds": seconds[name],
-            "median": statistics.median(times),
-            "spread": statistics.median(_counted(turns)) / seconds[name] - 1,
-            "rounds": times,
-            "near": [turn.near for turn in turns],
+            "median": median,
+            "spread": median / seconds[name] - 1,
+            "rounds": times[name],
+            "beside": [turn.beside for turn in turns],
             "process": [turn.process for turn in turns],
             "calls": [turn.calls for turn in turns],
         }
         if reference:
-            pairs = _paired(turns, rounds[REFERENCE])
             figure["ratio"] = seconds[name] / reference
             figure["median_ratio"] = statistics.median(
-                a.seconds / b.seconds for a, b in pairs
+                turn.seconds / turn.beside for turn in turns if turn.beside
             )
         if floor:
             figure["floor_share"] = floor / seconds[name]
@@ -158,35 +164,15 @@ def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
 
 def turns_of(figure: dict[str, Any]) -> list[Turn]:
     """The turns behind what `summarised` made of them."""
-    columns = (figure[name] for name in ("rounds", "calls", "near", "process"))
+    columns = (figure[name] for name in ("rounds", "calls", "process", "beside"))
     return [
-        Turn(seconds, calls, 0.0, near, process)
-        for seconds, calls, near, process in zip(*columns, strict=True)
+        Turn(seconds, calls, 0.0, process, beside)
+        for seconds, calls, process, beside in zip(*columns, strict=True)
     ]
 
 
-def _paired(turns: list[Turn], others: list[Turn]) -> list[tuple[Turn, Turn]]:
-    """Those of the same rounds; some had more of them than others."""
-
-    def numbered(turns: list[Turn]) -> dict[tuple[int, int], Turn]:
-        seen: Counter[int] = Counter()
-        found = {}
-        for turn in turns:
-            found[turn.process, seen[turn.process]] = turn
-            seen[turn.process] += 1
-        return found
-
-    mine, theirs = numbered(turns), numbered(others)
-    return [(mine[at], theirs[at]) for at in mine if at in theirs]
-
-
-def _counted(turns: list[Turn]) -> list[float]:
-    """The times of the turns that count; of all, if none does."""
-    return [turn.seconds for turn in turns if turn.near] or [t.seconds for t in turns]
-
-
-def _quartile(times: list[float]) -> float:
-    """The lower one."""
+def _decile(times: list[float]) -> float:
+    """The lowest one: of six, half way between the fastest and the next."""
     if len(times) == 1:
         return times[0]
-    return statistics.quantiles(times, n=4, method="inclusive")[0]
+    return statistics.quantiles(times, n=10, method="inclusive")[0]

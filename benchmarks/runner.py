@@ -1,8 +1,9 @@
 """The run: gates first, then rounds in which the contenders take turns.
 
-    round 1: A B C ...    round 2: A B C ...    round 3: ...
+    round 1: A B C D, A E F G, ...    round 2: A B C D, A E F G, ...    ...
 
-One is awake at a time. When every case had its rounds, all begin again with new processes.
+One is awake at a time; A is the reference of all ratios. When every case had its rounds,
+all begin again with new processes.
 """
 
 import copy
@@ -11,7 +12,7 @@ import datetime
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .rounds import STATISTIC, Figure, Settings, Turn, turns_of
 from .worker import REFERENCE as SOLVER
 
 
-FORMAT = 5
+FORMAT = 6
 """Of the results; a file of another one is not read."""
 
 
@@ -223,13 +224,16 @@ class Runner:
             for name, answer in results.items()
             if "computes" in answer
         }
-        self._solve(computed, folder)
+        with ThreadPoolExecutor(len(self._solvers)) as pool:
+            solving = self._solving(pool, computed, folder)
+            if case.compile_time:
+                wait(solving.values())
 
-        def prepare(name: str) -> None:
-            if name in computed:
-                results[name] = self._gated(name, computed[name], folder)
+            def prepare(name: str) -> None:
+                if name in computed:
+                    results[name] = self._gated(name, computed[name], solving, folder)
 
-        self._each(prepare, 1 if case.compile_time else 2)
+            self._each(prepare, 1 if case.compile_time else 2)
         for file in folder.glob("*.npz"):
             file.unlink()
         return results
@@ -240,7 +244,7 @@ class Runner:
         def prepare(name: str) -> None:
             if _is_right(results.get(name)):
                 computed = case.of_kind(results[name]["computes"])
-                answer = self._prepared(name, computed, folder, None)
+                answer = self._built(name, computed, folder)
                 if "failed" in answer:
                     results[name] |= {"failed": answer["failed"], "figures": {}}
 
@@ -252,12 +256,15 @@ class Runner:
             for _ in pool.map(prepare, self._clients):
                 self.advance()
 
-    def _solve(self, computed: dict[str, Case], folder: Path) -> None:
-        """The references of all that is computed."""
-        cases = {case.name: case for case in computed.values()}.values()
+    def _solving(
+        self, pool: ThreadPoolExecutor, computed: dict[str, Case], folder: Path
+    ) -> dict[str, Future]:
+        """The references of all that is computed, by name, while they are made."""
+        cases = list({case.name: case for case in computed.values()}.values())
+        lanes = len(self._solvers)
 
         def solve(lane: int) -> None:
-            for case in list(cases)[lane :: len(self._solvers)]:
+            for case in cases[lane::lanes]:
                 self._asked(
                     f"reference of {case.name}",
                     self._solvers[lane],
@@ -266,32 +273,41 @@ class Runner:
                     path=str(_reference(folder, case)),
                 )
 
-        with ThreadPoolExecutor(len(self._solvers)) as pool:
-            list(pool.map(solve, range(len(self._solvers))))
+        futures = [pool.submit(solve, lane) for lane in range(lanes)]
+        return {case.name: futures[i % lanes] for i, case in enumerate(cases)}
 
-    def _gated(self, name: str, computed: Case, folder: Path) -> dict[str, Any]:
+    def _gated(
+        self, name: str, computed: Case, solving: dict[str, Future], folder: Path
+    ) -> dict[str, Any]:
         """What is known of a contender before it is timed."""
+        built = self._built(name, computed, folder)
+        if "failed" in built or "refused" in built:
+            return built
+        solving[computed.name].result()
         reference = _reference(folder, computed)
         if not reference.exists():
             return {"failed": "no reference to compare it with"}
-        prepared = self._prepared(name, computed, folder, str(reference))
-        gate = prepared.get("gate")
-        if gate is None:
-            return prepared
+        answer = self._asked(
+            f"{name}, {computed.name}",
+            self._clients[name],
+            "judge",
+            case=dataclasses.asdict(computed),
+            reference=str(reference),
+        )
+        if "failed" in answer:
+            return answer
+        gate = answer["gate"]
         if gate["red"]:
             self._line(f"RED {name}, {computed.name}: {gate['shown']}")
-        return prepared | {"computes": computed.kind, "figures": {}}
+        return built | answer | {"computes": computed.kind, "figures": {}}
 
-    def _prepared(
-        self, name: str, computed: Case, folder: Path, reference: str | None
-    ) -> dict[str, Any]:
+    def _built(self, name: str, computed: Case, folder: Path) -> dict[str, Any]:
         return self._asked(
             f"{name}, {computed.name}",
             self._clients[name],
-            "prepare",
+            "build",
             case=dataclasses.asdict(computed),
             compiled=str(folder / "compiled" / name / computed.name),
-            reference=reference,
         )
 
     def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:
@@ -337,7 +353,10 @@ class Runner:
         ready: dict[str, Client],
         results: dict[str, dict],
     ) -> bool:
-        """A turn of the reference, then of those who need one more; False if none does."""
+        """A turn of those who need one more, the reference's before every few of them.
+
+        False if nobody does.
+        """
 
         def take_turn(name: str) -> None:
             turn = self._turn(case, name, ready[name], figure)
@@ -349,25 +368,28 @@ class Runner:
             for other in figures.values():
                 other.drop(name)
 
-        if REFERENCE in ready:
+        going, together = figures[figure].going(), self.settings.together
+        others = [name for name in going if name != REFERENCE]
+        if going and REFERENCE in ready and not others:
             take_turn(REFERENCE)
-        going = figures[figure].going()
-        for name in (n for n in going if n != REFERENCE):
+        for count, name in enumerate(others):
+            if count % together == 0 and REFERENCE in ready:
+                take_turn(REFERENCE)
             take_turn(name)
         return bool(going)
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> Turn | dict:
         """One turn, or how it failed."""
         line, seconds = f"{name}, {case.name}, {figure}", self.settings.turn
-        near = case.single_steps or self._cores.bring_near(self.settings.near)
+        if not case.single_steps:
+            self._cores.bring_near(self.settings.near)
         start = time.perf_counter()
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()
         spent = time.perf_counter() - start
         if "failed" in answer:
             return answer
-        near = near and (case.single_steps or self._cores.near())
-        return Turn(answer["seconds"], answer["calls"], spent, near)
+        return Turn(answer["seconds"], answer["calls"], spent)
 
     def _measure_memory(self, name: str, case: Case, result: dict) -> None:
         """In a process that has run nothing else."""

@@ -9,40 +9,62 @@ import pytest
 from benchmarks import cases, client, cores, peers, rounds, runner
 
 
-def test_turns_go_on_until_enough_of_them_count():
-    """Those that were taken while cores were far apart do not."""
+def test_turns_go_on_until_they_agree():
+    """The reference has a turn before every few of the others, as long as any is left."""
     case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
-    floor = iter([(9, False), (3, True), (9, False), (4, True), (3, True), (3, True)])
-    settings = runner.Settings(seconds=0, fewest=2, rounds=9)
+    names = (peers.REFERENCE, "one", "two", peers.FLOOR, "four")
+    times = {"one": [6, 6], "two": [8, 8], peers.FLOOR: [3, 4, 3], "four": [1, 1]}
+    script = {name: iter(found) for name, found in times.items()}
+    asked = []
 
     class Scripted(runner.Runner):
         def _turn(self, case, name, client, figure):
-            seconds, near = (2, True) if name == peers.REFERENCE else next(floor)
-            return rounds.Turn(seconds, 1, 0.1, near)
+            asked.append(name)
+            return rounds.Turn(next(script.get(name, iter([2]))), 1, 0.1)
 
-    names = (peers.REFERENCE, peers.FLOOR)
+    settings = runner.Settings(seconds=0, fewest=2, rounds=9, together=2)
     run = Scripted("smoke", (case,), names, settings)
     results = {name: {"figures": {}} for name in names}
     run._take_rounds(case, dict.fromkeys(names), results, 0)
     found = {name: results[name]["figures"]["forward"] for name in names}
-    # 3 and 4 are further apart than they may be; 3, 4 and 3 are not
-    assert found[peers.FLOOR]["rounds"] == [9, 3, 9, 4, 3]
-    assert found[peers.FLOOR]["near"] == [False, True, False, True, True]
+    once = [names[0], "one", "two", names[0], peers.FLOOR, "four"]
+    # 3 and 4 are further apart than they may be; 3, 3 and 4 are not
+    assert asked == [*once, *once, names[0], peers.FLOOR]
+    assert {name: found[name]["rounds"] for name in times} == times
     assert found[peers.FLOOR]["seconds"] == 3 and found[peers.FLOOR]["ratio"] == 1.5
+    assert found[peers.FLOOR]["beside"] == [2, 2, 2]
     assert found[peers.REFERENCE]["floor_share"] == 1.5
 
 
-def test_a_figure_is_the_lower_quartile_of_the_turns_that_count():
-    """A lucky turn does not make it, nor do slow ones; all count if none does."""
-    turns = [rounds.Turn(s, 2, 0.1) for s in (1, 5, 5, 5, 5, 9, 9)]
-    far = [rounds.Turn(s, 2, 0.1, near=False) for s in (3, 3)]
-    found = rounds.summarised({peers.REFERENCE: turns + far, "x": far})
+def test_the_reference_alone_has_turns():
+    """Where there is nobody else to compare it with, too."""
+    settings = runner.Settings(seconds=0, fewest=2)
+    case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
+
+    class Scripted(runner.Runner):
+        def _turn(self, case, name, client, figure):
+            return rounds.Turn(2, 1, 0.1)
+
+    run = Scripted("smoke", (case,), (peers.REFERENCE,), settings)
+    results = {peers.REFERENCE: {"figures": {}}}
+    run._take_rounds(case, {peers.REFERENCE: None}, results, 0)
+    assert results[peers.REFERENCE]["figures"]["forward"]["rounds"] == [2, 2]
+
+
+def test_a_figure_is_the_lowest_decile_of_the_turns():
+    """A lucky turn does not make it, nor do slow ones."""
+    turns = [rounds.Turn(s, 2, 0.1, beside=s) for s in (1, *[5] * 8, 9, 9)]
+    others = [rounds.Turn(s, 2, 0.1, beside=1) for s in (3, 8, 4)]
+    found = rounds.summarised({peers.REFERENCE: turns, "x": others})
     assert found[peers.REFERENCE]["seconds"] == 5
     assert found[peers.REFERENCE]["median"] == 5
-    assert found[peers.REFERENCE]["calls"] == [2] * 9
-    assert found["x"]["seconds"] == 3 and found["x"]["ratio"] == 3 / 5
-    # of the rounds that both had: 3 / 1 and 3 / 5
-    assert found["x"]["median_ratio"] == pytest.approx(1.8)
+    assert found[peers.REFERENCE]["calls"] == [2] * 11
+    # a fifth of the way from the fastest to the next
+    assert found["x"]["seconds"] == pytest.approx(3.2)
+    assert found["x"]["ratio"] == pytest.approx(3.2 / 5)
+    # of each turn to that of the reference before it
+    assert found["x"]["median_ratio"] == 4
+    assert found[peers.REFERENCE]["median_ratio"] == 1
 
 
 def test_later_processes_add_their_turns():
@@ -57,10 +79,8 @@ def test_later_processes_add_their_turns():
         for _ in range(2):
             figure.add("x", turn)
         assert figure.going() == []
-    found = rounds.summarised({**figure.turns, peers.REFERENCE: figure.turns["x"][1:]})
-    assert found["x"]["process"] == [0, 0, 1, 1]
-    # the second of the first process has a partner, the second of the other one has none
-    assert found["x"]["median_ratio"] == 1 and found["x"]["rounds"] == [3] * 4
+    found = figure.summary()["x"]
+    assert found["process"] == [0, 0, 1, 1] and found["rounds"] == [3] * 4
 
 
 def test_a_later_process_need_not_compile(tmp_path):
@@ -72,12 +92,9 @@ def test_a_later_process_need_not_compile(tmp_path):
             asked = dataclasses.replace(case, compile_time=compile_time)
             folder = tmp_path / str(compile_time)
             answer = worker.ask(
-                "prepare",
-                case=dataclasses.asdict(asked),
-                compiled=str(folder),
-                reference=None,
+                "build", case=dataclasses.asdict(asked), compiled=str(folder)
             )
-            assert answer == {}
+            assert bool(answer["compile_seconds"]) == compile_time
             assert folder.exists() != compile_time
             assert worker.ask("turn", figure="forward", seconds=0.0)["calls"] == 1
             worker.ask("release")

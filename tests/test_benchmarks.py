@@ -212,7 +212,6 @@ def results():
                     "seconds": value,
                     "median": value,
                     "rounds": [value] * 3,
-                    "near": [True] * 3,
                     "floor_share": share,
                 }
                 for name, value in figures.items()
