@@ -26,7 +26,7 @@ from .tables import TITLES, Table, tables
 
 
 _SETTINGS = {
-    "quick": Settings(limit=470.0),
+    "quick": Settings(processes=3, seconds=0.14, fewest=3, rounds=4, limit=465.0),
     "full": Settings(seconds=0.6, most=6.0, memory=True),
     "strategies": Settings(),
     "gpu": Settings(seconds=0.6, memory=True),

@@ -12,7 +12,7 @@ import datetime
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -224,16 +224,13 @@ class Runner:
             for name, answer in results.items()
             if "computes" in answer
         }
-        with ThreadPoolExecutor(len(self._solvers)) as pool:
-            solving = self._solving(pool, computed, folder)
-            if case.compile_time:
-                wait(solving.values())
+        self._solve(computed, folder)
 
-            def prepare(name: str) -> None:
-                if name in computed:
-                    results[name] = self._gated(name, computed[name], solving, folder)
+        def prepare(name: str) -> None:
+            if name in computed:
+                results[name] = self._gated(name, computed[name], folder)
 
-            self._each(prepare, 1 if case.compile_time else 2)
+        self._each(prepare, 1 if case.compile_time else 2)
         for file in folder.glob("*.npz"):
             file.unlink()
         return results
@@ -244,7 +241,7 @@ class Runner:
         def prepare(name: str) -> None:
             if _is_right(results.get(name)):
                 computed = case.of_kind(results[name]["computes"])
-                answer = self._built(name, computed, folder)
+                answer = self._prepared(name, computed, folder, None)
                 if "failed" in answer:
                     results[name] |= {"failed": answer["failed"], "figures": {}}
 
@@ -252,19 +249,20 @@ class Runner:
 
     def _each(self, prepare: Callable[[str], None], lanes: int) -> None:
         """Every contender, some of them at a time, while nobody is timed."""
-        with ThreadPoolExecutor(lanes) as pool:
-            for _ in pool.map(prepare, self._clients):
-                self.advance()
+        spins = {n: self.results["contenders"][n].get("spins") for n in self._clients}
+        alone = [name for name in spins if spins[name]]
+        others = [name for name in spins if not spins[name]]
+        for count, names in ((1, alone), (lanes, others)):
+            with ThreadPoolExecutor(count) as pool:
+                for _ in pool.map(prepare, names):
+                    self.advance()
 
-    def _solving(
-        self, pool: ThreadPoolExecutor, computed: dict[str, Case], folder: Path
-    ) -> dict[str, Future]:
-        """The references of all that is computed, by name, while they are made."""
-        cases = list({case.name: case for case in computed.values()}.values())
-        lanes = len(self._solvers)
+    def _solve(self, computed: dict[str, Case], folder: Path) -> None:
+        """The references of all that is computed."""
+        cases = {case.name: case for case in computed.values()}.values()
 
         def solve(lane: int) -> None:
-            for case in cases[lane::lanes]:
+            for case in list(cases)[lane :: len(self._solvers)]:
                 self._asked(
                     f"reference of {case.name}",
                     self._solvers[lane],
@@ -273,41 +271,32 @@ class Runner:
                     path=str(_reference(folder, case)),
                 )
 
-        futures = [pool.submit(solve, lane) for lane in range(lanes)]
-        return {case.name: futures[i % lanes] for i, case in enumerate(cases)}
+        with ThreadPoolExecutor(len(self._solvers)) as pool:
+            list(pool.map(solve, range(len(self._solvers))))
 
-    def _gated(
-        self, name: str, computed: Case, solving: dict[str, Future], folder: Path
-    ) -> dict[str, Any]:
+    def _gated(self, name: str, computed: Case, folder: Path) -> dict[str, Any]:
         """What is known of a contender before it is timed."""
-        built = self._built(name, computed, folder)
-        if "failed" in built or "refused" in built:
-            return built
-        solving[computed.name].result()
         reference = _reference(folder, computed)
         if not reference.exists():
             return {"failed": "no reference to compare it with"}
-        answer = self._asked(
-            f"{name}, {computed.name}",
-            self._clients[name],
-            "judge",
-            case=dataclasses.asdict(computed),
-            reference=str(reference),
-        )
-        if "failed" in answer:
-            return answer
-        gate = answer["gate"]
+        prepared = self._prepared(name, computed, folder, str(reference))
+        gate = prepared.get("gate")
+        if gate is None:
+            return prepared
         if gate["red"]:
             self._line(f"RED {name}, {computed.name}: {gate['shown']}")
-        return built | answer | {"computes": computed.kind, "figures": {}}
+        return prepared | {"computes": computed.kind, "figures": {}}
 
-    def _built(self, name: str, computed: Case, folder: Path) -> dict[str, Any]:
+    def _prepared(
+        self, name: str, computed: Case, folder: Path, reference: str | None
+    ) -> dict[str, Any]:
         return self._asked(
             f"{name}, {computed.name}",
             self._clients[name],
-            "build",
+            "prepare",
             case=dataclasses.asdict(computed),
             compiled=str(folder / "compiled" / name / computed.name),
+            reference=reference,
         )
 
     def _asked(self, line: str, client: Client, do: str, **arguments: Any) -> dict:

@@ -28,7 +28,7 @@ from typing import Any
 from . import peers
 from .cases import case_from_json
 from .peers._base import Peer, Program
-from .problem import Problem, make_problem
+from .problem import make_problem
 from .verify import Reference
 
 
@@ -44,14 +44,13 @@ class Worker:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.program: Program | None = None
-        self._problem: Problem | None = None
 
     def hello(self) -> dict[str, Any]:
         """Who it is, or why it cannot run here."""
         absent = self.peer.absent()
-        return {"title": self.peer.title, "version": self.peer.version()} | (
-            {"absent": absent} if absent else {}
-        )
+        peer = self.peer
+        about = {"title": peer.title, "version": peer.version(), "spins": peer.spins}
+        return about | ({"absent": absent} if absent else {})
 
     def accept(self, case: dict) -> dict[str, Any]:
         """The case that it computes for this one, or why there is none."""
@@ -61,43 +60,42 @@ class Worker:
         except NotImplementedError as reason:
             return {"refused": str(reason)}
 
-    def build(self, case: dict, compiled: str) -> dict[str, Any]:
-        """Compiles a case that it computes, or reads from `compiled` what it did before."""
+    def prepare(
+        self, case: dict, compiled: str, reference: str | None
+    ) -> dict[str, Any]:
+        """Compiles a case that it computes, and gates it. Red, it is thrown away at once.
+
+        Without a reference it was gated before, and `compiled` has what was compiled then.
+        """
         self.release()
         wanted = case_from_json(case)
         if not wanted.compile_time:
             _keep_compiled(compiled)
         if wanted.single_steps:
             _take_one_core()
-        self._problem = make_problem(wanted)
+        problem = make_problem(wanted)
         try:
-            self.program = program = self.peer.build(wanted, self._problem)
+            program = self.peer.build(wanted, problem)
         except NotImplementedError as reason:
             return {"refused": str(reason)}
+        if reference is None:
+            self.program = program
+            gc.collect()
+            return {}
+        verdict = program.judge(wanted, problem, Reference.load(Path(reference)))
+        if not verdict.red:
+            self.program = program
         gc.collect()
         return {
             "compile_seconds": program.compile_seconds if wanted.compile_time else {},
             "temporary_bytes": program.temporary_bytes,
             "note": program.note,
-        }
-
-    def judge(self, case: dict, reference: str) -> dict[str, Any]:
-        """Gates what was built. Red, it is thrown away at once."""
-        program, problem = self._built(), self._problem
-        assert problem is not None
-        exact = Reference.load(Path(reference))
-        verdict = program.judge(case_from_json(case), problem, exact)
-        if verdict.red:
-            self.program = None
-        self._problem = None
-        gc.collect()
-        return {
             "gate": {
                 "red": list(verdict.red),
                 "shown": str(verdict),
                 "errors": verdict.errors,
                 "bounds": verdict.bounds,
-            }
+            },
         }
 
     def turn(self, figure: str, seconds: float) -> dict[str, Any]:
@@ -126,7 +124,7 @@ class Worker:
 
     def release(self) -> dict[str, Any]:
         """Forgets the case."""
-        self.program = self._problem = None
+        self.program = None
         gc.collect()
         return {}
 

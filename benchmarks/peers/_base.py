@@ -58,10 +58,12 @@ class Peer(abc.ABC):
 
     Attributes:
         title: what a reader calls it.
-        gated: False for what computes nothing that could be compared: the floor.
+        spins: whether its threads wait for each other by spinning: they take ten times as
+            long while others are at work, so it is compiled and gated alone.
     """
 
     title: str
+    spins = False
 
     @abc.abstractmethod
     def version(self) -> str:

@@ -43,6 +43,7 @@ class TorchPeer(Peer):
     """PyTorch."""
 
     title = "PyTorch"
+    spins = True  # OpenMP's threads
 
     def version(self) -> str:
         return torch.__version__
