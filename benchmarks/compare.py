@@ -2,7 +2,7 @@
 
 A machine that was busier makes everything slower, so a time alone says little. What counts
 as slower is slower in seconds *and* relative to the floor of its own run, each by more
-than decile and median of both runs lie apart, and by more than a tolerance.
+than quartile and median of both runs lie apart, and by more than a tolerance.
 """
 
 from collections.abc import Iterator

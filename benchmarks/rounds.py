@@ -1,7 +1,7 @@
 """One figure of a case: the turns that its contenders had, and who needs another.
 
-A turn gives the fastest of its calls, and a figure is the lowest decile of its turns: turns
-lie apart, and what slows the machine for a while mostly leaves a tenth of them alone. All
+A turn gives the fastest of its calls, and a figure is the lower quartile of its turns: turns
+lie apart, and what slows the machine for a while does not reach a fourth of them. All
 ratios are to one contender, the reference; so it has a turn before every few of the
 others, and the most turns of all.
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .peers import FLOOR, REFERENCE
 
 
-STATISTIC = "lowest decile of the turns"
+STATISTIC = "lower quartile of the turns"
 """What a figure is, for those who read results."""
 
 
@@ -30,7 +30,7 @@ class Settings:
         seconds: for each figure of each contender, over all its turns.
         turn: seconds of one of them; one call at least.
         fewest: turns that a figure gets, however long its calls are.
-        agreement: how far the median of its turns may be above their lowest decile. If it
+        agreement: how far the median of its turns may be above their lower quartile. If it
             is further, there are more.
         together: contenders that have their turns between two turns of the reference.
         rounds: how many there are at most.
@@ -123,13 +123,13 @@ class Figure:
             return False
         if spent > settings.most:
             return True
-        return statistics.median(times) <= (1 + settings.agreement) * _decile(times)
+        return statistics.median(times) <= (1 + settings.agreement) * _quartile(times)
 
 
 def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
     """Figures of one case from the turns of each contender, round by round.
 
-    `seconds` are the lowest decile of the turns, and ratios are of those: others on the
+    `seconds` are the lower quartile of the turns, and ratios are of those: others on the
     machine can slow a turn down by half for a while, and one turn in twenty is lucky by as
     much. `ratio` is to the reference, so that 2 takes twice its time; `floor_share` is what
     part of the time the matrix products alone would take. `spread` is how far the median
@@ -137,7 +137,7 @@ def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
     to the reference's turn before it.
     """
     times = {n: [turn.seconds for turn in turns] for n, turns in rounds.items()}
-    seconds = {name: _decile(found) for name, found in times.items()}
+    seconds = {name: _quartile(found) for name, found in times.items()}
     reference, floor = seconds.get(REFERENCE), seconds.get(FLOOR)
     figures = {}
     for name, turns in rounds.items():
@@ -171,8 +171,10 @@ def turns_of(figure: dict[str, Any]) -> list[Turn]:
     ]
 
 
-def _decile(times: list[float]) -> float:
-    """The lowest one: of six, half way between the fastest and the next."""
-    if len(times) == 1:
-        return times[0]
-    return statistics.quantiles(times, n=10, method="inclusive")[0]
+def _quartile(times: list[float]) -> float:
+    """What a fourth of such times will be below, however few there are of them.
+
+    By ranks: the fastest of three, a fourth of the way on to the next of four. Other
+    definitions favour who has more turns.
+    """
+    return statistics.quantiles(times, n=4)[0] if len(times) > 2 else min(times)
