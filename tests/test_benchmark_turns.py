@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import cases, client, cores, peers, rounds, runner
+from benchmarks import cases, client, cores, peers, rounds, runner, worker
 
 
 def test_turns_go_on_until_they_agree():
@@ -100,12 +100,12 @@ def test_later_processes_add_their_turns():
 def test_a_later_process_need_not_compile(tmp_path):
     """What the first compiled is there, but for cases in which compiling is timed."""
     case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
-    worker = client.Client("jaxrnn-scan", patience=60)
+    contender = client.Client("jaxrnn-scan", patience=60)
     try:
         for compile_time in (True, False):
             asked = dataclasses.replace(case, compile_time=compile_time)
             folder = tmp_path / str(compile_time)
-            answer = worker.ask(
+            answer = contender.ask(
                 "prepare",
                 case=dataclasses.asdict(asked),
                 compiled=str(folder),
@@ -113,10 +113,32 @@ def test_a_later_process_need_not_compile(tmp_path):
             )
             assert answer == {}
             assert folder.exists() != compile_time
-            assert worker.ask("turn", figure="forward", seconds=0.0)["calls"] == 1
-            worker.ask("release")
+            assert contender.ask("turn", figure="forward", seconds=0.0)["calls"] == 1
+            contender.ask("release")
     finally:
-        worker.stop()
+        contender.stop()
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "calls", "ran"),
+    [([0.06, 0.02, 0.02], 0.01, 1, 2), ([0.06, 0.01, 0.01], 0.015, 2, 3), ([0.3], 0.01, 1, 1)],
+)  # fmt: skip
+def test_the_first_call_of_a_turn_does_not_count(
+    monkeypatch, times, seconds, calls, ran
+):
+    """It finds the caches cold. A long one does, since there is no time for another."""
+    clock, ahead = [0.0], iter(times)
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
+
+    class Program:
+        def run(self, figure):
+            clock[0] += next(ahead)
+
+    contender = worker.Worker(peer=None)
+    contender.program = Program()
+    found = contender.turn("forward", seconds)
+    assert found == {"seconds": pytest.approx(min(times)), "calls": calls}
+    assert ran == len(times) - len(list(ahead))
 
 
 def test_a_run_with_a_limit_times_the_quickest_cases_again(monkeypatch):
