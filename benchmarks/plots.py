@@ -111,7 +111,10 @@ def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None
         at = 0.98 * room if inside else end + 0.015 * room
         shown = f"{seconds(value)} →" if inside else seconds(value)
         side = "right" if inside else "left"
-        axis.text(at, row, shown, va="center", ha=side, fontsize=7.5, clip_on=True)
+        text = axis.text(at, row, shown, va="center", ha=side, fontsize=7.5)
+        text.set_clip_on(True)
+        if not inside:  # the floor's line passes behind it
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axis.set_xlim(0, 1.18 * room)
     axis.set_xticks([])
     axis.spines[["top", "right", "bottom"]].set_visible(False)
