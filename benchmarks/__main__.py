@@ -52,7 +52,7 @@ def run(
     """Gates and times every contender, and prints the tables.
 
     Args:
-        suite: quick takes eight minutes on two cores, full over an hour, smoke some minutes;
+        suite: quick takes eight minutes on two cores, full two hours, smoke some minutes;
             strategies compares those of the library alone.
         cases: only those of the suite whose names match any of these patterns.
         peers: only these contenders, besides the reference and the floor; "jaxrnn" for

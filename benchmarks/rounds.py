@@ -106,8 +106,14 @@ class Figure:
         self.turns.pop(name, None)
 
     def going(self) -> list[str]:
-        """Who needs one more turn."""
-        return [name for name, turns in self.turns.items() if not self._settled(turns)]
+        """Who needs one more turn, and the reference before every few of the others."""
+        going = [n for n, turns in self.turns.items() if not self._settled(turns)]
+        others = [name for name in going if name != REFERENCE]
+        if REFERENCE not in self.turns or not others:
+            return going
+        together = self.settings.together
+        groups = [others[i : i + together] for i in range(0, len(others), together)]
+        return [name for group in groups for name in (REFERENCE, *group)]
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """What is kept of each contender."""
@@ -162,8 +168,10 @@ def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def turns_of(figure: dict[str, Any]) -> list[Turn]:
-    """The turns behind what `summarised` made of them."""
+def turns_of(figure: dict[str, Any] | None) -> list[Turn]:
+    """The turns behind what `summarised` made of them; none where there is no figure."""
+    if figure is None:
+        return []
     columns = (figure[name] for name in ("rounds", "calls", "process", "beside"))
     return [
         Turn(seconds, calls, 0.0, process, beside)

@@ -315,7 +315,7 @@ class Runner:
         """All figures in turn, so that each is spread over the time of all."""
         figures = {
             figure: Figure(
-                {name: _earlier(results[name], figure) for name in ready},
+                {n: turns_of(results[n]["figures"].get(figure)) for n in ready},
                 self.settings,
                 process,
             )
@@ -342,10 +342,7 @@ class Runner:
         ready: dict[str, Client],
         results: dict[str, dict],
     ) -> bool:
-        """A turn of those who need one more, the reference's before every few of them.
-
-        False if nobody does.
-        """
+        """A turn of those who need one more; False if nobody does."""
 
         def take_turn(name: str) -> None:
             turn = self._turn(case, name, ready[name], figure)
@@ -357,14 +354,10 @@ class Runner:
             for other in figures.values():
                 other.drop(name)
 
-        going, together = figures[figure].going(), self.settings.together
-        others = [name for name in going if name != REFERENCE]
-        if going and REFERENCE in ready and not others:
-            take_turn(REFERENCE)
-        for count, name in enumerate(others):
-            if count % together == 0 and REFERENCE in ready:
-                take_turn(REFERENCE)
-            take_turn(name)
+        going = figures[figure].going()
+        for name in going:
+            if name in ready:  # the reference comes again, though it failed
+                take_turn(name)
         return bool(going)
 
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> Turn | dict:
@@ -398,12 +391,6 @@ def _is_right(result: dict[str, Any] | None) -> bool:
     if result is None or "gate" not in result or "failed" in result:
         return False
     return not result["gate"]["red"]
-
-
-def _earlier(result: dict[str, Any], figure: str) -> list[Turn]:
-    """The turns of processes before this one."""
-    found = result["figures"].get(figure)
-    return turns_of(found) if found else []
 
 
 def _reference(folder: Path, case: Case) -> Path:

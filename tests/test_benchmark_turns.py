@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 import time
 
 import numpy as np
@@ -188,6 +189,25 @@ def test_cores_that_are_far_apart_are_told_from_near_ones():
     assert pair.near()
 
 
+def test_who_spins_is_prepared_alone():
+    """And before the others, which are prepared two at a time."""
+    names, active, seen = ("one", "spinning", "two"), set(), {}
+    run = runner.Runner("smoke", (), names, runner.Settings())
+    run.results["contenders"] = {n: {"spins": n == "spinning"} for n in names}
+    both = threading.Barrier(2, timeout=30)
+
+    def prepare(name):
+        active.add(name)
+        if name != "spinning":
+            both.wait()
+        seen[name] = set(active)
+        both.wait() if name != "spinning" else active.clear()
+
+    run._each(prepare, 2)
+    assert seen["spinning"] == {"spinning"}
+    assert seen["one"] == seen["two"] == {"one", "two"}
+
+
 def test_who_fails_while_it_is_timed_loses_the_case():
     """Also the figures that it had; so the case is run again when the run is resumed."""
     case = dataclasses.replace(
@@ -207,6 +227,26 @@ def test_who_fails_while_it_is_timed_loses_the_case():
     assert results[peers.FLOOR] == {"figures": {}, "failed": "ended with -9"}
     assert set(results[peers.REFERENCE]["figures"]) == {"forward", "backward"}
     assert set(ready) == {peers.REFERENCE}
+
+
+def test_a_run_goes_on_without_its_reference():
+    """The others keep their turns, and have no ratio to it."""
+    case = dataclasses.replace(cases.select("smoke")[0], figures=("forward",))
+    names = (peers.REFERENCE, "one", "two", "three", peers.FLOOR)
+
+    class Scripted(runner.Runner):
+        def _turn(self, case, name, client, figure):
+            if name == peers.REFERENCE:
+                return {"failed": "ended with -9"}
+            return rounds.Turn(1, 1, 0.1)
+
+    run = Scripted("smoke", (case,), names, runner.Settings(seconds=0, fewest=2))
+    ready, results = dict.fromkeys(names), {name: {"figures": {}} for name in names}
+    run._take_rounds(case, ready, results, 0)
+    assert results[peers.REFERENCE]["failed"] == "ended with -9"
+    for name in names[1:]:
+        found = results[name]["figures"]["forward"]
+        assert found["rounds"] == [1, 1] and "ratio" not in found
 
 
 def test_a_run_is_resumed_where_nothing_failed():
