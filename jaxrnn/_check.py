@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._layer import Layer
+from ._typing import Size
 from .strategies._base import Strategy
 
 
@@ -65,7 +66,7 @@ def check_params(layer: Layer, params: Any) -> Any:
     return params
 
 
-def check_sequence(xs: Any) -> tuple[Any, int, int]:
+def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
     """Arrays `(T, B, ...)` with at least one step and one row: `(xs, T, B)`."""
     xs = as_arrays(xs, "xs", "give an array (T, B, features)")
     leaves = jax.tree.leaves(xs)
@@ -94,7 +95,7 @@ def check_sequence(xs: Any) -> tuple[Any, int, int]:
     return xs, time, batch
 
 
-def check_state(layer: Layer, params: Any, state: Any, batch: int) -> Any:
+def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
     """A state for every row, as `unroll` returns it; the initial one for None."""
     one = _state_of(layer, *_signature(params))
     if state is None:
@@ -115,7 +116,7 @@ def check_state(layer: Layer, params: Any, state: Any, batch: int) -> Any:
     return state
 
 
-def check_lengths(lengths: Any, time: int, batch: int) -> Any:
+def check_lengths(lengths: Any, time: Size, batch: Size) -> Any:
     """Integers `(B,)` from 0 to T; the range is checked where the values are known."""
     lengths = _as_array(lengths, "lengths", "give integers, one for each row")
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
@@ -139,7 +140,7 @@ def check_lengths(lengths: Any, time: int, batch: int) -> Any:
     return jnp.asarray(lengths)
 
 
-def check_resets(resets: Any, time: int, batch: int) -> Any:
+def check_resets(resets: Any, time: Size, batch: Size) -> Any:
     """Booleans `(T, B)`."""
     resets = _as_array(resets, "resets", "give booleans (T, B)")
     if resets.dtype != jnp.bool_:

@@ -21,6 +21,9 @@ Sequence: TypeAlias = PyTree[Shaped[Array, "T B ..."]]
 Batched: TypeAlias = PyTree[Shaped[Array, "B ..."]]
 """A state for every row of the batch."""
 
+Size: TypeAlias = Any
+"""An integer, or a symbol of `jax.export` that is one when the program is called."""
+
 Mask: TypeAlias = Bool[Array, "T B"]
 
 DType: TypeAlias = Any

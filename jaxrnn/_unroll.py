@@ -14,7 +14,12 @@ from . import _check
 from ._layer import Context, Layer
 from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
-from .strategies._base import Decision, on_platform, recorded_decisions
+from .strategies._base import (
+    Decision,
+    default_platform,
+    on_platform,
+    recorded_decisions,
+)
 
 
 Tree = TypeVar("Tree")
@@ -231,7 +236,7 @@ def explain(
 
     def run(params, xs):
         args = _checked(layer, params, xs, None, None, None, False, None, strategy)
-        with on_platform(platform), recorded_decisions() as made:
+        with on_platform(platform or default_platform()), recorded_decisions() as made:
             out = _trace(**args)
         decisions.extend(made)
         return out

@@ -20,6 +20,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from .._sharding import abstract_result, aligned
 from ._fold import SHARED, RowAxes, fold, foldable, unfold
 
 
@@ -57,13 +58,17 @@ class Kernel(abc.ABC):
         """
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def call(kernel: Kernel, operands: Any, marks: Any) -> Any:
     """The kernel's outputs, differentiable with respect to `operands`."""
+    return _call(kernel, *aligned((operands, marks)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _call(kernel, operands, marks):
     return _mappable(kernel, "value")(operands, marks)
 
 
-@call.defjvp
+@_call.defjvp
 def _call_jvp(kernel, primals, tangents):
     operands, marks = primals
     out, saved = _forward(kernel, operands, marks)
@@ -167,11 +172,7 @@ def _evaluate(*flat, kernel, tree):
 def _avals(*avals, kernel, tree):
     _, operands, marks, _ = jax.tree.unflatten(tree, avals)
     out = jax.tree.leaves(_shapes(kernel, operands, marks))
-    return [
-        avals[0].update(shape=o.shape, dtype=o.dtype, weak_type=False)
-        for o in out
-        if _varies(o)
-    ]
+    return [abstract_result(avals, o.shape, o.dtype) for o in out if _varies(o)]
 
 
 def _transpose(grads, *flat, kernel, tree):

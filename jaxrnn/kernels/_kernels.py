@@ -15,9 +15,10 @@ from .._layer import Cell, LinearCell
 from ..cells import GRU, LSTM, Elman, IndRNN
 from ..layers import LearnedState
 from . import _native
-from ._derivative import Kernel, call
+from ._derivative import call
 from ._fold import SHARED, RowAxes
 from ._native import OPS, Op
+from ._native_kernel import NativeKernel
 from ._reference import Marks as Marks
 from ._reference import Operands as Operands
 from ._reference import layer as reference_layer
@@ -29,7 +30,7 @@ def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
 
 
 @dataclass(frozen=True)
-class LayerKernel(Kernel):
+class LayerKernel(NativeKernel):
     """A whole layer: projection, recurrence and readout."""
 
     op: Op
@@ -38,14 +39,14 @@ class LayerKernel(Kernel):
     def reference(self, operands, marks):
         return reference_layer(self.op.step, operands, marks)
 
-    def value(self, operands, marks):
+    def native_value(self, operands, marks):
         return _native.forward(self.op, operands, marks, residuals=False)[:2]
 
-    def forward(self, operands, marks):
+    def native_forward(self, operands, marks):
         ys, state, kept = _native.forward(self.op, operands, marks, residuals=True)
         return (ys, state), (ys, kept)
 
-    def backward(self, operands, marks, saved, grads, wanted):
+    def native_backward(self, operands, marks, saved, grads, wanted):
         return _native.backward(
             self.op,
             operands,
@@ -58,7 +59,7 @@ class LayerKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class LinearKernel(Kernel):
+class LinearKernel(NativeKernel):
     """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`."""
 
     rows = RowAxes(operands=(1, 1, 0), marks=None, out=1, saved=1)
@@ -66,14 +67,14 @@ class LinearKernel(Kernel):
     def reference(self, operands, marks):
         return reference_linear(*operands)
 
-    def value(self, operands, marks):
+    def native_value(self, operands, marks):
         return _native.linear(*operands)
 
-    def forward(self, operands, marks):
+    def native_forward(self, operands, marks):
         hs = _native.linear(*operands)
         return hs, hs
 
-    def backward(self, operands, marks, saved, grads, wanted):
+    def native_backward(self, operands, marks, saved, grads, wanted):
         a, _, h0 = operands
         return _native.linear_backward(a, saved, h0, grads)
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ._base import Choice, Strategy
+import jax
+
+from ._base import Choice, Strategy, has_sizes, on_platform, platform
 from ._checkpointed import Checkpointed
 from ._chunked import Chunked
 from ._fused import Fused
@@ -70,7 +72,11 @@ class Auto(Strategy):
                 "strategy; jaxrnn.Scan() accepts every cell."
             )
 
+    symbolic = True
+
     def select(self, cell, params, state, xs):
+        if not has_sizes(xs):
+            return Choice(Scan())
         refusals: list[NotImplementedError] = []
         passed_over: list[tuple[Strategy, str]] = []
         chosen: Strategy | None = None
@@ -93,10 +99,32 @@ class Auto(Strategy):
         return Choice(chosen, tuple(passed_over))
 
     def run(self, cell, params, state, zs):
-        return self.select(cell, params, state, zs).strategy.run(
-            cell, params, state, zs
-        )
+        by = lambda strategy: strategy.run
+        return self._by_platform(by, cell, params, state, zs, of=(params, state, zs))
 
     def unroll(self, cell, params, xs, state):
-        chosen = self.select(cell, params, state, xs).strategy
-        return chosen.unroll(cell, params, xs, state)
+        by = lambda strategy: strategy.unroll
+        return self._by_platform(by, cell, params, xs, state, of=(params, state, xs))
+
+    def _by_platform(self, method, cell, *args, of):
+        """The choice of the platform that the program is lowered for."""
+        choose = lambda: self.select(cell, *of).strategy
+        if platform() is not None:
+            return method(choose())(cell, *args)
+        chosen = {}
+        for name in ("cpu", "gpu"):  # every other platform decides as a GPU does
+            with on_platform(name):
+                chosen[name] = choose()
+        if chosen["cpu"] == chosen["gpu"]:
+            return method(chosen["cpu"])(cell, *args)
+
+        def branch(name):
+            def run(*args):
+                with on_platform(name):
+                    return method(chosen[name])(cell, *args)
+
+            return run
+
+        return jax.lax.platform_dependent(
+            *args, cpu=branch("cpu"), default=branch("gpu")
+        )

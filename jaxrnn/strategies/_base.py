@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +37,25 @@ class Decision:
 _platform: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
-def platform() -> str:
-    """Where strategies run: "cpu", "gpu" or "tpu"; `explain` may ask for another."""
-    return _platform.get() or jax.default_backend()
+def platform() -> str | None:
+    """The platform that is being decided for: "cpu", "gpu" or "tpu".
+
+    None while a program is traced, which may be lowered for any platform.
+    """
+    return _platform.get()
+
+
+def default_platform() -> str:
+    """The platform of the device that JAX would use."""
+    config: Any = jax.config
+    device = config.jax_default_device or jax.default_backend()
+    name = getattr(device, "platform", device)
+    return "gpu" if name in ("cuda", "rocm") else name
 
 
 @contextlib.contextmanager
 def on_platform(name: str | None) -> Iterator[None]:
-    """Decisions inside are those of this platform; None for the one that is there."""
+    """Decisions inside are those of this platform; None for any."""
     token = _platform.set(name)
     try:
         yield
@@ -71,7 +82,12 @@ class Strategy(Static, abc.ABC):
 
     A variant gives `run`, and `check` if there are cells that it cannot serve. One that
     owns the projection and the readout as well replaces `unroll`.
+
+    Attributes:
+        symbolic: whether it runs where T or B are symbols of `jax.export`, not numbers.
     """
+
+    symbolic: ClassVar[bool] = False
 
     @abc.abstractmethod
     def run(self, cell: Cell, params: Any, state: Any, zs: Any) -> tuple[Any, Any]:
@@ -119,15 +135,26 @@ class Strategy(Static, abc.ABC):
         self, cell: Cell, params: Any, xs: Any, state: Any, context: Context
     ) -> tuple[Any, Any]:
         cell, xs = masked(cell, xs, context)
-        choice = self.select(cell, params, state, xs)
+        if not self.symbolic and not has_sizes(xs):
+            raise NotImplementedError(
+                f"{self} plans its work by the numbers T and B, and one of them is a "
+                "symbol here. Give strategy=jaxrnn.Scan() or jaxrnn.Auto()."
+            )
+        self.check(cell, params, state, xs)
         decisions = _decisions.get()
         if decisions is not None:
+            choice = self.select(cell, params, state, xs)
             time, batch = jax.tree.leaves(xs)[0].shape[:2]
             how = choice.strategy.describe(cell, params, state, xs)
             decisions.append(
-                Decision(unmasked(cell), time, batch, choice, how, platform())
+                Decision(unmasked(cell), time, batch, choice, how, platform() or "")
             )
-        return choice.strategy.unroll(cell, params, xs, state)
+        return self.unroll(cell, params, xs, state)
+
+
+def has_sizes(xs: Any) -> bool:
+    """Whether T and B are numbers, and not symbols of `jax.export`."""
+    return all(isinstance(size, int) for size in jax.tree.leaves(xs)[0].shape[:2])
 
 
 def unmasked(cell: Cell) -> Cell:

@@ -57,16 +57,16 @@ class Fused(Strategy):
         own = unmasked(cell)
         if not isinstance(own, LinearCell) and _kernels.find(own) is None:
             raise NotImplementedError(f"Fused() has no kernel for {own}")
-        if platform() != "cpu":
+        if platform() not in (None, "cpu"):
             raise NotImplementedError(
                 f"Fused() has kernels for CPU, and this is {platform()}"
             )
         reason = _kernels.missing()
         if reason:
             raise NotImplementedError(f"Fused(): {reason}")
-        # marks are booleans, and have no say in the dtype
+        # integers and booleans, marks among them, mean the same numbers in any dtype
         leaves = jax.tree.leaves((params, state, xs))
-        dtypes = {jnp.result_type(x) for x in leaves} - {jnp.dtype(bool)}
+        dtypes = {x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)}
         if len(dtypes) > 1 or not dtypes <= {
             jnp.dtype("float32"),
             jnp.dtype("float64"),
@@ -89,6 +89,8 @@ class Fused(Strategy):
             return super().unroll(cell, params, xs, state)
         if inputs.shape[0] * inputs.shape[1] <= _FEW:
             return Scan().unroll(cell, params, xs, state)
+        if not jnp.issubdtype(inputs.dtype, jnp.inexact):
+            inputs = inputs.astype(jax.tree.leaves(state)[0].dtype)
         marks = _kernels.Marks(xs.valid, xs.reset) if masked else _kernels.Marks()
         return _kernels.run_layer(found, own, params, inputs, state, marks)
 

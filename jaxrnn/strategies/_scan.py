@@ -24,6 +24,8 @@ class Scan(Strategy):
         (5, 2, 4)
     """
 
+    symbolic = True
+
     def run(self, cell, params, state, zs):
         stored, narrow = wide(params)
 

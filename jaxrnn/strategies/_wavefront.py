@@ -58,6 +58,9 @@ class Wavefront(Strategy):
                 "loop, such as jaxrnn.Scan()."
             )
 
+    def check(self, cell, params, state, xs):
+        self.inner.check(cell, params, state, xs)
+
     def select(self, cell, params, state, xs):
         return self.inner.select(cell, params, state, xs)
 
