@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
 import jax
 from jaxtyping import Array, Bool, Key
 
+from ._sharding import one_device
 from ._typing import Mask, Params, State
 
 
@@ -197,9 +198,20 @@ class MatrixCell(Cell[Params, State]):
 
 
 def every_step(fn: Callable, params: Any, *sequences: Any) -> Any:
-    """`fn(params, ...)`, of one example and one step, over all of time and batch.
+    """`fn(params, ...)`, of one example and one time step, over all of time and batch."""
+    if one_device():
+        return _every_step_merged(fn, params, *sequences)
+    over_time = jax.vmap(fn, in_axes=(None, *(0 for _ in sequences)))
+    return jax.vmap(over_time, in_axes=(None, *(0 for _ in sequences)))(
+        params, *sequences
+    )
 
-    The two axes are merged, so that each product with a weight is one 2-D GEMM.
+
+def _every_step_merged(fn: Callable, params: Any, *sequences: Any) -> Any:
+    """The same with time and batch merged, so that each matmul is one 2-D GEMM.
+
+    XLA:CPU differentiates it up to 1.2 times as fast. A batch that is sharded could not be
+    merged into time without being gathered.
     """
     time, batch = jax.tree.leaves(sequences)[0].shape[:2]
     merged = jax.tree.map(

@@ -35,3 +35,8 @@ def abstract_result(avals: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     mesh = avals[0].sharding.mesh
     sharding = NamedSharding(mesh, PartitionSpec(*(None for _ in shape)))
     return avals[0].update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
+
+
+def one_device() -> bool:
+    """Whether no array of the program that is traced can be spread over devices."""
+    return jax.device_count() == 1 and jax.sharding.get_abstract_mesh().empty

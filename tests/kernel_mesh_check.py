@@ -6,7 +6,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Fused, LearnedState, Scan, testing
+from jaxrnn import GRU, LSTM, Fused, LearnedState, MinGRU, Scan, testing
 
 
 MESH = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
@@ -15,6 +15,7 @@ CELLS = [
     GRU(3, 5),
     GRU(3, 5, reset_after=False),
     LearnedState(LSTM(3, 5)),
+    MinGRU(3, 5),
 ]
 
 
