@@ -40,3 +40,9 @@ def abstract_result(avals: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 def one_device() -> bool:
     """Whether no array of the program that is traced can be spread over devices."""
     return jax.device_count() == 1 and jax.sharding.get_abstract_mesh().empty
+
+
+def partly_manual() -> bool:
+    """Whether this is inside a `jax.shard_map` over some axes of its mesh, not all."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 0 < len(mesh.manual_axes) < len(mesh.axis_names)

@@ -69,6 +69,22 @@ def check(cell):
     )
 
 
+def check_over_some_axes():
+    """shard_map over one axis of two: plain JAX runs, which the compiler divides."""
+    auto = (AxisType.Auto, AxisType.Auto)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=auto)
+    (params, xs, *_), (replicated, rows, *_) = problem(LSTM(3, 5))
+    run = lambda params, xs: jaxrnn.unroll(LSTM(3, 5), params, xs, strategy=Fused())[1]
+    options = {
+        "in_specs": (replicated, rows),
+        "out_specs": rows,
+        "axis_names": {"data"},
+    }
+    got = jax.jit(jax.shard_map(run, mesh=mesh, **options))(params, xs)
+    testing.assert_close("mesh", "some axes", got, run(params, xs), 1e-5)
+
+
 for cell in CELLS:
     check(cell)
+check_over_some_axes()
 print("ok")

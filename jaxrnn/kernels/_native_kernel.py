@@ -17,7 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._sharding import abstract_result
+from .._sharding import abstract_result, partly_manual
 from ._derivative import Kernel
 from ._fold import SHARED, RowAxes
 
@@ -86,10 +86,12 @@ class _Operation:
         bind = lambda *flat: tuple(_run_p.bind(*flat, **params))
         over_devices = custom_partitioning(bind)
         over_devices.def_partition(self.partition, sharding_rule=self.sharding_rule)
-        self.call = sequential_vmap(over_devices)
+        self.over_devices = sequential_vmap(over_devices)
+        self.alone = sequential_vmap(bind)
 
     def __call__(self, *flat):
-        return self.call(*flat)
+        # custom_partitioning knows no mesh with axes of both kinds; see `_lower`
+        return (self.alone if partly_manual() else self.over_devices)(*flat)
 
     def out_tree(self, flat):
         return jax.tree.structure(_shapes(tuple(flat), **self.params))
@@ -188,6 +190,12 @@ def _avals(*avals, **params):
     return [abstract_result(avals, out.shape, out.dtype) for out in found]
 
 
+def _shared(context):
+    """Whether XLA divides this operation among devices, as it can plain JAX alone."""
+    manual = getattr(context, "manual_axes", None)
+    return manual is not None and 0 < len(manual) < len(context.mesh.axis_names)
+
+
 def _lower(ctx, *flat, here, **params):
     module = ctx.module_context
     exported = module.lowering_parameters.for_export
@@ -197,7 +205,8 @@ def _lower(ctx, *flat, here, **params):
             f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which takes them on "
             "a CPU alone, or jaxrnn.Hoisted()."
         )
-    run = _native if here and not exported else _plain
+    native = here and not exported and not _shared(module.axis_context)
+    run = _native if native else _plain
     lower = mlir.lower_fun(partial(_flat, run), multiple_results=True)
     return lower(ctx, *flat, **params)
 
