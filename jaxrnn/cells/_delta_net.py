@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._init import Glorot, float_dtype
 from .._sizes import check_kind
-from ._linear import rms_norm, unit
+from ._linear import rms_norm, unit, wide
 from ._matrix import HeadedCell, Heads
 
 
@@ -94,8 +94,10 @@ class DeltaNet(HeadedCell):
         )
 
     def project(self, params, x):
+        dtype = wide(params)
         q, k, v = (
-            self.split(silu(x @ w)) for w in (params.w_q, params.w_k, params.w_v)
+            self.split(silu((x @ w).astype(dtype)))
+            for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
         still = jnp.zeros_like(beta)[:, None]

@@ -104,11 +104,12 @@ class GatedDeltaNet(HeadedCell):
         )
 
     def project(self, params, x):
+        dtype = wide(params)
         q, k, v = (
-            self.split(silu(x @ w)) for w in (params.w_q, params.w_k, params.w_v)
+            self.split(silu((x @ w).astype(dtype)))
+            for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
-        dtype = wide(params)
         open_ = softplus(x @ params.w_a + params.b_a).astype(dtype)
         log_decay = -jnp.exp(params.log_a.astype(dtype)) * open_
         gate = silu(x @ params.w_g)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Float
 from .._init import float_dtype
 from .._layer import LinearCell
 from .._sizes import check_sizes
-from ._linear import as_complex, check_between, complex_state, real_part
+from ._linear import as_complex, check_between, complex_state, real_part, wide
 
 
 class LRUParams(NamedTuple):
@@ -106,10 +106,9 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        kind = z.driven.dtype
-        log_decay = as_complex(-jnp.exp(params.nu), jnp.exp(params.theta), kind)
-        gamma = jnp.exp(params.gamma)
-        return jnp.exp(log_decay), as_complex(gamma, 0 * gamma, kind) * z.driven
+        nu, theta, gamma = (p.astype(wide(params)) for p in params[:3])
+        decay = jnp.exp(jax.lax.complex(-jnp.exp(nu), jnp.exp(theta)))
+        return decay, jnp.exp(gamma).astype(decay.dtype) * z.driven
 
     def readout(self, params, state, z):
         return real_part(params.c_re, params.c_im, state) + z.skip

@@ -12,7 +12,15 @@ from jaxtyping import Array, Complex, Float
 from .._init import float_dtype
 from .._layer import LinearCell
 from .._sizes import check_sizes
-from ._linear import as_complex, check_between, complex_state, log_uniform, real_part
+from ._linear import (
+    as_complex,
+    check_between,
+    complex_state,
+    log_uniform,
+    real_part,
+    wide,
+)
+from ._phi import phi
 
 
 class S5Params(NamedTuple):
@@ -114,12 +122,13 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        kind = z.driven.dtype
-        stable = jnp.minimum(params.lambda_re, -1e-4)
-        dt = jnp.exp(params.log_step)
-        poles = as_complex(stable, params.lambda_im, kind)
-        decay = jnp.exp(poles * as_complex(dt, 0 * dt, kind))
-        return decay, (decay - 1) / poles * z.driven
+        dtype = wide(params)
+        stable = jnp.minimum(params.lambda_re.astype(dtype), -1e-4)
+        dt = jnp.exp(params.log_step.astype(dtype))
+        log_decay = jax.lax.complex(stable * dt, params.lambda_im.astype(dtype) * dt)
+        return jnp.exp(log_decay), dt.astype(log_decay.dtype) * phi(
+            1, log_decay
+        ) * z.driven
 
     def readout(self, params, state, z):
         return 2 * real_part(params.c_re, params.c_im, state) + z.skip

@@ -105,5 +105,5 @@ class SSD(HeadedCell):
         return Heads(c[None], b[None], dt * u, log_decay, None, rest)
 
     def combine(self, params, read, z):
-        y = (read.astype(z.rest.skip.dtype) + z.rest.skip).reshape(-1)
-        return rms_norm(y * z.rest.gate, params.norm) @ params.w_o
+        skip, gate = (r.astype(read.dtype) for r in z.rest)
+        return rms_norm((read + skip).reshape(-1) * gate, params.norm) @ params.w_o
