@@ -1,5 +1,6 @@
 """DeltaNet. Yang, Wang, Zhang, Shen, Kim 2024, arXiv:2406.06484."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class DeltaNetParams(NamedTuple):
 class DeltaNet(HeadedCell):
     """Linear attention that replaces what it has stored at a key, by the delta rule.
 
-        q, k = unit(swish(W_q x)), unit(swish(W_k x)),    v = swish(W_v x)
+        q, k, v = unit(swish(W_q x)) / sqrt(k), unit(swish(W_k x)), swish(W_v x)
         beta = sigmoid(W_b x),    twice that with negative eigenvalues
         S' = S + beta k (v - S^T k)^T
         y  = W_o rms_norm(S'^T q)
@@ -101,7 +102,8 @@ class DeltaNet(HeadedCell):
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
         still = jnp.zeros_like(beta)[:, None]
-        return Heads(unit(q), unit(k), v, still, beta, None)
+        q = unit(q) / math.sqrt(self.keys)
+        return Heads(q, unit(k), v, still, beta, None)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

@@ -11,7 +11,14 @@ from jaxtyping import Array, Float
 from .._init import float_dtype
 from .._layer import LinearCell
 from .._sizes import check_sizes
-from ._linear import bounded_sqrt, check_heads, softplus_inverse, wide
+from ._linear import (
+    bounded_sqrt,
+    check_between,
+    check_heads,
+    ring,
+    softplus_inverse,
+    wide,
+)
 
 
 _SHARPNESS = 8.0  # the paper's c
@@ -68,19 +75,23 @@ class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
 
     input_size: int
     heads: int = 1
+    r_min: float = 0.9
+    r_max: float = 0.999
 
     def __post_init__(self):
         check_sizes(self, "input_size", "heads")
         check_heads(self, "input_size")
+        check_between(self, "r_min", 0, self.r_max)
+        check_between(self, "r_max", self.r_min, 1)
 
     def init(self, key):
         h, dtype = self.input_size, float_dtype()
         k_decay, k_a, k_x = jax.random.split(key, 3)
         block = (self.heads, h // self.heads, h // self.heads)
         scale = block[1] ** -0.5
-        a = jax.random.uniform(k_decay, (h,), dtype, 0.9, 0.999)
+        rest = ring(k_decay, (h,), self.r_min, self.r_max, dtype)
         return RGLRUParams(
-            decay=softplus_inverse(-jnp.log(a) / _SHARPNESS),
+            decay=softplus_inverse(-0.5 * jnp.log1p(-rest)),
             w_a=scale * jax.random.normal(k_a, block, dtype),
             b_a=jnp.zeros(h, dtype),
             w_x=scale * jax.random.normal(k_x, block, dtype),

@@ -99,7 +99,7 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         # the wide matrices of the paper, in the basis of the eigenvectors of each block
         v = jnp.asarray(np.kron(np.eye(self.blocks), vectors))
         b = jax.random.normal(k_b, (x, 2 * h), dtype) / math.sqrt(2 * h)
-        c = jax.random.normal(k_c, (2, 2 * h, x), dtype) * math.sqrt(0.5 / (2 * h))
+        c = jax.random.normal(k_c, (2, 2 * h, x), dtype) / math.sqrt(2 * h)
         c_re, c_im = v.real.T.astype(dtype), v.imag.T.astype(dtype)
         return S5Params(
             lambda_re=jnp.asarray(np.tile(eigenvalues.real, self.blocks), dtype),

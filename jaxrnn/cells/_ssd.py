@@ -37,7 +37,7 @@ class _Rest(NamedTuple):
 class SSD(HeadedCell):
     """The state space duality of Mamba-2: one decay for each head, set by the input.
 
-        u, B, C = W_x x, W_B x, W_C x
+        u, B, C = swish(W_x x), swish(W_B x), swish(W_C x)
         dt = softplus(W_dt x + b_dt),    a = exp(-exp(log_a) dt)
         S' = a S + dt B u^T
         y  = W_o rms_norm((S'^T C + D u) * swish(W_z x))
@@ -97,13 +97,16 @@ class SSD(HeadedCell):
         )
 
     def project(self, params, x):
-        u, b, c = self.split(x @ params.w_x), x @ params.w_b, x @ params.w_c
-        dt = softplus(x @ params.w_dt + params.b_dt)[:, None]
         dtype = wide(params)
-        log_decay = -jnp.exp(params.log_a.astype(dtype))[:, None] * dt.astype(dtype)
-        rest = _Rest(params.d[:, None] * u, silu(x @ params.w_z))
+        u, b, c = (
+            silu((x @ w).astype(dtype)) for w in (params.w_x, params.w_b, params.w_c)
+        )
+        u = self.split(u)
+        dt = softplus(x @ params.w_dt + params.b_dt).astype(dtype)[:, None]
+        log_decay = -jnp.exp(params.log_a.astype(dtype))[:, None] * dt
+        rest = _Rest(params.d.astype(dtype)[:, None] * u, silu(x @ params.w_z))
         return Heads(c[None], b[None], dt * u, log_decay, None, rest)
 
     def combine(self, params, read, z):
-        skip, gate = (r.astype(read.dtype) for r in z.rest)
-        return rms_norm((read + skip).reshape(-1) * gate, params.norm) @ params.w_o
+        y = (read + z.rest.skip).reshape(-1) * z.rest.gate.astype(read.dtype)
+        return rms_norm(y, params.norm) @ params.w_o

@@ -81,8 +81,9 @@ def _norms(rows: list[Array]) -> Float[Array, "T"]:
 
     Exploding gradients are what is looked for: their squares are never formed.
     """
-    sizes = [jnp.abs(r).astype(state_dtype(jnp.abs(r))) for r in rows]
-    sizes = jnp.concatenate(sizes, axis=1)
+    sizes = jnp.concatenate(
+        [jnp.abs(r).astype(state_dtype(jnp.abs(r))) for r in rows], axis=1
+    )
     largest = jnp.max(sizes, axis=1, initial=0.0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     return scale * jnp.sqrt(jnp.sum((sizes / scale[:, None]) ** 2, axis=1))
