@@ -41,6 +41,10 @@ class DeltaNet(HeadedCell):
     before q, k and v. The state is float32 at least, also where the parameters are
     bfloat16.
 
+    Differs from the authors' code (fla) in: no short convolutions; unit length and SiLU
+    alone for q and k (`qk_norm`, `qk_activation` there); beta and the norm always, the
+    output gate never.
+
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.

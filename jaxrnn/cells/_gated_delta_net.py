@@ -44,6 +44,10 @@ class GatedDeltaNet(HeadedCell):
     before q, k and v. The state is float32 at least, also where the parameters are
     bfloat16.
 
+    Differs from the authors' code (fla) in: no short convolutions; A starts above 1e-4,
+    which keeps its logarithm finite; as many heads of keys as of values; the output
+    gate always.
+
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.

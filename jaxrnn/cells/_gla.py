@@ -45,6 +45,10 @@ class GLA(HeadedCell):
     For each head apart but for W_o. The state is float32 at least, also where the
     parameters are bfloat16.
 
+    Differs from the authors' code (fla) in: the gate's bias b_r, of the paper, which is
+    not there; no short convolutions, feature maps, shared keys, decay floor
+    (`clamp_min`), or other temperature.
+
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.

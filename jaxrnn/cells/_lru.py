@@ -45,6 +45,10 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
     and at least complex64, also where the parameters are bfloat16. The paper trains nu,
     theta, gamma and B at a smaller learning rate, without weight decay.
 
+    Agrees with minimal-LRU, the code that reproduces the paper, and with the paper's
+    own listing, but for max_phase, there 6.28, and for radii within 1e-6 of 1, which
+    are not drawn.
+
     Args:
         input_size: features of x, and of the output.
         hidden_size: units of h, complex.

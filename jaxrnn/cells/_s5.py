@@ -54,6 +54,11 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
     kept below -1e-4, so the system is stable however it is trained. The state is complex
     and at least complex64, also where the parameters are bfloat16.
 
+    Differs from the authors' code in: the real parts are always kept below -1e-4, there
+    an option (`clip_eigs`); zero-order hold alone, no bilinear transform (which moves
+    the output by 4e-5); no `step_rescale`; always in conjugate pairs; B and C start
+    normal, there normal within two deviations, of the same variance.
+
     Args:
         input_size: features of x, and of the output.
         hidden_size: units of h, complex: half the paper's state size. A multiple of

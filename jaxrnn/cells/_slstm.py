@@ -45,6 +45,10 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
     on m. Where n = 0, as in the initial state, there is nothing to keep and m' = i. The
     state is float32 at least, also where the parameters are bfloat16.
 
+    Differs from the authors' code in: W is dense, there headwise block-diagonal; W
+    starts as Glorot has it, there N(0, 2 / (5 x)); no convolution before it, no group
+    norm after it, and no gradient that is cut or clipped.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c, n and m.
