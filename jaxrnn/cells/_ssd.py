@@ -42,8 +42,8 @@ class SSD(HeadedCell):
         S' = a S + dt B u^T
         y  = W_o rms_norm((S'^T C + D u) * swish(W_z x))
 
-    For each head apart, but for B and C, which they share, the norm and W_o. The state is float32 at least,
-    also where the parameters are bfloat16.
+    For each head apart, but for B and C, which they share, the norm and W_o. The state is
+    float32 at least, also where the parameters are bfloat16.
 
     Differs from the authors' code in: no convolution of width 4 before u, B and C,
     whose SiLU is here; B and C are shared by all heads (`n_groups` = 1); no `dt_limit`;
