@@ -93,6 +93,7 @@ from .kernels.linear_attention import (
 from .kernels.log_diag_scan import log_diag_scan as log_diag_scan
 from .layers import Bidirectional as Bidirectional
 from .layers import BothWays as BothWays
+from .layers import ComplexParts as ComplexParts
 from .layers import Dense as Dense
 from .layers import DenseParams as DenseParams
 from .layers import Dropout as Dropout

@@ -246,7 +246,7 @@ def explain(
 
 
 def cast(tree: Tree, dtype: DType) -> Tree:
-    """The tree with its floating-point leaves in another dtype.
+    """The tree with its floating-point and complex leaves in another dtype.
 
     Params in bfloat16 make a layer compute, and return, bfloat16.
 
@@ -255,7 +255,8 @@ def cast(tree: Tree, dtype: DType) -> Tree:
         dtype: a floating-point dtype.
 
     Returns:
-        The same tree; leaves that are not floating-point are left alone.
+        The same tree. Complex leaves become complex128 for float64 and complex64 for all
+        narrower dtypes; leaves of other kinds are left alone.
 
     Raises:
         TypeError: for a dtype that is not floating-point.
@@ -269,8 +270,16 @@ def cast(tree: Tree, dtype: DType) -> Tree:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"cast to {dtype!r}: give a floating-point dtype.")
 
+    double = jnp.dtype(dtype) == jnp.float64
+
     def to(leaf):
-        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        return jnp.asarray(leaf).astype(dtype) if floating else leaf
+        kind = jnp.result_type(leaf)
+        if jnp.issubdtype(kind, jnp.complexfloating):
+            return jnp.asarray(leaf).astype(jnp.complex128 if double else jnp.complex64)
+        return (
+            jnp.asarray(leaf).astype(dtype)
+            if jnp.issubdtype(kind, jnp.floating)
+            else leaf
+        )
 
     return jax.tree.map(to, tree)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -341,3 +342,11 @@ def test_learned_state_starts_at_the_cells_own():
     params = jaxrnn.LearnedState(cell).init(KEY)
     expected = cell.initial_state(cell.init(KEY))
     jax.tree.map(np.testing.assert_array_equal, params.initial, expected)
+
+
+def test_every_cell_says_how_it_compares_with_published_code():
+    public = [getattr(jaxrnn.cells, name) for name in dir(jaxrnn.cells)]
+    cells = [c for c in public if isinstance(c, type) and issubclass(c, jaxrnn.Cell)]
+    assert len(cells) == 26
+    says = r"^    (Differs from .*code|Agrees with|(No|The) authors' code)"
+    assert not [c.__name__ for c in cells if not re.search(says, c.__doc__, re.M)]

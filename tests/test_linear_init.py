@@ -56,9 +56,37 @@ def test_s5_starts_at_the_normal_part_of_hippo(blocks):
     np.testing.assert_allclose(np.median(step), 1e-2, rtol=0.15)  # log-uniform
 
 
-def test_rg_lru_starts_with_long_memory():
-    """a^c, the decay of an open gate, is uniform from 0.9 to 0.999."""
+def test_rings_of_radius_one_are_stable():
+    """|lambda| < 1 and every number finite, where the ring reaches from 0 to 1."""
+    p = numpy(jaxrnn.LRU(2, 100_000).init(KEY))
+    size = np.exp(-np.exp(p.nu))
+    assert all(np.isfinite(leaf).all() for leaf in p)
+    assert 0 < size.min() < 0.02 and 0.9999 < size.max() < 1
+    np.testing.assert_allclose(np.mean(size**2), 0.5, rtol=0.01)
+    np.testing.assert_allclose(np.exp(p.gamma) ** 2, 1 - size**2, rtol=1e-4)
+    outer = numpy(jaxrnn.RGLRU(10_000, heads=1000, r_min=0.0, r_max=1.0).init(KEY))
+    assert np.isfinite(outer.decay).all()
+
+
+def test_s5_reads_out_with_unit_variance():
+    """B and C are real and complex, of variance 1/2P a part, before they change basis."""
+    p = numpy(jaxrnn.S5(200, 16).init(KEY))
+    for c in (p.c_re, p.c_im):
+        np.testing.assert_allclose(c.std(), 1 / np.sqrt(32), rtol=0.05)
+    np.testing.assert_allclose(np.mean(p.b_re**2 + p.b_im**2), 1 / 32, rtol=0.05)
+
+
+def test_rg_lru_starts_on_a_ring():
+    """The radius r is spread by area over the ring, and an open gate decays by r^8."""
     p = numpy(jaxrnn.RGLRU(4000, heads=50).init(KEY))
+    radius = np.exp(-softplus(p.decay))
+    assert 0.9 - 1e-5 <= radius.min() < 0.901 and 0.998 < radius.max() <= 0.999 + 1e-5
+    square = (0.9**2 + 0.999**2) / 2
+    np.testing.assert_allclose(np.mean(radius**2), square, rtol=0.002)
+    quantiles = np.quantile(radius**8, [0.01, 0.99])  # of the authors' code
+    np.testing.assert_allclose(quantiles, [0.43, 0.98], atol=0.01)
+    r_min, r_max = 0.9 ** (1 / 8), 0.999 ** (1 / 8)  # the range that the paper names
+    p = numpy(jaxrnn.RGLRU(4000, heads=50, r_min=r_min, r_max=r_max).init(KEY))
     decay = np.exp(-8 * softplus(p.decay))
     assert 0.9 - 1e-5 <= decay.min() < 0.901 and 0.998 < decay.max() <= 0.999 + 1e-5
     np.testing.assert_allclose(decay.mean(), (0.9 + 0.999) / 2, rtol=0.002)
@@ -66,11 +94,13 @@ def test_rg_lru_starts_with_long_memory():
 
 @each("make", [jaxrnn.SSD, jaxrnn.GatedDeltaNet])
 def test_mamba_rates_and_steps(make):
-    """A is uniform from 1 to 16, the step log-uniform from 0.001 to 0.1."""
+    """A is uniform to 16, from 1 or from 0; the step log-uniform from 0.001 to 0.1."""
     p = numpy(make(2, 2000, heads=2000).init(KEY))
+    low = 1 if make is jaxrnn.SSD else 0
     rate, step = np.exp(p.log_a), softplus(p.b_dt if make is jaxrnn.SSD else p.b_a)
-    assert 1 <= rate.min() * (1 + 1e-5) and rate.max() <= 16 * (1 + 1e-5)
-    np.testing.assert_allclose(rate.mean(), 8.5, rtol=0.05)
+    assert low <= rate.min() * (1 + 1e-5) < low + 0.1
+    assert 15.9 < rate.max() <= 16 * (1 + 1e-5)
+    np.testing.assert_allclose(rate.mean(), (low + 16) / 2, rtol=0.05)
     assert 1e-3 <= step.min() * (1 + 1e-4) and step.max() <= 0.1 * (1 + 1e-4)
     np.testing.assert_allclose(np.median(step), 1e-2, rtol=0.2)
 

@@ -112,7 +112,7 @@ def heads_of(*arrays):
 
 
 def gla_step(p, state, x):
-    """Yang et al. 2024, equations 3 and 4 and section 4.4."""
+    """Yang et al. 2024, equations 3 and 4 and section 4.4; q scaled as in fla."""
     alpha = sigmoid(x @ p.w_a1 @ p.w_a2 + p.b_a) ** (1 / 16)
     after, read = [], []
     for s, (q, k, v, a) in zip(
@@ -120,19 +120,20 @@ def gla_step(p, state, x):
     ):
         s = np.diag(a) @ s + np.outer(k, v)
         after.append(s)
-        read.append(rms_norm(q @ s, p.norm))
+        read.append(rms_norm(q / np.sqrt(len(q)) @ s, p.norm))
     return np.stack(after), (np.concatenate(read) * swish(x @ p.w_r + p.b_r)) @ p.w_o
 
 
 def ssd_step(p, state, x):
-    """Dao & Gu 2024, section 7 and equation 16, a head at a time."""
+    """Dao & Gu 2024, section 7 and equation 16, a head at a time; SiLU as in Mamba-2."""
     dt = softplus(x @ p.w_dt + p.b_dt)
     a = np.exp(-np.exp(p.log_a) * dt)
     after, read = [], []
-    for head, (u,) in enumerate(heads_of(x @ p.w_x)):
-        s = a[head] * state[head] + dt[head] * np.outer(x @ p.w_b, u)
+    b, c = swish(x @ p.w_b), swish(x @ p.w_c)
+    for head, (u,) in enumerate(heads_of(swish(x @ p.w_x))):
+        s = a[head] * state[head] + dt[head] * np.outer(b, u)
         after.append(s)
-        read.append((x @ p.w_c) @ s + p.d[head] * u)
+        read.append(c @ s + p.d[head] * u)
     y = np.concatenate(read) * swish(x @ p.w_z)
     return np.stack(after), rms_norm(y, p.norm) @ p.w_o
 
@@ -142,7 +143,7 @@ def delta_heads(p, state, x, alpha, beta):
     after, read = [], []
     vectors = heads_of(*(swish(x @ w) for w in (p.w_q, p.w_k, p.w_v)))
     for head, (q, k, v) in enumerate(vectors):
-        q, k = unit(q), unit(k)
+        q, k = unit(q) / np.sqrt(len(q)), unit(k)
         erase = np.eye(len(k)) - beta[head] * np.outer(k, k)
         s = alpha[head] * erase @ state[head] + beta[head] * np.outer(k, v)
         after.append(s)

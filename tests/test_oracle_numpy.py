@@ -198,8 +198,8 @@ def ctrnn_step(p, h, x):
 
 def cfc_step(p, h, x):
     """Hasani et al. 2022, equation 10, after a backbone of two layers; a time of 1."""
-    v = 1.7159 * np.tanh(2 / 3 * (x @ p.w + h @ p.u + p.b))
-    v = 1.7159 * np.tanh(2 / 3 * (v @ p.w_hidden[0] + p.b_hidden[0]))
+    v = 1.7159 * np.tanh(0.666 * (x @ p.w + h @ p.u + p.b))
+    v = 1.7159 * np.tanh(0.666 * (v @ p.w_hidden[0] + p.b_hidden[0]))
     f, g, a, b = np.split(v @ p.w_out + p.b_out, 4)
     s = sigmoid(a + b)
     h = np.tanh(f) * (1 - s) + np.tanh(g) * s

@@ -16,8 +16,8 @@ from ._elapsed import with_elapsed
 
 
 def lecun_tanh(v: Array) -> Array:
-    """1.7159 tanh(2 v / 3), of unit variance for unit variance. LeCun et al. 1998."""
-    return 1.7159 * jnp.tanh(v * (2 / 3))
+    """1.7159 tanh(0.666 v), as CfC's authors have it; 2/3 in LeCun et al. 1998."""
+    return 1.7159 * jnp.tanh(0.666 * v)
 
 
 class CfCParams(NamedTuple):
@@ -48,12 +48,16 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
     Inputs are `(T, B, features)` with dt = 1 between steps, or a pair `(features, dt)` with
     dt `(T, B)` for samples that are not evenly spaced.
 
+    Agrees with the authors' code in its default mode. Left out: its modes `pure` and
+    `no_gate`, the mixed memory, sparse wirings, and a backbone without layers.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         backbone_size: units of each backbone layer.
         backbone_layers: how many there are, at least 1.
-        activation: of the backbone; `jaxrnn.lecun_tanh` as in the authors' code.
+        activation: of the backbone; `jaxrnn.lecun_tanh` as in the authors' code, with
+            0.666 for LeCun's 2/3.
         w_init, u_init, b_init: initialisers of W and of all that follow it, of U, and of
             the backbone's first bias; the others start at zero.
 

@@ -1,5 +1,6 @@
 """DeltaNet. Yang, Wang, Zhang, Shen, Kim 2024, arXiv:2406.06484."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._init import Glorot, float_dtype
 from .._sizes import check_kind
-from ._linear import rms_norm, unit
+from ._linear import rms_norm, unit, wide
 from ._matrix import HeadedCell, Heads
 
 
@@ -29,7 +30,7 @@ class DeltaNetParams(NamedTuple):
 class DeltaNet(HeadedCell):
     """Linear attention that replaces what it has stored at a key, by the delta rule.
 
-        q, k = unit(swish(W_q x)), unit(swish(W_k x)),    v = swish(W_v x)
+        q, k, v = unit(swish(W_q x)) / sqrt(k), unit(swish(W_k x)), swish(W_v x)
         beta = sigmoid(W_b x),    twice that with negative eigenvalues
         S' = S + beta k (v - S^T k)^T
         y  = W_o rms_norm(S'^T q)
@@ -39,6 +40,10 @@ class DeltaNet(HeadedCell):
     such cell can count modulo 2. The authors' model has a causal convolution of width 4
     before q, k and v. The state is float32 at least, also where the parameters are
     bfloat16.
+
+    Differs from the authors' code (fla) in: no short convolutions; unit length and SiLU
+    alone for q and k (`qk_norm`, `qk_activation` there); beta and the norm always, the
+    output gate never.
 
     Args:
         input_size: features of x, and of y.
@@ -94,12 +99,15 @@ class DeltaNet(HeadedCell):
         )
 
     def project(self, params, x):
+        dtype = wide(params)
         q, k, v = (
-            self.split(silu(x @ w)) for w in (params.w_q, params.w_k, params.w_v)
+            self.split(silu((x @ w).astype(dtype)))
+            for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
         still = jnp.zeros_like(beta)[:, None]
-        return Heads(unit(q), unit(k), v, still, beta, None)
+        q = unit(q) / math.sqrt(self.keys)
+        return Heads(q, unit(k), v, still, beta, None)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

@@ -28,6 +28,9 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
 
     `Elman(i, h, activation=jax.nn.relu, u_init=jaxrnn.Identity())` is the IRNN.
 
+    No authors' code is known (1990). Agrees with PyTorch's `nn.RNN`, whose two biases
+    are one here, their sum. The state has the dtype of the parameters.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

@@ -1,5 +1,6 @@
 """Gated DeltaNet. Yang, Kautz, Hatamizadeh 2025, arXiv:2412.06464."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class GatedDeltaNetParams(NamedTuple):
 class GatedDeltaNet(HeadedCell):
     """The delta rule with decay: it replaces what is stored at a key, and can forget all.
 
-        q, k = unit(swish(W_q x)), unit(swish(W_k x)),    v = swish(W_v x)
+        q, k, v = unit(swish(W_q x)) / sqrt(k), unit(swish(W_k x)), swish(W_v x)
         beta = sigmoid(W_b x),    twice that with negative eigenvalues
         alpha = exp(-exp(log_a) softplus(W_a x + b_a))
         S' = alpha (I - beta k k^T) S + beta k v^T
@@ -42,6 +43,10 @@ class GatedDeltaNet(HeadedCell):
     For each head apart but for W_o. The authors' model has a causal convolution of width 4
     before q, k and v. The state is float32 at least, also where the parameters are
     bfloat16.
+
+    Differs from the authors' code (fla) in: no short convolutions; A starts above 1e-4,
+    which keeps its logarithm finite; as many heads of keys as of values; the output
+    gate always.
 
     Args:
         input_size: features of x, and of y.
@@ -65,7 +70,8 @@ class GatedDeltaNet(HeadedCell):
         ((5, 2, 3), (2, 2, 4, 4))
 
     Reference: Yang et al. 2025, arXiv:2412.06464; negative eigenvalues, Grazzi et al.
-    2025, arXiv:2411.12537. exp(log_a) and the softplus start as Mamba-2's A and dt.
+    2025, arXiv:2411.12537. exp(log_a) starts in U(0, 16), the softplus as
+    Mamba-2's dt.
     """
 
     input_size: int
@@ -97,22 +103,25 @@ class GatedDeltaNet(HeadedCell):
             w_b=self.weight(k_b, x, self.heads),
             w_a=self.weight(k_a, x, self.heads),
             b_a=softplus_inverse(dt),
-            log_a=jnp.log(jax.random.uniform(k_log, heads, dtype, 1.0, 16.0)),
+            # not from 0: its logarithm is what is trained
+            log_a=jnp.log(jax.random.uniform(k_log, heads, dtype, 1e-4, 16.0)),
             w_g=self.weight(k_g, x, h),
             norm=jnp.ones(self.values, dtype),
             w_o=self.weight(k_o, h, x),
         )
 
     def project(self, params, x):
+        dtype = wide(params)
         q, k, v = (
-            self.split(silu(x @ w)) for w in (params.w_q, params.w_k, params.w_v)
+            self.split(silu((x @ w).astype(dtype)))
+            for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
-        dtype = wide(params)
         open_ = softplus(x @ params.w_a + params.b_a).astype(dtype)
         log_decay = -jnp.exp(params.log_a.astype(dtype)) * open_
         gate = silu(x @ params.w_g)
-        return Heads(unit(q), unit(k), v, log_decay[:, None], beta, gate)
+        q = unit(q) / math.sqrt(self.keys)
+        return Heads(q, unit(k), v, log_decay[:, None], beta, gate)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

@@ -1,5 +1,6 @@
 """Gated linear attention. Yang, Wang, Shen, Panda, Kim 2024, arXiv:2312.06635."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,13 +37,17 @@ class GLAParams(NamedTuple):
 class GLA(HeadedCell):
     """Gated linear attention: every row of the matrix has a decay that the input sets.
 
-        q, k, v = W_q x, W_k x, W_v x
+        q, k, v = W_q x / sqrt(k), W_k x, W_v x
         alpha = sigmoid(W_a2 W_a1 x + b_a)^(1/16)
         S' = diag(alpha) S + k v^T
         y  = W_o (rms_norm(S'^T q) * swish(W_r x + b_r))
 
     For each head apart but for W_o. The state is float32 at least, also where the
     parameters are bfloat16.
+
+    Differs from the authors' code (fla) in: the gate's bias b_r, of the paper, which is
+    not there; no short convolutions, feature maps, shared keys, decay floor
+    (`clamp_min`), or other temperature.
 
     Args:
         input_size: features of x, and of y.
@@ -104,7 +109,7 @@ class GLA(HeadedCell):
         decay = log_sigmoid(x @ params.w_a1 @ params.w_a2 + params.b_a) / _TEMPERATURE
         gate = silu(x @ params.w_r + params.b_r)
         q, k, v, decay = map(self.split, (q, k, v, decay))
-        return Heads(q, k, v, decay, None, gate)
+        return Heads(q / math.sqrt(self.keys), k, v, decay, None, gate)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

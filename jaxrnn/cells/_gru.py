@@ -33,6 +33,9 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
     The surprise: z keeps the old state, as in the paper and in PyTorch; in Chung et al.
     2014 (arXiv:1412.3555), and in many texts since, z writes.
 
+    The authors' code was not compared. Agrees with PyTorch's `nn.GRU` but for where it
+    starts. The state has the dtype of the parameters, as in cuDNN (see `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

@@ -38,6 +38,9 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
 
     The paper keeps |u| <= 2**(1 / T) for sequences of T steps; u starts in U(0, 1).
 
+    Agrees with the authors' code, which has the recurrent part alone: ReLU, and u from
+    U(0, 1). The state has the dtype of the parameters.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

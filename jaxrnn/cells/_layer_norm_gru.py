@@ -33,8 +33,12 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
         h' = (1 - z) n + z h
 
     Each LN has a gain and a shift of its own; that of r and z goes over both together, as
-    in the paper. Its epsilon is 1e-5. The surprise: z keeps the old state, as in `GRU`;
-    the paper's z writes.
+    in the paper. Its epsilon is 1e-5. The surprise: z keeps the old state, as in `GRU`
+    and in the authors' code; the paper's z writes.
+
+    Differs from the authors' code in: b stands behind the norm of W x, there before it.
+    The state has the dtype of the parameters (see `LSTM`), sums
+    over units are float32.
 
     Args:
         input_size: features of x.

@@ -35,6 +35,10 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
     Each LN has a gain and a shift of its own; that of the products goes over all four
     gates together, as in the paper. Its epsilon is 1e-5.
 
+    Differs from the authors' code in: b stands behind the norms alone, where it is also
+    added to W x before its norm; the forget gate's bias starts at 1, there at 0. The
+    state has the dtype of the parameters (see `LSTM`), sums over units are float32.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.

@@ -38,6 +38,15 @@ def log_uniform(key: Any, shape: tuple, low: float, high: float, dtype: Any) -> 
     return jnp.exp(u * span.astype(dtype) + jnp.log(low).astype(dtype))
 
 
+def ring(key: Any, shape: tuple, r_min: float, r_max: float, dtype: Any) -> Array:
+    """`1 - r^2` of radii that are spread by area between two bounds.
+
+    Above 0, and below 1, also where the bounds are 1 and 0: no memory lasts for ever.
+    """
+    share = jax.random.uniform(key, shape, dtype, 1e-6, 1 - 1e-4)
+    return (1 - r_max**2) + (r_max**2 - r_min**2) * share
+
+
 def rms_norm(x: Array, scale: Array) -> Array:
     """`x / rms(x) * scale`, over the last axis. Zhang & Sennrich 2019, arXiv:1910.07467."""
     x, size = x.astype(wide(x)), x.shape[-1]

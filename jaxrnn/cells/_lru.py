@@ -11,7 +11,7 @@ from jaxtyping import Array, Complex, Float
 from .._init import float_dtype
 from .._layer import LinearCell
 from .._sizes import check_sizes
-from ._linear import as_complex, check_between, complex_state, real_part
+from ._linear import as_complex, check_between, complex_state, real_part, ring, wide
 
 
 class LRUParams(NamedTuple):
@@ -45,10 +45,14 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
     and at least complex64, also where the parameters are bfloat16. The paper trains nu,
     theta, gamma and B at a smaller learning rate, without weight decay.
 
+    Agrees with minimal-LRU, the code that reproduces the paper, and with the paper's
+    own listing, but for max_phase, there 6.28, and for radii within 1e-6 of 1, which
+    are not drawn.
+
     Args:
         input_size: features of x, and of the output.
         hidden_size: units of h, complex.
-        r_min, r_max: the ring, 0 <= r_min < r_max < 1; close to 1 for long memories.
+        r_min, r_max: the ring, 0 <= r_min < r_max <= 1; close to 1 for long memories.
         max_phase: angles start between 0 and this.
 
     Raises:
@@ -69,7 +73,7 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
     input_size: int
     hidden_size: int
     r_min: float = 0.0
-    r_max: float = 0.999
+    r_max: float = 1.0
     max_phase: float = 2 * math.pi
 
     def __post_init__(self):
@@ -81,16 +85,13 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
     def init(self, key):
         x, h, dtype = self.input_size, self.hidden_size, float_dtype()
         k_nu, k_theta, *k_b, k_c_re, k_c_im, k_d = jax.random.split(key, 7)
-        inner, outer = self.r_min**2, self.r_max**2
-        square = inner + (outer - inner) * jax.random.uniform(
-            k_nu, (h,), dtype, minval=1e-4
-        )
+        rest = ring(k_nu, (h,), self.r_min, self.r_max, dtype)
         angle = self.max_phase * jax.random.uniform(k_theta, (h,), dtype, minval=1e-4)
         draw = lambda k, *shape: jax.random.normal(k, shape, dtype)
         return LRUParams(
-            nu=jnp.log(-0.5 * jnp.log(square)),
+            nu=jnp.log(-0.5 * jnp.log1p(-rest)),
             theta=jnp.log(angle),
-            gamma=0.5 * jnp.log1p(-square),
+            gamma=0.5 * jnp.log(rest),
             b_re=draw(k_b[0], x, h) / math.sqrt(2 * x),
             b_im=draw(k_b[1], x, h) / math.sqrt(2 * x),
             c_re=draw(k_c_re, h, x) / math.sqrt(h),
@@ -106,10 +107,9 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        kind = z.driven.dtype
-        log_decay = as_complex(-jnp.exp(params.nu), jnp.exp(params.theta), kind)
-        gamma = jnp.exp(params.gamma)
-        return jnp.exp(log_decay), as_complex(gamma, 0 * gamma, kind) * z.driven
+        nu, theta, gamma = (p.astype(wide(params)) for p in params[:3])
+        decay = jnp.exp(jax.lax.complex(-jnp.exp(nu), jnp.exp(theta)))
+        return decay, jnp.exp(gamma).astype(decay.dtype) * z.driven
 
     def readout(self, params, state, z):
         return real_part(params.c_re, params.c_im, state) + z.skip

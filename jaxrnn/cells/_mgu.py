@@ -30,6 +30,9 @@ class MGU(Cell[MGUParams, Float[Array, "h"]]):
     The surprise: the paper calls f the forget gate, but a large f writes. Its role is
     therefore "input", so that `jaxrnn.Chrono` gives it the negative bias.
 
+    The authors' code was not compared; the equations are the paper's. The state has the
+    dtype of the parameters (see `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

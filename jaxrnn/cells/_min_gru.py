@@ -35,6 +35,9 @@ class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
     form (`jaxrnn.log_diag_scan`); the identity and tanh are the other two that are used.
     The state is float32 at least, also where the parameters are bfloat16.
 
+    Agrees with the authors' code, which has an output matrix behind it, an option to
+    learn the initial state (`LearnedState`), and runs in log space.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

@@ -35,6 +35,9 @@ class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
     for x of at least 0 and sigmoid(x) below, which keeps h positive. The state is float32
     at least, also where the parameters are bfloat16.
 
+    Agrees with the authors' code where that normalises its gates, which is an option
+    there (`use_coeff_norm`); it has an output matrix behind it, and runs in log space.
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

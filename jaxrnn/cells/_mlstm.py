@@ -64,6 +64,11 @@ class MLSTM(HeadedCell):
     between 3 and 6, those of i near zero, both weights at zero. The state is float32 at
     least, also where the parameters are bfloat16.
 
+    Differs from the authors' code in: the denominator lacks its 1e-6 (5e-6 of the
+    output; 2e-5 where inputs have a bias of 12); the gates see x, as in the paper,
+    there q, k and v; W starts as Glorot has it, there N(0, 2 / (5 x)); no group norm
+    over heads, learnable skip, z branch or convolution.
+
     Args:
         input_size: features of x.
         hidden_size: values of all heads together, h, the output; a multiple of `heads`.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._typing import DType
+from ..kernels._arrays import state_dtype
 
 
 class NormParams(NamedTuple):
@@ -22,7 +23,9 @@ def norm_init(size: int, dtype: DType) -> NormParams:
 
 
 def layer_norm(params: NormParams, v: Float[Array, "n"]) -> Float[Array, "n"]:
-    """`scale (v - mean) / sqrt(variance + 1e-5) + shift`."""
+    """`scale (v - mean) / sqrt(variance + 1e-5) + shift`, its sums in float32 at least."""
+    dtype = params.scale.dtype
+    v = v.astype(state_dtype(v))
     centred = v - jnp.mean(v)
     normalised = centred * jax.lax.rsqrt(jnp.mean(centred**2) + 1e-5)
-    return params.scale * normalised + params.shift
+    return params.scale * normalised.astype(dtype) + params.shift

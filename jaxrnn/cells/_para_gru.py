@@ -32,6 +32,10 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
     The Jacobian of a step is diagonal, so `jaxrnn.Newton()` is exact Newton, at the cost of
     a few diagonal scans. The surprise: z writes, where the z of `GRU` keeps.
 
+    Differs from the authors' code in: W is dense, there block-diagonal with 2 heads by
+    default. u and b start alike. The state has the dtype of the parameters (see
+    `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.

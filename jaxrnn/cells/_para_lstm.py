@@ -36,6 +36,10 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
     Newton. The surprise: the forget gate's bias falls from 0 to -1, as in the authors'
     code, where `LSTM`'s is 1; `b_init=jaxrnn.ForgetRange(3.0, 6.0)` for long memories.
 
+    Differs from the authors' code in: W is dense, there block-diagonal with 2 heads by
+    default. u and b start alike. The state has the dtype of the parameters (see
+    `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.

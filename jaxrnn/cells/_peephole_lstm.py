@@ -33,6 +33,9 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
 
     The peepholes are element-wise and start at zero; the output gate sees the new memory.
 
+    The authors' code was not compared; the equations are the paper's. The state has the
+    dtype of the parameters (see `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.

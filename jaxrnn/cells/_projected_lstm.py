@@ -32,6 +32,9 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
 
     As PyTorch's `proj_size`: without the paper's peepholes and second output.
 
+    No authors' code is known. Agrees with PyTorch's `nn.LSTM(proj_size=)` but for where
+    it starts. The state has the dtype of the parameters (see `LSTM`).
+
     Args:
         input_size: features of x.
         hidden_size: units of c.

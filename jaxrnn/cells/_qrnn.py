@@ -36,6 +36,9 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
     of 2, give it each input beside the one before. The state c is float32 at least, also
     where the parameters are bfloat16.
 
+    Differs from the authors' code in: f keeps, as in the paper, where theirs writes; no
+    window of 2, no f-pooling without an output gate, no zoneout of f.
+
     Args:
         input_size: features of x.
         hidden_size: units of c, the state, and of h, the output.

@@ -12,7 +12,15 @@ from jaxtyping import Array, Complex, Float
 from .._init import float_dtype
 from .._layer import LinearCell
 from .._sizes import check_sizes
-from ._linear import as_complex, check_between, complex_state, log_uniform, real_part
+from ._linear import (
+    as_complex,
+    check_between,
+    complex_state,
+    log_uniform,
+    real_part,
+    wide,
+)
+from ._phi import phi
 
 
 class S5Params(NamedTuple):
@@ -45,6 +53,11 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
     They come in conjugate pairs, of which h holds one each: hence the 2. The real parts are
     kept below -1e-4, so the system is stable however it is trained. The state is complex
     and at least complex64, also where the parameters are bfloat16.
+
+    Differs from the authors' code in: the real parts are always kept below -1e-4, there
+    an option (`clip_eigs`); zero-order hold alone, no bilinear transform (which moves
+    the output by 4e-5); no `step_rescale`; always in conjugate pairs; B and C start
+    normal, there normal within two deviations, of the same variance.
 
     Args:
         input_size: features of x, and of the output.
@@ -91,7 +104,7 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         # the wide matrices of the paper, in the basis of the eigenvectors of each block
         v = jnp.asarray(np.kron(np.eye(self.blocks), vectors))
         b = jax.random.normal(k_b, (x, 2 * h), dtype) / math.sqrt(2 * h)
-        c = jax.random.normal(k_c, (2, 2 * h, x), dtype) * math.sqrt(0.5 / (2 * h))
+        c = jax.random.normal(k_c, (2, 2 * h, x), dtype) / math.sqrt(2 * h)
         c_re, c_im = v.real.T.astype(dtype), v.imag.T.astype(dtype)
         return S5Params(
             lambda_re=jnp.asarray(np.tile(eigenvalues.real, self.blocks), dtype),
@@ -114,12 +127,13 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        kind = z.driven.dtype
-        stable = jnp.minimum(params.lambda_re, -1e-4)
-        dt = jnp.exp(params.log_step)
-        poles = as_complex(stable, params.lambda_im, kind)
-        decay = jnp.exp(poles * as_complex(dt, 0 * dt, kind))
-        return decay, (decay - 1) / poles * z.driven
+        dtype = wide(params)
+        stable = jnp.minimum(params.lambda_re.astype(dtype), -1e-4)
+        dt = jnp.exp(params.log_step.astype(dtype))
+        log_decay = jax.lax.complex(stable * dt, params.lambda_im.astype(dtype) * dt)
+        return jnp.exp(log_decay), dt.astype(log_decay.dtype) * phi(
+            1, log_decay
+        ) * z.driven
 
     def readout(self, params, state, z):
         return 2 * real_part(params.c_re, params.c_im, state) + z.skip

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._init import ForgetPowerLaw, Glorot, Identity, blocks, check_dense, float_dtype
 from .._layer import Cell
+from ._linear import wide
 
 
 class SLSTMParams(NamedTuple):
@@ -41,7 +42,12 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         h' = sigmoid(o) c' / n'
 
     c and n are kept divided by exp(m), so that no exponential overflows; h does not depend
-    on m. Where n = 0, as in the initial state, there is nothing to keep and m' = i.
+    on m. Where n = 0, as in the initial state, there is nothing to keep and m' = i. The
+    state is float32 at least, also where the parameters are bfloat16.
+
+    Differs from the authors' code in: W is dense, there headwise block-diagonal; W
+    starts as Glorot has it, there N(0, 2 / (5 x)); no convolution before it, no group
+    norm after it, and no gradient that is cut or clipped.
 
     Args:
         input_size: features of x.
@@ -94,16 +100,17 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         )
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, params.b.dtype
+        h, dtype = self.hidden_size, wide(params)
         return SLSTMState(*(jnp.zeros(h, dtype) for _ in range(4)))
 
     def project(self, params, x):
         return x @ params.w + params.b
 
     def recur(self, params, state, z):
-        by_head = state.h.reshape(self.heads, -1)
+        by_head = state.h.astype(params.u.dtype).reshape(self.heads, -1)
         mixed = jnp.einsum("nd,ndg->ng", by_head, params.u)
-        i, f, z, o = jnp.split(z + _gates_first(mixed), 4)
+        gates = (z + _gates_first(mixed)).astype(state.m.dtype)
+        i, f, z, o = jnp.split(gates, 4)
         kept = jnp.where(state.n == 0, i, log_sigmoid(f) + state.m)
         m = jnp.maximum(kept, i)
         i, f = jnp.exp(i - m), jnp.exp(kept - m)
@@ -112,7 +119,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         return SLSTMState(sigmoid(o) * c / n, c, n, m)
 
     def readout(self, params, state, z):
-        return state.h
+        return state.h.astype(z.dtype)
 
     def _keys(self, key):
         return jax.random.split(key, self.heads)

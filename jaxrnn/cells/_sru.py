@@ -41,6 +41,9 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
     a matrix stands before the x of the highway. The state c is float32 at least, also
     where the parameters are bfloat16.
 
+    Differs from the authors' code in: theirs is of the later versions, with v c in the
+    gates.
+
     Args:
         input_size: features of x.
         hidden_size: units of c, the state, and of h, the output.

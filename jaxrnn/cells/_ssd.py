@@ -37,14 +37,17 @@ class _Rest(NamedTuple):
 class SSD(HeadedCell):
     """The state space duality of Mamba-2: one decay for each head, set by the input.
 
-        u, B, C = W_x x, W_B x, W_C x
+        u, B, C = swish(W_x x), swish(W_B x), swish(W_C x)
         dt = softplus(W_dt x + b_dt),    a = exp(-exp(log_a) dt)
         S' = a S + dt B u^T
         y  = W_o rms_norm((S'^T C + D u) * swish(W_z x))
 
-    For each head apart, but for B and C, which they share, the norm and W_o. In Mamba-2 a
-    causal convolution of width 4 comes before u, B and C. The state is float32 at least,
-    also where the parameters are bfloat16.
+    For each head apart, but for B and C, which they share, the norm and W_o. The state is
+    float32 at least, also where the parameters are bfloat16.
+
+    Differs from the authors' code in: no convolution of width 4 before u, B and C,
+    whose SiLU is here; B and C are shared by all heads (`n_groups` = 1); no `dt_limit`;
+    D by head alone; the norm always behind the gate.
 
     Args:
         input_size: features of x, and of y.
@@ -97,13 +100,16 @@ class SSD(HeadedCell):
         )
 
     def project(self, params, x):
-        u, b, c = self.split(x @ params.w_x), x @ params.w_b, x @ params.w_c
-        dt = softplus(x @ params.w_dt + params.b_dt)[:, None]
         dtype = wide(params)
-        log_decay = -jnp.exp(params.log_a.astype(dtype))[:, None] * dt.astype(dtype)
-        rest = _Rest(params.d[:, None] * u, silu(x @ params.w_z))
+        u, b, c = (
+            silu((x @ w).astype(dtype)) for w in (params.w_x, params.w_b, params.w_c)
+        )
+        u = self.split(u)
+        dt = softplus(x @ params.w_dt + params.b_dt).astype(dtype)[:, None]
+        log_decay = -jnp.exp(params.log_a.astype(dtype))[:, None] * dt
+        rest = _Rest(params.d.astype(dtype)[:, None] * u, silu(x @ params.w_z))
         return Heads(c[None], b[None], dt * u, log_decay, None, rest)
 
     def combine(self, params, read, z):
-        y = (read.astype(z.rest.skip.dtype) + z.rest.skip).reshape(-1)
-        return rms_norm(y * z.rest.gate, params.norm) @ params.w_o
+        y = (read + z.rest.skip).reshape(-1) * z.rest.gate.astype(read.dtype)
+        return rms_norm(y, params.norm) @ params.w_o

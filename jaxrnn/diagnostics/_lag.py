@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._layer import Layer
 from .._typing import Sequence
+from ..kernels._arrays import state_dtype
 
 
 def gradient_norm_by_lag(
@@ -37,7 +38,8 @@ def gradient_norm_by_lag(
         state: the state to start from, leaves `(B, ...)`; None for the initial one.
 
     Returns:
-        `(T,)` norms, in the units of the loss per unit of state.
+        `(T,)` norms, in the units of the loss per unit of state; float32 at least. Real
+        and imaginary parts of a complex state count as two numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -69,10 +71,22 @@ def gradient_norm_by_lag(
 
     def norms(state, xs, target):
         grads = jax.tree.leaves(jax.grad(last_loss)(nudges, state, xs, target))
-        squares = sum(jnp.sum(g.reshape(time, -1) ** 2, axis=1) for g in grads)
-        return jnp.sqrt(squares)[::-1]
+        return _norms([g.reshape(time, -1) for g in grads])[::-1]
 
     return jnp.mean(jax.vmap(norms, in_axes=(0, 1, 0))(state, xs, targets), axis=0)
+
+
+def _norms(rows: list[Array]) -> Float[Array, "T"]:
+    """The norm of each row of all arrays together, in float32 at least.
+
+    Exploding gradients are what is looked for: their squares are never formed.
+    """
+    sizes = jnp.concatenate(
+        [jnp.abs(r).astype(state_dtype(jnp.abs(r))) for r in rows], axis=1
+    )
+    largest = jnp.max(sizes, axis=1, initial=0.0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.sqrt(jnp.sum((sizes / scale[:, None]) ** 2, axis=1))
 
 
 def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array | np.ndarray, "T"]) -> None:

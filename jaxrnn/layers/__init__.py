@@ -10,6 +10,7 @@ from ._dropout import Dropout as Dropout
 from ._dropout import VariationalDropout as VariationalDropout
 from ._embedding import Embedding as Embedding
 from ._embedding import EmbeddingParams as EmbeddingParams
+from ._learned_state import ComplexParts as ComplexParts
 from ._learned_state import LearnedState as LearnedState
 from ._learned_state import LearnedStateParams as LearnedStateParams
 from ._residual import Residual as Residual

@@ -5,13 +5,30 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from .._layer import Cell, LinearCell, MatrixCell
 from .._sizes import check_kind
+from ..cells._linear import as_complex
+
+
+class ComplexParts(NamedTuple):
+    """A complex array as two real ones, which an optimiser can train.
+
+    `jax.grad` gives the conjugate of the direction in which a real function of a complex
+    number grows, so descending along it does not descend; of real arrays it gives the
+    direction itself.
+    """
+
+    re: Float[Array, "*s"]
+    im: Float[Array, "*s"]
 
 
 class LearnedStateParams(NamedTuple):
-    """The trained initial state, and the cell's own parameters."""
+    """The trained initial state, and the cell's own parameters.
+
+    Complex parts of a state are kept as `ComplexParts`, so that all parameters are real.
+    """
 
     initial: Any
     cell: Any
@@ -22,7 +39,8 @@ class LearnedState(Cell):
     """A cell whose initial state is a parameter: `s_0 = params.initial`.
 
     It starts at the cell's own initial state. Resets go back to it as well, and its
-    gradient counts every restart.
+    gradient counts every restart. Where the state is complex, `initial` holds its real and
+    imaginary parts (`jaxrnn.ComplexParts`).
 
     Args:
         cell: the cell.
@@ -61,14 +79,14 @@ class LearnedState(Cell):
 
     def init(self, key):
         params = self.cell.init(key)
-        return LearnedStateParams(self.cell.initial_state(params), params)
+        initial = jax.tree.map(_apart, self.cell.initial_state(params))
+        return LearnedStateParams(initial, params)
 
     def initial_state(self, params):
         # a copy, so that a state that is donated does not take the parameter with it
         # and in the cell's own dtype, which may be wider than that of the parameters
         own = jax.eval_shape(self.cell.initial_state, params.cell)
-        wide = lambda s, like: jnp.copy(s).astype(like.dtype)
-        return jax.tree.map(wide, params.initial, own)
+        return jax.tree.map(_joined, own, params.initial)
 
     def project(self, params, x):
         return self.cell.project(params.cell, x)
@@ -81,6 +99,18 @@ class LearnedState(Cell):
 
     def __str__(self):
         return f"LearnedState(cell={self.cell})"
+
+
+def _apart(s: Array) -> Any:
+    """An array, or the real and imaginary parts of a complex one."""
+    return ComplexParts(s.real, s.imag) if jnp.iscomplexobj(s) else s
+
+
+def _joined(like: Any, s: Any) -> Array:
+    """The array of which `s` holds the parts, in the dtype of another."""
+    if isinstance(s, ComplexParts):
+        return as_complex(s.re, s.im, like.dtype)
+    return jnp.copy(s).astype(like.dtype)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Inexact, Int, Integer
 
 
 def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
@@ -61,13 +61,13 @@ def cross_entropy(
 
 
 def squared_error(
-    predictions: Float[Array, "T B y"],
-    targets: Float[Array, "T B y"],
+    predictions: Inexact[Array, "T B y"],
+    targets: Inexact[Array, "T B y"],
     mask: Bool[Array, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean squared error, over the steps that count and all features.
 
-        1/(N Y) sum_tby (predictions - targets)^2
+        1/(N Y) sum_tby |predictions - targets|^2
 
     Args:
         predictions, targets: sequences.
@@ -83,7 +83,8 @@ def squared_error(
     difference = predictions - targets
     if mask is not None:
         difference = jnp.where(mask[..., None], difference, jnp.zeros_like(difference))
-    return masked_mean(jnp.mean(difference**2, axis=-1), mask)
+    squares = (difference * jnp.conj(difference)).real
+    return masked_mean(jnp.mean(squares, axis=-1), mask)
 
 
 def bernoulli(

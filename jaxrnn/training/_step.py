@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from ..kernels._arrays import state_dtype
+
 
 class TrainState(NamedTuple):
     """What an update changes: all that a checkpoint must hold of the optimisation."""
@@ -40,8 +42,9 @@ def make_train_step(
 
         g = d loss / d params;    g *= min(1, max_norm / |g|);    params += optimizer(g)
 
-    Clipping keeps an exploding gradient's direction. The memory of the old state is
-    reused: do not read it again.
+    Clipping keeps an exploding gradient's direction; its norm is float32 at least, also of
+    float16. Complex parameters descend as real ones do: JAX's gradient of them is the
+    conjugate of g. The memory of the old state is reused: do not read it again.
 
     Args:
         loss: `loss(params, *batch) -> (scalar, aux)`; aux is handed on, such as the state
@@ -70,16 +73,20 @@ def make_train_step(
     """
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"max_norm={max_norm!r}: a norm above 0, or None for none.")
-    clip = optax.clip_by_global_norm(max_norm) if max_norm else optax.identity()
 
     def step(state: TrainState, *batch: Any) -> tuple[TrainState, Update]:
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, *batch
         )
-        clipped, _ = clip.update(grads, clip.init(state.params))
-        updates, opt_state = optimizer.update(clipped, state.opt_state, state.params)
+        # JAX gives the conjugate of the way up for complex numbers; reals are unchanged
+        grads = jax.tree.map(jnp.conj, grads)
+        norm = optax.tree.norm(jax.tree.map(lambda g: g.astype(state_dtype(g)), grads))
+        if max_norm is not None:
+            scale = jnp.minimum(1, max_norm / norm)
+            grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        report = Update(value, optax.tree.norm(grads), aux)
+        report = Update(value, norm, aux)
         return TrainState(params, opt_state, state.step + 1), report
 
     return jax.jit(step, donate_argnums=0)
