@@ -156,6 +156,22 @@ def check_resets(resets: Any, time: Size, batch: Size) -> Any:
     return jnp.asarray(resets)
 
 
+def check_mask(mask: Any, time: int, batch: int) -> Any:
+    """Booleans `(T, B)`."""
+    mask = _as_array(mask, "mask", "give booleans (T, B)")
+    if mask.dtype != jnp.bool_:
+        raise TypeError(
+            f"mask is {mask.dtype}: give booleans, True where a step is taken and False "
+            "where it is skipped; mask.astype(bool) makes them."
+        )
+    if mask.shape != (time, batch):
+        raise ValueError(
+            f"mask has the shape {mask.shape}, but xs has (T, B) = ({time}, {batch}): "
+            "give one boolean for each step and row."
+        )
+    return jnp.asarray(mask)
+
+
 def check_key(key: Any) -> Any:
     """One random key, of the new kind or the old."""
     hint = "give one key, such as jax.random.key(0)."
