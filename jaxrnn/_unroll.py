@@ -44,7 +44,18 @@ def _validated(fn: Callable) -> Callable:
     return wrapper
 
 
-def _checked(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
+def _checked(
+    layer,
+    params,
+    xs,
+    state=None,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reverse=False,
+    key=None,
+    strategy=Auto(),
+):
     _check.check_layer(layer)
     _check.check_strategy(strategy)
     params = _check.check_params(layer, params)
@@ -253,9 +264,7 @@ def explain(
     decisions: list[Decision] = []
 
     def run(params, xs):
-        args = _checked(
-            layer, params, xs, None, None, None, None, False, None, strategy
-        )
+        args = _checked(layer, params, xs, strategy=strategy)
         with on_platform(platform or default_platform()), recorded_decisions() as made:
             out = _trace(**args)
         decisions.extend(made)

@@ -130,7 +130,11 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "mask of 0 and 1": (call(mask=jnp.ones((7, 2))), t, "mask is float32.*astype"),
         "no mask": (call(mask="padding"), t, "mask is or holds str"),
         # options
-        "misspelt": (call(length=jnp.array([1, 2])), t, "'length'.*lengths, mask, resets"),
+        "misspelt": (
+            call(length=jnp.array([1, 2])),
+            t,
+            "'length'.*lengths, mask, resets",
+        ),
         "reverse": (call(reverse="yes"), t, "True or False"),
         "seed": (call(key=0), t, r"int 0.*jax.random.key\(0\)"),
         "keys": (call(key=jax.random.split(jax.random.key(0))), v, r"shape \(2,\)"),

@@ -101,9 +101,7 @@ def test_nan_in_skipped_steps_reaches_nothing(pair):
         mask = awkward_mask(case)
 
         def run(layer, params, xs, state):
-            return jaxrnn.unroll(
-                layer, params, xs, state, mask=mask, strategy=strategy
-            )
+            return jaxrnn.unroll(layer, params, xs, state, mask=mask, strategy=strategy)
 
         spoilt = jnp.where(mask[..., None], case.xs, jnp.nan)
         got, want = value_and_grads(run, case, spoilt), value_and_grads(run, case)
