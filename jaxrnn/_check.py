@@ -76,7 +76,8 @@ def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
         if leaf.ndim < 2:
             raise ValueError(
                 f"xs has the shape {leaf.shape}: a sequence is time-major, (T, B, "
-                "features). Add a batch axis of one with xs[:, None]."
+                "features). One sequence without a batch, (T, features), is for "
+                "jaxrnn.unroll_one."
             )
     shapes = {leaf.shape[:2] for leaf in leaves}
     if len(shapes) > 1:

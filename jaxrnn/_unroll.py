@@ -111,7 +111,8 @@ def unroll(
     Args:
         layer: any layer or cell.
         params: its parameters, of `layer.init(key)`.
-        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays.
+        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays. Other
+            layouts: `unroll_batch_major` and `unroll_one`.
         state: the state to go on from, leaves `(B, ...)`; None for the initial state.
         lengths: `(B,)` integers from 0 to T, the valid steps of each row. The state that
             is returned is the one after the last valid step, outputs past it are zero,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from ..layers import Bidirectional, BothWays, Residual, Stack
+from ..layers import Bidirectional, BothWays, Residual, SkipStack, Stack
 
 
 def reference(
@@ -37,6 +37,8 @@ def reference(
         one = layer.initial_state(params)
         state = jax.tree.map(lambda s: jnp.stack([s] * batch), one)
     options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
+    if isinstance(layer, SkipStack):
+        return _skipping(layer, params, xs, state, options)
     if isinstance(layer, Stack):
         after = []
         for inner, p, s in zip(layer.layers, params, state, strict=True):
@@ -50,6 +52,17 @@ def reference(
     if isinstance(layer, Bidirectional):
         return _both_ways(layer, params, xs, state, options)
     return _rows(layer, params, xs, state, **options)
+
+
+def _skipping(layer, params, xs, state, options):
+    after: list[Any] = []
+    outputs: list[Any] = []
+    for inner, p, s in zip(layer.layers, params, state, strict=True):
+        below = jnp.concatenate([xs, *outputs[-1:]], axis=-1)
+        s, ys = reference(inner, p, below, s, **options)
+        after.append(s)
+        outputs.append(ys)
+    return tuple(after), jnp.concatenate(outputs, axis=-1)
 
 
 def _both_ways(layer, params, xs, state, options):
