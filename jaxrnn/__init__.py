@@ -24,6 +24,8 @@ from ._layer import Layer as Layer
 from ._layer import LinearCell as LinearCell
 from ._layer import Marks as Marks
 from ._layer import MatrixCell as MatrixCell
+from ._layouts import unroll_batch_major as unroll_batch_major
+from ._layouts import unroll_one as unroll_one
 from ._unroll import Explanation as Explanation
 from ._unroll import cast as cast
 from ._unroll import explain as explain
@@ -91,6 +93,7 @@ from .kernels.linear_attention import (
     chunked_linear_attention as chunked_linear_attention,
 )
 from .kernels.log_diag_scan import log_diag_scan as log_diag_scan
+from .layers import AllStates as AllStates
 from .layers import Bidirectional as Bidirectional
 from .layers import BothWays as BothWays
 from .layers import ComplexParts as ComplexParts
@@ -102,6 +105,7 @@ from .layers import EmbeddingParams as EmbeddingParams
 from .layers import LearnedState as LearnedState
 from .layers import LearnedStateParams as LearnedStateParams
 from .layers import Residual as Residual
+from .layers import SkipStack as SkipStack
 from .layers import Stack as Stack
 from .layers import Stepwise as Stepwise
 from .layers import VariationalDropout as VariationalDropout

@@ -76,7 +76,8 @@ def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
         if leaf.ndim < 2:
             raise ValueError(
                 f"xs has the shape {leaf.shape}: a sequence is time-major, (T, B, "
-                "features). Add a batch axis of one with xs[:, None]."
+                "features). One sequence without a batch, (T, features), is for "
+                "jaxrnn.unroll_one."
             )
     shapes = {leaf.shape[:2] for leaf in leaves}
     if len(shapes) > 1:
@@ -154,6 +155,22 @@ def check_resets(resets: Any, time: Size, batch: Size) -> Any:
             f"{batch}): give one boolean for each step and row."
         )
     return jnp.asarray(resets)
+
+
+def check_mask(mask: Any, time: int, batch: int) -> Any:
+    """Booleans `(T, B)`."""
+    mask = _as_array(mask, "mask", "give booleans (T, B)")
+    if mask.dtype != jnp.bool_:
+        raise TypeError(
+            f"mask is {mask.dtype}: give booleans, True where a step is taken and False "
+            "where it is skipped; mask.astype(bool) makes them."
+        )
+    if mask.shape != (time, batch):
+        raise ValueError(
+            f"mask has the shape {mask.shape}, but xs has (T, B) = ({time}, {batch}): "
+            "give one boolean for each step and row."
+        )
+    return jnp.asarray(mask)
 
 
 def check_key(key: Any) -> Any:

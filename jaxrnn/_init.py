@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from ._layer import Static
-from ._sizes import check_callable, check_sizes
+from ._sizes import check_callable, check_kind, check_sizes
 
 
 def blocks(init: Any, key: Key[Array, ""], shape: tuple[int, int], gates: int) -> Array:
@@ -24,15 +24,29 @@ def blocks(init: Any, key: Key[Array, ""], shape: tuple[int, int], gates: int) -
     return jnp.concatenate([init(k, shape, float_dtype()) for k in keys], axis=-1)
 
 
-def dense_gates(cell: Any, key: Key[Array, ""], *gates: str) -> tuple[Array, ...]:
+def dense_gates(
+    cell: Any, key: Key[Array, ""], *gates: str
+) -> tuple[Array, Array, Array | None]:
     """`w (x, g)`, `u (h, g)` and `b (g,)` of a cell, by its sizes and initialisers."""
     x, h = cell.input_size, cell.hidden_size
     k_w, k_u, k_b = jax.random.split(key, 3)
     return (
         blocks(cell.w_init, k_w, (x, h), len(gates)),
         blocks(cell.u_init, k_u, (h, h), len(gates)),
-        cell.b_init.bias(k_b, gates, h, float_dtype()),
+        biases(cell, k_b, *gates),
     )
+
+
+def biases(cell: Any, key: Key[Array, ""], *gates: str) -> Array | None:
+    """`b (g,)` of a cell, by its initialiser; None, which adds nothing, for none."""
+    if not cell.use_bias:
+        return None
+    return cell.b_init.bias(key, gates, cell.hidden_size, float_dtype())
+
+
+def add_bias(z: Array, b: Array | None) -> Array:
+    """`z + b`, where there is a bias."""
+    return z if b is None else z + b
 
 
 def check_dense(cell: Any, *sizes: str) -> None:
@@ -42,6 +56,7 @@ def check_dense(cell: Any, *sizes: str) -> None:
         check_callable(cell, name, "give an initialiser, such as jaxrnn.Glorot().")
     hint = "give an initialiser of biases, such as jaxrnn.ForgetBias(1.0)."
     check_callable(cell, "b_init", hint, method="bias")
+    check_kind(cell, "use_bias", cell.use_bias, bool, "give True or False.")
 
 
 def check_vectors(cell: Any) -> None:

@@ -66,7 +66,8 @@ class Context(NamedTuple):
 
     Attributes:
         strategy: how each recurrence is executed.
-        valid: `(T, B)` booleans, False past the end of a sequence; None if all are full.
+        valid: `(T, B)` booleans, False past the end of a sequence and where a step is
+            skipped; None if every step is taken.
         cuts: `(T + 1, B)` booleans over the places between steps: True at t where no state
             passes between steps t - 1 and t; None if it always does.
         key: the randomness of dropout-like layers; None makes them deterministic.

@@ -36,7 +36,7 @@ def _validated(fn: Callable) -> Callable:
         except TypeError as error:
             raise TypeError(
                 f"unroll: {error}. It is unroll(layer, params, xs, state=None, *, "
-                "lengths, resets, reverse, key, strategy)."
+                "lengths, mask, resets, reverse, key, strategy)."
             ) from None
         given.apply_defaults()
         return fn(**_checked(**given.arguments))
@@ -44,7 +44,18 @@ def _validated(fn: Callable) -> Callable:
     return wrapper
 
 
-def _checked(layer, params, xs, state, lengths, resets, reverse, key, strategy):
+def _checked(
+    layer,
+    params,
+    xs,
+    state=None,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reverse=False,
+    key=None,
+    strategy=Auto(),
+):
     _check.check_layer(layer)
     _check.check_strategy(strategy)
     params = _check.check_params(layer, params)
@@ -52,6 +63,8 @@ def _checked(layer, params, xs, state, lengths, resets, reverse, key, strategy):
     state = _check.check_state(layer, params, state, batch)
     if lengths is not None:
         lengths = _check.check_lengths(lengths, time, batch)
+    if mask is not None:
+        mask = _check.check_mask(mask, time, batch)
     if resets is not None:
         resets = _check.check_resets(resets, time, batch)
     if not isinstance(reverse, bool):
@@ -65,6 +78,7 @@ def _checked(layer, params, xs, state, lengths, resets, reverse, key, strategy):
         "xs": xs,
         "state": state,
         "lengths": lengths,
+        "mask": mask,
         "resets": resets,
         "reverse": reverse,
         "key": key,
@@ -80,6 +94,7 @@ def unroll(
     state: State | None = None,
     *,
     lengths: Integer[Array, "B"] | None = None,
+    mask: Bool[Array, "T B"] | None = None,
     resets: Bool[Array, "T B"] | None = None,
     reverse: bool = False,
     key: Key[Array, ""] | None = None,
@@ -96,16 +111,21 @@ def unroll(
     Args:
         layer: any layer or cell.
         params: its parameters, of `layer.init(key)`.
-        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays.
+        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays. Other
+            layouts: `unroll_batch_major` and `unroll_one`.
         state: the state to go on from, leaves `(B, ...)`; None for the initial state.
         lengths: `(B,)` integers from 0 to T, the valid steps of each row. The state that
             is returned is the one after the last valid step, outputs past it are zero,
             and nothing that stands in the padding, NaN included, reaches values or
             gradients. Inside `jax.jit` the range cannot be checked: a length below 0
             counts as 0, one above T as T.
+        mask: `(T, B)` booleans, for gaps inside a sequence: a step where it is False is
+            skipped. It keeps the state, its output is zero, and its input reaches
+            nothing. Beside `lengths`, a step is taken where both say so.
         resets: `(T, B)` booleans. True cuts the row before this step, which starts from
             the initial state: episodes, or documents packed into one row. Backwards, the
-            step before the cut does.
+            step before the cut does. A reset at a step that the mask skips cuts as well;
+            one past the length of its row does not.
         reverse: from the last valid step of each row to its first; outputs stay where
             their inputs are.
         key: the randomness of dropout-like layers; without it they are deterministic.
@@ -130,18 +150,18 @@ def unroll(
         (20, 4, 64)
         >>> state, ys = jaxrnn.unroll(model, params, xs, state)
     """
-    return _run(layer, params, xs, state, lengths, resets, reverse, key, strategy)
+    return _run(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy)
 
 
-def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
-    valid = None
+def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
+    inside = None
     if lengths is not None:
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
-        valid = steps[:, None] < lengths[None, :].astype(steps.dtype)
-        xs = _without_padding(
-            xs, valid
-        )  # before any layer: NaN passes through gradients
-    context = Context(strategy, valid, _cuts(resets, valid), key)
+        inside = steps[:, None] < lengths[None, :].astype(steps.dtype)
+    valid = _both(inside, mask)
+    if valid is not None:  # before any layer: NaN passes through gradients
+        xs = _without_padding(xs, valid)
+    context = Context(strategy, valid, _cuts(resets, inside), key)
     if reverse:
         xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
     state, ys = layer.unroll(params, xs, state, context)
@@ -153,16 +173,26 @@ def _trace(layer, params, xs, state, lengths, resets, reverse, key, strategy):
 _run = jax.jit(_trace, static_argnames="reverse")
 
 
-def _cuts(resets, valid):
-    """Resets as cuts between steps, one more than steps; there are none in the padding."""
+def _both(mask, other):
+    """Where both masks are True; None stands for True everywhere."""
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return mask & other
+
+
+def _cuts(resets, inside):
+    """Resets as cuts between steps, one more than steps; none past the end of a row.
+
+    At a step that is skipped they stay: what the row was before does not go on after it.
+    """
     if resets is None:
         return None
-    cuts = resets if valid is None else resets & valid
+    cuts = _both(resets, inside)
     return jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
 
 
 def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:
-    """Zero past the end of each row."""
+    """Zero past the end of each row, and where a step is skipped."""
 
     def zeroed(x):
         mask = valid.reshape(valid.shape + (1,) * (x.ndim - 2))
@@ -235,7 +265,7 @@ def explain(
     decisions: list[Decision] = []
 
     def run(params, xs):
-        args = _checked(layer, params, xs, None, None, None, False, None, strategy)
+        args = _checked(layer, params, xs, strategy=strategy)
         with on_platform(platform or default_platform()), recorded_decisions() as made:
             out = _trace(**args)
         decisions.extend(made)

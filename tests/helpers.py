@@ -15,6 +15,7 @@ from jaxrnn import (
     LSTM,
     MGU,
     SLSTM,
+    AllStates,
     Bidirectional,
     CfC,
     Dense,
@@ -32,6 +33,7 @@ from jaxrnn import (
     PeepholeLSTM,
     ProjectedLSTM,
     Residual,
+    SkipStack,
     Stack,
     VariationalDropout,
     Zoneout,
@@ -84,6 +86,8 @@ MORE_CELLS = [
     SLSTM(3, 4, heads=2),
     CTRNN(3, 5),
     CfC(3, 4, 5),
+    GRU(3, 5, use_bias=False),
+    LSTM(3, 5, coupled=True, activation=jax.nn.softplus, clip=2.0),
 ]
 """Under every law, but for strategies that do not look at the cell: those see a few."""
 
@@ -95,6 +99,9 @@ COMBINATORS = [
     Zoneout(LSTM(3, 5), LSTMState(h=0.05, c=0.5)),
     Zoneout(GRU(3, 5), 0.2),
     LearnedState(LSTM(3, 5)),
+    AllStates(LSTM(3, 5)),
+    AllStates(Decay(3)),
+    SkipStack((GRU(3, 2), Dropout(0.5), LSTM(3 + 5, 4))),
     Zoneout(LearnedState(MGU(3, 5)), 0.2),
     Dropout(0.5),
     VariationalDropout(0.5),

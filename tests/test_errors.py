@@ -125,8 +125,16 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "batch-major": (call(resets=jnp.zeros((2, 7), bool)), v, r"\(2, 7\)"),
         "0 and 1": (call(resets=jnp.zeros((7, 2))), t, "astype"),
         "no resets": (call(resets="never"), t, "not an array"),
+        # mask
+        "mask by row": (call(mask=jnp.zeros(2, bool)), v, r"\(T, B\) = \(7, 2\)"),
+        "mask of 0 and 1": (call(mask=jnp.ones((7, 2))), t, "mask is float32.*astype"),
+        "no mask": (call(mask="padding"), t, "mask is or holds str"),
         # options
-        "misspelt": (call(length=jnp.array([1, 2])), t, "'length'.*lengths, resets"),
+        "misspelt": (
+            call(length=jnp.array([1, 2])),
+            t,
+            "'length'.*lengths, mask, resets",
+        ),
         "reverse": (call(reverse="yes"), t, "True or False"),
         "seed": (call(key=0), t, r"int 0.*jax.random.key\(0\)"),
         "keys": (call(key=jax.random.split(jax.random.key(0))), v, r"shape \(2,\)"),

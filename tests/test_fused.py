@@ -27,7 +27,7 @@ CELLS = [
 
 @each("cell", CELLS)
 def test_law_s(cell):
-    options = ["lengths", "resets", "reverse"]
+    options = ["lengths", "mask", "resets", "reverse"]
     testing.check_strategy(Fused(), cell, options, time=13, batch=3)
 
 

@@ -32,6 +32,8 @@ def calls(pick):
         options["lengths"] = np.asarray(pick(lengths), kind)
     if pick(draw.booleans()):
         options["resets"] = np.asarray(pick(resets))
+    if pick(draw.booleans()):
+        options["mask"] = np.asarray(pick(resets))
     layer = pick(draw.sampled_from(LAYERS))
     return layer, pick(draw.sampled_from(STRATEGIES)), time, batch, options
 
@@ -74,21 +76,20 @@ def test_chunks_of_any_size(call, cut, seed):
     if "Bidirectional" in str(layer):
         return
     cut = min(cut, time)
-    resets = options.get("resets")
+    marks = {k: v for k, v in options.items() if k in ("resets", "mask")}
     with jax.enable_x64(True):
         case = make_case(layer, time, batch, seed, example(layer))
-        want = testing.reference(layer, case.params, case.xs, case.state, resets=resets)
+        want = testing.reference(layer, case.params, case.xs, case.state, **marks)
         state, parts = case.state, []
         for part in (slice(0, cut), slice(cut, time)):
             if part.start == part.stop:
                 continue
-            given_resets = None if resets is None else resets[part]
             state, ys = unroll(
                 layer,
                 case.params,
                 case.xs[part],
                 state,
-                resets=given_resets,
+                **{name: mark[part] for name, mark in marks.items()},
                 strategy=strategy,
             )
             parts.append(np.asarray(ys))

@@ -57,6 +57,8 @@ def make_marks(kind, time, batch):
         "reversed lengths": steps >= time - lengths,
         "any": rng.random((time, batch)) < 0.6,
     }.get(kind)
+    if kind.endswith("lengths"):  # as `unroll` has it; a mask may reset where it skips
+        reset = reset & valid
     return Marks(
         None if valid is None else jnp.asarray(valid), None if kind == "all" else reset
     )

@@ -55,7 +55,7 @@ LAYERS = LINEAR + MATRIX
 SOME = [LRU(3, 4), MLSTM(3, 4, heads=2)]
 
 
-OPTIONS = ["lengths", "resets", "reverse"]
+OPTIONS = ["lengths", "mask", "resets", "reverse"]
 
 
 @each("cell", LAYERS)

@@ -24,7 +24,7 @@ from .helpers import (
 @each("strategy", STRATEGIES)
 @each("cell", CELLS)
 def test_strategies_agree(strategy, cell):
-    options = ["lengths", "resets", "reverse"]
+    options = ["lengths", "mask", "resets", "reverse"]
     testing.check_strategy(strategy, cell, options, time=13, batch=3)
 
 
@@ -44,7 +44,7 @@ FRONTS = [
 ]
 
 
-@each("options", [[], ["lengths", "resets", "reverse"]])
+@each("options", [[], ["lengths", "mask", "resets", "reverse"]])
 @each("layer", FRONTS)
 def test_wavefronts_agree(layer, options):
     testing.check_strategy(jaxrnn.Wavefront(), layer, options, time=7, batch=3)
@@ -67,7 +67,7 @@ def test_strategies_agree_at_awkward_lengths(strategy, time):
 
 @each("layer", COMBINATORS)
 def test_strategies_agree_on_layers(layer):
-    options = ["lengths", "resets", "reverse"]
+    options = ["lengths", "mask", "resets", "reverse"]
     testing.check_strategy(
         jaxrnn.Checkpointed(4), layer, options, x=example(layer), time=9
     )

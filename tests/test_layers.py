@@ -3,9 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Dropout, Stack, VariationalDropout, Zoneout, unroll
+from jaxrnn import (
+    GRU,
+    LSTM,
+    Dropout,
+    Stack,
+    VariationalDropout,
+    Zoneout,
+    testing,
+    unroll,
+)
 
 from .helpers import each
 
@@ -160,3 +170,27 @@ def test_a_state_that_is_given_does_not_touch_the_learned_one():
 def test_wrappers_keep_the_parameters_of_what_they_wrap(wrapped):
     cell = GRU(3, 3)
     jax.tree.map(np.testing.assert_array_equal, wrapped.init(KEY), cell.init(KEY))
+
+
+def test_skip_connections_written_out():
+    first, second = GRU(3, 2), jaxrnn.LSTM(3 + 2, 4)
+    model = jaxrnn.SkipStack((first, second))
+    params = model.init(jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
+    state, ys = jaxrnn.unroll(model, params, xs)
+    s_1, y_1 = jaxrnn.unroll(first, params[0], xs)
+    s_2, y_2 = jaxrnn.unroll(second, params[1], jnp.concatenate([xs, y_1], -1))
+    want = (s_1, s_2), jnp.concatenate([y_1, y_2], -1)
+    testing.assert_close("skip", "two layers", (state, ys), want, 1e-6)
+
+
+def test_skip_connections_of_symbols_and_of_wrong_sizes_are_refused():
+    symbols = jnp.zeros((5, 2), int)
+    model = jaxrnn.SkipStack((jaxrnn.Embedding(7, 3), GRU(3, 2)))
+    with pytest.raises(ValueError, match="put the embedding below it"):
+        jaxrnn.unroll(model, model.init(jax.random.key(0)), symbols)
+    model = jaxrnn.SkipStack((GRU(3, 2), GRU(2, 2)))
+    with pytest.raises(ValueError, match=r"in layer 1 of the stack, GRU"):
+        jaxrnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
+    with pytest.raises(ValueError, match=r"SkipStack\(layers=\(\)\)"):
+        jaxrnn.SkipStack(())

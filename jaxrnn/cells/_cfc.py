@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, blocks, check_dense, float_dtype
+from .._init import (
+    ForgetBias,
+    Glorot,
+    add_bias,
+    blocks,
+    check_dense,
+    float_dtype,
+)
 from .._layer import Cell
 from .._sizes import check_callable
 from ._elapsed import with_elapsed
@@ -25,11 +32,11 @@ class CfCParams(NamedTuple):
 
     w: Float[Array, "x k"]
     u: Float[Array, "h k"]
-    b: Float[Array, "k"]
+    b: Float[Array, "k"] | None
     w_hidden: Float[Array, "l k k"]
-    b_hidden: Float[Array, "l k"]
+    b_hidden: Float[Array, "l k"] | None
     w_out: Float[Array, "k g"]
-    b_out: Float[Array, "g"]
+    b_out: Float[Array, "g"] | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
             0.666 for LeCun's 2/3.
         w_init, u_init, b_init: initialisers of W and of all that follow it, of U, and of
             the backbone's first bias; the others start at zero.
+        use_bias: False for a cell without any bias.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -86,6 +94,7 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = Glorot()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self, "backbone_size", "backbone_layers")
@@ -96,7 +105,7 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
         k_w, k_u, k_b, k_hidden, k_out = jax.random.split(key, 5)
         more = self.backbone_layers - 1
         hidden = [self.w_init(k_l, (k, k), dtype) for k_l in _split(k_hidden, more)]
-        return CfCParams(
+        params = CfCParams(
             w=self.w_init(k_w, (self.input_size, k), dtype),
             u=self.u_init(k_u, (h, k), dtype),
             b=self.b_init.bias(k_b, ("candidate",), k, dtype),
@@ -105,20 +114,24 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
             w_out=blocks(self.w_init, k_out, (k, h), 4),
             b_out=jnp.zeros(4 * h, dtype),
         )
+        if self.use_bias:
+            return params
+        return params._replace(b=None, b_hidden=None, b_out=None)
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
         x, dt = with_elapsed(x)
-        return x @ params.w + params.b, dt
+        return add_bias(x @ params.w, params.b), dt
 
     def recur(self, params, state, z):
         drive, dt = z
         v = self.activation(drive + state @ params.u)
         for layer in range(self.backbone_layers - 1):
-            v = self.activation(v @ params.w_hidden[layer] + params.b_hidden[layer])
-        f, g, a, b = jnp.split(v @ params.w_out + params.b_out, 4)
+            b = params.b_hidden[layer] if self.use_bias else None
+            v = self.activation(add_bias(v @ params.w_hidden[layer], b))
+        f, g, a, b = jnp.split(add_bias(v @ params.w_out, params.b_out), 4)
         s = sigmoid(a * (1 if dt is None else dt) + b)
         return (1 - s) * jnp.tanh(f) + s * jnp.tanh(g)
 

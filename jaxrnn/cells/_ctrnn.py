@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, Uniform, check_dense, dense_gates
+from .._init import (
+    ForgetBias,
+    Glorot,
+    Orthogonal,
+    Uniform,
+    add_bias,
+    check_dense,
+    dense_gates,
+)
 from .._layer import Cell
 from .._sizes import check_callable
 from ._elapsed import with_elapsed
@@ -20,7 +28,7 @@ class CTRNNParams(NamedTuple):
 
     w: Float[Array, "x h"]
     u: Float[Array, "h h"]
-    b: Float[Array, "h"]
+    b: Float[Array, "h"] | None
     log_tau: Float[Array, "h"]
 
 
@@ -52,6 +60,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
         activation: `jnp.tanh`, or another element-wise function.
         w_init, u_init, b_init: initialisers of W, U and b.
         tau_init: initialiser of tau, which is trained by its logarithm.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -78,6 +87,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias(0.0)
     tau_init: Any = Uniform(1.0, 10.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self)
@@ -87,7 +97,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
     def init(self, key):
         k_dense, k_tau = jax.random.split(key)
         w, u, b = dense_gates(self, k_dense, "candidate")
-        tau = self.tau_init(k_tau, (self.hidden_size,), b.dtype)
+        tau = self.tau_init(k_tau, (self.hidden_size,), w.dtype)
         return CTRNNParams(w, u, b, jnp.log(tau))
 
     def initial_state(self, params):
@@ -95,7 +105,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
 
     def project(self, params, x):
         x, dt = with_elapsed(x)
-        return x @ params.w + params.b, dt
+        return add_bias(x @ params.w, params.b), dt
 
     def recur(self, params, state, z):
         drive, dt = z

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
-from .._sizes import check_callable
+from ._activation import check_activations, clipped
 
 
 class ElmanParams(NamedTuple):
@@ -17,7 +17,7 @@ class ElmanParams(NamedTuple):
 
     w: Float[Array, "x h"]
     u: Float[Array, "h h"]
-    b: Float[Array, "h"]
+    b: Float[Array, "h"] | None
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,14 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
         hidden_size: units of h, which is the state and the output.
         activation: `jnp.tanh`, `jax.nn.relu` or another element-wise function.
         w_init, u_init, b_init: initialisers of W, U and b.
+        use_bias: False for a cell without b.
+        clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
+            None for no bounds.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initialiser that cannot be called, or a clip that is not a
+            number above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -59,19 +63,21 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias()
+    use_bias: bool = True
+    clip: float | None = None
 
     def __post_init__(self):
         check_dense(self)
-        check_callable(self, "activation", "give a function, such as jnp.tanh.")
+        check_activations(self, "activation")
 
     def init(self, key):
         return ElmanParams(*dense_gates(self, key, "candidate"))
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
-        return self.activation(z + state @ params.u)
+        return clipped(self.activation, self.clip)(z + state @ params.u)

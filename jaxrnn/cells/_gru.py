@@ -1,5 +1,6 @@
 """Gated recurrent unit. Cho et al. 2014, arXiv:1406.1078."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
+from ._activation import check_activations, clipped
 
 
 class GRUParams(NamedTuple):
@@ -16,7 +18,7 @@ class GRUParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     b_n: Float[Array, "h"] | None
 
 
@@ -43,10 +45,17 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
         w_init, u_init, b_init: initialisers of W, U and b; b_n starts at zero. The roles
             of the gates are "reset", "forget" (z) and "candidate"; the biases are zero by
             default.
+        use_bias: False for a cell without b and b_n.
+        activation: in place of tanh: Keras' `activation`, Flax's `activation_fn`, ONNX's g.
+        gate_activation: in place of the sigmoid, such as `jax.nn.hard_sigmoid`: Keras'
+            `recurrent_activation`, Flax's `gate_fn`, ONNX's f.
+        clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
+            None for no bounds.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            activation or an initialiser that cannot be called, or a clip that is not a
+            number above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -65,35 +74,44 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
+    activation: Callable[[Array], Array] = jnp.tanh
+    gate_activation: Callable[[Array], Array] = sigmoid
+    clip: float | None = None
 
     def __post_init__(self):
         check_dense(self)
+        check_activations(self, "activation", "gate_activation")
 
     def init(self, key):
         w, u, b = dense_gates(self, key, "reset", "forget", "candidate")
-        b_n = jnp.zeros(self.hidden_size, b.dtype) if self.reset_after else None
+        has_b_n = self.reset_after and self.use_bias
+        b_n = jnp.zeros(self.hidden_size, w.dtype) if has_b_n else None
         return GRUParams(w, u, b, b_n)
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
-        return (self._after if self.reset_after else self._before)(params, state, z)
+        gate = clipped(self.gate_activation, self.clip)
+        activation = clipped(self.activation, self.clip)
+        step = self._after if self.reset_after else self._before
+        return step(params, state, z, gate, activation)
 
-    def _after(self, params, h, z):
+    def _after(self, params, h, z, gate, activation):
         z_r, z_z, z_n = jnp.split(z, 3)
         h_r, h_z, h_n = jnp.split(h @ params.u, 3)
-        r, keep = sigmoid(z_r + h_r), sigmoid(z_z + h_z)
-        n = jnp.tanh(z_n + r * (h_n + params.b_n))
+        r, keep = gate(z_r + h_r), gate(z_z + h_z)
+        n = activation(z_n + r * add_bias(h_n, params.b_n))
         return (1 - keep) * n + keep * h
 
-    def _before(self, params, h, z):
+    def _before(self, params, h, z, gate, activation):
         size = self.hidden_size
         z_rz, z_n = z[: 2 * size], z[2 * size :]
         u_rz, u_n = params.u[:, : 2 * size], params.u[:, 2 * size :]
-        r, keep = jnp.split(sigmoid(z_rz + h @ u_rz), 2)
-        n = jnp.tanh(z_n + (r * h) @ u_n)
+        r, keep = jnp.split(gate(z_rz + h @ u_rz), 2)
+        n = activation(z_n + (r * h) @ u_n)
         return (1 - keep) * n + keep * h

@@ -14,6 +14,8 @@ from .._init import (
     Identity,
     Orthogonal,
     Uniform,
+    add_bias,
+    biases,
     blocks,
     check_dense,
     float_dtype,
@@ -27,7 +29,7 @@ class IndRNNParams(NamedTuple):
 
     w: Float[Array, "x h"]
     u: Float[Array, "h"]
-    b: Float[Array, "h"]
+    b: Float[Array, "h"] | None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
         hidden_size: units of h, which is the state and the output.
         activation: `jax.nn.relu`, as in the paper, or another element-wise function.
         w_init, u_init, b_init: initialisers of W, u and b.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -68,6 +71,7 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = Uniform(0.0, 1.0)
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self)
@@ -84,14 +88,14 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
         return IndRNNParams(
             w=blocks(self.w_init, k_w, (self.input_size, h), 1),
             u=self.u_init(k_u, (h,), dtype),
-            b=self.b_init.bias(k_b, ("candidate",), h, dtype),
+            b=biases(self, k_b, "candidate"),
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         return self.activation(z + params.u * state)

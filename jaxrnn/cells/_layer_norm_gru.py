@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
 from ._norm import NormParams, layer_norm, norm_init
 
@@ -17,7 +17,7 @@ class LayerNormGRUParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     norm_x: NormParams
     norm_h: NormParams
     norm_xn: NormParams
@@ -44,6 +44,7 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         w_init, u_init, b_init: initialisers of W, U and b.
+        use_bias: False for a cell without b; the shifts of the norms stay.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -65,6 +66,7 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self)
@@ -72,14 +74,15 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
     def init(self, key):
         h = self.hidden_size
         w, u, b = dense_gates(self, key, "reset", "forget", "candidate")
-        norms = (norm_init(n, b.dtype) for n in (2 * h, 2 * h, h, h))
+        norms = (norm_init(n, w.dtype) for n in (2 * h, 2 * h, h, h))
         return LayerNormGRUParams(w, u, b, *norms)
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
-        return self._norms(params.norm_x, params.norm_xn, x @ params.w) + params.b
+        normed = self._norms(params.norm_x, params.norm_xn, x @ params.w)
+        return add_bias(normed, params.b)
 
     def recur(self, params, state, z):
         z_r, z_z, z_n = jnp.split(z, 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
 from ._lstm import LSTMState
 from ._norm import NormParams, layer_norm, norm_init
@@ -18,7 +18,7 @@ class LayerNormLSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     norm_x: NormParams
     norm_h: NormParams
     norm_c: NormParams
@@ -43,6 +43,7 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
         w_init, u_init, b_init: initialisers of W, U and b.
+        use_bias: False for a cell without b; the shifts of the norms stay.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -64,6 +65,7 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias()
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self)
@@ -71,15 +73,15 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
     def init(self, key):
         h = self.hidden_size
         w, u, b = dense_gates(self, key, "input", "forget", "candidate", "output")
-        norms = (norm_init(n, b.dtype) for n in (4 * h, 4 * h, h))
+        norms = (norm_init(n, w.dtype) for n in (4 * h, 4 * h, h))
         return LayerNormLSTMParams(w, u, b, *norms)
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, params.b.dtype
+        h, dtype = self.hidden_size, params.w.dtype
         return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
 
     def project(self, params, x):
-        return layer_norm(params.norm_x, x @ params.w) + params.b
+        return add_bias(layer_norm(params.norm_x, x @ params.w), params.b)
 
     def recur(self, params, state, z):
         i, f, g, o = jnp.split(z + layer_norm(params.norm_h, state.h @ params.u), 4)

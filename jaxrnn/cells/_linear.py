@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._sizes import check_callable, check_sizes
+from .._sizes import check_callable, check_kind, check_sizes
 from ..kernels._arrays import spread, state_dtype
 
 
@@ -110,3 +110,4 @@ def check_gates(cell: Any) -> None:
     check_callable(cell, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
     hint = "give an initialiser of biases, such as jaxrnn.ForgetBias(1.0)."
     check_callable(cell, "b_init", hint, method="bias")
+    check_kind(cell, "use_bias", cell.use_bias, bool, "give True or False.")

@@ -1,5 +1,6 @@
 """Long short-term memory. Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
+from ._activation import check_activations, clipped
 
 
 class LSTMParams(NamedTuple):
@@ -16,7 +18,7 @@ class LSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 class LSTMState(NamedTuple):
@@ -48,10 +50,18 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         coupled: ties the gates by `sigmoid(f) = 1 - sigmoid(i)`; three gates are left.
         w_init, u_init, b_init: initialisers of W, U and b; `b_init=jaxrnn.Chrono(1000)`
             for dependencies of up to 1000 steps.
+        use_bias: False for a cell without b.
+        activation: in place of both tanh: Keras' `activation`, Flax's `activation_fn`,
+            ONNX's g and h.
+        gate_activation: in place of the sigmoid, such as `jax.nn.hard_sigmoid`: Keras'
+            `recurrent_activation`, Flax's `gate_fn`, ONNX's f.
+        clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
+            None for no bounds.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            activation or an initialiser that cannot be called, or a clip that is not a
+            number above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -72,9 +82,14 @@ class LSTM(Cell[LSTMParams, LSTMState]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias()
+    use_bias: bool = True
+    activation: Callable[[Array], Array] = jnp.tanh
+    gate_activation: Callable[[Array], Array] = sigmoid
+    clip: float | None = None
 
     def __post_init__(self):
         check_dense(self)
+        check_activations(self, "activation", "gate_activation")
 
     def init(self, key):
         gates = ["input", "forget", "candidate", "output"]
@@ -83,21 +98,28 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         return LSTMParams(*dense_gates(self, key, *gates))
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, params.b.dtype
+        h, dtype = self.hidden_size, params.w.dtype
         return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
+        gate = clipped(self.gate_activation, self.clip)
+        activation = clipped(self.activation, self.clip)
         gates = z + state.h @ params.u
         if self.coupled:
             i, g, o = jnp.split(gates, 3)
-            f = -i  # sigmoid(-i) = 1 - sigmoid(i)
+            keep = self._rest(gate, i)
         else:
             i, f, g, o = jnp.split(gates, 4)
-        c = sigmoid(f) * state.c + sigmoid(i) * jnp.tanh(g)
-        return LSTMState(sigmoid(o) * jnp.tanh(c), c)
+            keep = gate(f)
+        c = keep * state.c + gate(i) * activation(g)
+        return LSTMState(gate(o) * activation(c), c)
+
+    def _rest(self, gate, i):
+        """1 - gate(i), with all its digits where it is small."""
+        return gate(-i) if self.gate_activation is sigmoid else 1 - gate(i)
 
     def readout(self, params, state, z):
         return state.h

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._init import ForgetBias, Glorot, add_bias, biases, blocks
 from .._layer import LinearCell
 from .._sizes import check_callable
 from ._linear import check_gates, positive, wide
@@ -19,7 +19,7 @@ class MinLSTMParams(NamedTuple):
     """Parameters of `MinLSTM`: gates side by side, f, i, candidate."""
 
     w: Float[Array, "x g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
         activation: an element-wise function.
         w_init, b_init: initialisers of W and b; the gates' roles are "forget", "input"
             and "candidate". All biases start at zero by default.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -65,6 +66,7 @@ class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
     activation: Callable[[Array], Array] = positive
     w_init: Any = Glorot()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_gates(self)
@@ -76,14 +78,14 @@ class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
         roles = ("forget", "input", "candidate")
         return MinLSTMParams(
             w=blocks(self.w_init, k_w, shape, 3),
-            b=self.b_init.bias(k_b, roles, self.hidden_size, float_dtype()),
+            b=biases(self, k_b, *roles),
         )
 
     def initial_state(self, params):
         return jnp.zeros(self.hidden_size, wide(params))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def coefficients(self, params, z):
         z_f, z_i, z_n = jnp.split(z.astype(wide(params)), 3)

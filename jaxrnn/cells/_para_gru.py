@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetRange, Glorot, SmallNormal, blocks, check_vectors, float_dtype
+from .._init import (
+    ForgetRange,
+    Glorot,
+    SmallNormal,
+    add_bias,
+    biases,
+    blocks,
+    check_vectors,
+    float_dtype,
+)
 from .._layer import Cell
 
 
@@ -17,7 +26,7 @@ class ParaGRUParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "3 h"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
         hidden_size: units of h, which is the state and the output.
         w_init, u_init, b_init: initialisers of W, u and b. The roles of the gates are
             "input" (z), "reset" and "candidate"; b_z falls evenly from 0 to -1.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -62,6 +72,7 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
     w_init: Any = Glorot()
     u_init: Any = SmallNormal()
     b_init: Any = ForgetRange(0.0, 1.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_vectors(self)
@@ -72,14 +83,14 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
         return ParaGRUParams(
             w=blocks(self.w_init, k_w, (self.input_size, h), 3),
             u=self.u_init(k_u, (3, h), dtype),
-            b=self.b_init.bias(k_b, ("input", "reset", "candidate"), h, dtype),
+            b=biases(self, k_b, "input", "reset", "candidate"),
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, params.b.dtype)
+        return jnp.zeros(self.hidden_size, params.w.dtype)
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         x_z, x_r, x_n = jnp.split(z, 3)

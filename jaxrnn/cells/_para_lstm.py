@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetRange, Glorot, SmallNormal, blocks, check_vectors, float_dtype
+from .._init import (
+    ForgetRange,
+    Glorot,
+    SmallNormal,
+    add_bias,
+    biases,
+    blocks,
+    check_vectors,
+    float_dtype,
+)
 from .._layer import Cell
 from ._lstm import LSTMState
 
@@ -18,7 +27,7 @@ class ParaLSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "3 h"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     p: Float[Array, "2 h"]
 
 
@@ -45,6 +54,7 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
         hidden_size: units of h, the output, and of c.
         w_init, u_init, b_init: initialisers of W, of u and the peepholes, and of b. The
             roles of the gates are "forget", "candidate" and "output".
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -67,6 +77,7 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
     w_init: Any = Glorot()
     u_init: Any = SmallNormal()
     b_init: Any = ForgetRange(0.0, -1.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_vectors(self)
@@ -77,16 +88,16 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
         return ParaLSTMParams(
             w=blocks(self.w_init, k_w, (self.input_size, h), 3),
             u=self.u_init(k_u, (3, h), dtype),
-            b=self.b_init.bias(k_b, ("forget", "candidate", "output"), h, dtype),
+            b=biases(self, k_b, "forget", "candidate", "output"),
             p=self.u_init(k_p, (2, h), dtype),
         )
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, params.b.dtype
+        h, dtype = self.hidden_size, params.w.dtype
         return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         x_f, x_g, x_o = jnp.split(z, 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, check_dense, dense_gates
+from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
 from .._layer import Cell
 from ._lstm import LSTMState
 
@@ -17,7 +17,7 @@ class PeepholeLSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     p_i: Float[Array, "h"]
     p_f: Float[Array, "h"]
     p_o: Float[Array, "h"]
@@ -40,6 +40,7 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
         w_init, u_init, b_init: initialisers of W, U and b.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -62,21 +63,22 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias()
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self)
 
     def init(self, key):
         w, u, b = dense_gates(self, key, "input", "forget", "candidate", "output")
-        p_i, p_f, p_o = (jnp.zeros(self.hidden_size, b.dtype) for _ in range(3))
+        p_i, p_f, p_o = (jnp.zeros(self.hidden_size, w.dtype) for _ in range(3))
         return PeepholeLSTMParams(w, u, b, p_i, p_f, p_o)
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, params.b.dtype
+        h, dtype = self.hidden_size, params.w.dtype
         return LSTMState(jnp.zeros(h, dtype), jnp.zeros(h, dtype))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         i, f, g, o = jnp.split(z + state.h @ params.u, 4)

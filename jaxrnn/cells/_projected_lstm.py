@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, blocks, check_dense, float_dtype
+from .._init import (
+    ForgetBias,
+    Glorot,
+    Orthogonal,
+    add_bias,
+    biases,
+    blocks,
+    check_dense,
+)
 from .._layer import Cell
 from ._lstm import LSTMState
 
@@ -18,7 +26,7 @@ class ProjectedLSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "p g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
     w_p: Float[Array, "h p"]
 
 
@@ -40,6 +48,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
         hidden_size: units of c.
         projection_size: units of h, the output; usually fewer.
         w_init, u_init, b_init: initialisers of W and W_p, U, and b.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -62,6 +71,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
     w_init: Any = Glorot()
     u_init: Any = Orthogonal()
     b_init: Any = ForgetBias()
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self, "projection_size")
@@ -73,16 +83,16 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
         return ProjectedLSTMParams(
             w=blocks(self.w_init, k_w, (x, h), 4),
             u=blocks(self.u_init, k_u, (p, h), 4),
-            b=self.b_init.bias(k_b, gates, h, float_dtype()),
+            b=biases(self, k_b, *gates),
             w_p=blocks(self.w_init, k_p, (p, h), 1).T,  # hidden units last, as in W
         )
 
     def initial_state(self, params):
-        h = jnp.zeros(self.projection_size, params.b.dtype)
-        return LSTMState(h, jnp.zeros(self.hidden_size, params.b.dtype))
+        h = jnp.zeros(self.projection_size, params.w.dtype)
+        return LSTMState(h, jnp.zeros(self.hidden_size, params.w.dtype))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         i, f, g, o = jnp.split(z + state.h @ params.u, 4)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._init import ForgetBias, Glorot, add_bias, biases, blocks
 from .._layer import LinearCell
 from .._sizes import check_callable
 from ._linear import check_gates, wide
@@ -19,7 +19,7 @@ class QRNNParams(NamedTuple):
     """Parameters of `QRNN`: gates side by side, candidate, f, o."""
 
     w: Float[Array, "x g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         activation: tanh, as in the paper, or another element-wise function.
         w_init, b_init: initialisers of W and b; the gates' roles are "candidate",
             "forget" and "output". All biases start at zero by default.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -66,6 +67,7 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
     activation: Callable[[Array], Array] = jnp.tanh
     w_init: Any = Glorot()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_gates(self)
@@ -77,14 +79,14 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         roles = ("candidate", "forget", "output")
         return QRNNParams(
             w=blocks(self.w_init, k_w, shape, 3),
-            b=self.b_init.bias(k_b, roles, self.hidden_size, float_dtype()),
+            b=biases(self, k_b, *roles),
         )
 
     def initial_state(self, params):
         return jnp.zeros(self.hidden_size, wide(params))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def coefficients(self, params, z):
         z_n, z_f, _ = jnp.split(z.astype(wide(params)), 3)

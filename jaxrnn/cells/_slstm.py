@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetPowerLaw, Glorot, Identity, blocks, check_dense, float_dtype
+from .._init import (
+    ForgetPowerLaw,
+    Glorot,
+    Identity,
+    add_bias,
+    blocks,
+    check_dense,
+    float_dtype,
+)
 from .._layer import Cell
 from ._linear import wide
 
@@ -18,7 +26,7 @@ class SLSTMParams(NamedTuple):
 
     w: Float[Array, "x g"]
     u: Float[Array, "n d gd"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 class SLSTMState(NamedTuple):
@@ -55,6 +63,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         heads: parts that the units are divided into; a unit sees the h of its own head.
         w_init, u_init, b_init: initialisers of W, of each head's U, which starts at zero as
             in the authors' code, and of b, which is drawn head by head.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, heads that do
@@ -78,6 +87,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
     w_init: Any = Glorot()
     u_init: Any = Identity(0.0)
     b_init: Any = ForgetPowerLaw()
+    use_bias: bool = True
 
     def __post_init__(self):
         check_dense(self, "heads")
@@ -96,7 +106,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         return SLSTMParams(
             w=blocks(self.w_init, k_w, (self.input_size, self.hidden_size), 4),
             u=jnp.stack(u),
-            b=_gates_first(jnp.stack(b)),
+            b=_gates_first(jnp.stack(b)) if self.use_bias else None,
         )
 
     def initial_state(self, params):
@@ -104,7 +114,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         return SLSTMState(*(jnp.zeros(h, dtype) for _ in range(4)))
 
     def project(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)
 
     def recur(self, params, state, z):
         by_head = state.h.astype(params.u.dtype).reshape(self.heads, -1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, blocks, float_dtype
+from .._init import ForgetBias, Glorot, add_bias, biases, blocks
 from .._layer import LinearCell
 from .._sizes import check_callable
 from ._linear import check_gates, wide
@@ -19,7 +19,7 @@ class SRUParams(NamedTuple):
     """Parameters of `SRU`: side by side candidate, f, r, and the skip where x is not h wide."""
 
     w: Float[Array, "x g"]
-    b: Float[Array, "g"]
+    b: Float[Array, "g"] | None
 
 
 class _Projected(NamedTuple):
@@ -50,6 +50,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         activation: tanh, as in the paper, or another element-wise function.
         w_init, b_init: initialisers of W and b; the biases' roles are "forget" and
             "output" (r). Both start at zero by default.
+        use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -71,6 +72,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
     activation: Callable[[Array], Array] = jnp.tanh
     w_init: Any = Glorot()
     b_init: Any = ForgetBias(0.0)
+    use_bias: bool = True
 
     def __post_init__(self):
         check_gates(self)
@@ -82,7 +84,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         count = 3 if self.input_size == h else 4
         return SRUParams(
             w=blocks(self.w_init, k_w, (self.input_size, h), count),
-            b=self.b_init.bias(k_b, ("forget", "output"), h, float_dtype()),
+            b=biases(self, k_b, "forget", "output"),
         )
 
     def initial_state(self, params):
@@ -92,7 +94,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         h = self.hidden_size
         wx = x @ params.w
         skip = wx[3 * h :] if wx.size > 3 * h else x
-        gates = jnp.concatenate([wx[:h], wx[h : 3 * h] + params.b])
+        gates = jnp.concatenate([wx[:h], add_bias(wx[h : 3 * h], params.b)])
         return _Projected(gates, skip)
 
     def coefficients(self, params, z):

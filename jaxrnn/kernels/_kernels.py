@@ -96,6 +96,8 @@ def find(cell: Cell) -> Found | None:
         inner = find(cell.cell)
         return inner and Found(inner.kernel, lambda params: inner.own(params.cell))
     name = ""
+    if not _standard(cell):
+        return None
     if type(cell) is LSTM:
         name = "lstm_coupled" if cell.coupled else "lstm"
     elif type(cell) is GRU:
@@ -107,6 +109,22 @@ def find(cell: Cell) -> Found | None:
     return Found(LayerKernel(OPS[name]), lambda params: params) if name in OPS else None
 
 
+def _standard(cell: Any) -> bool:
+    """Whether a cell has the activations that kernels have, unclipped."""
+    gated = isinstance(cell, LSTM | GRU)
+    usual = jnp.tanh, jax.nn.sigmoid
+    same = not gated or (cell.activation, cell.gate_activation) == usual
+    return same and getattr(cell, "clip", None) is None
+
+
+def _biases(op: Op, own: Any) -> tuple[Array, Array | None]:
+    """`b` and `b_n` of a cell, zero where it has none and its kernel wants one."""
+    if own.b is not None:
+        return own.b, getattr(own, "b_n", None)
+    zeros = lambda *shape: jnp.zeros(shape, own.w.dtype)
+    return zeros(own.w.shape[1]), zeros(len(own.u)) if op == OPS["gru_after"] else None
+
+
 def run_layer(
     found: Found, cell: Cell, params: Any, x: Array, state: Any, marks: Marks
 ) -> tuple[Any, Array]:
@@ -114,7 +132,7 @@ def run_layer(
     leaves, structure = jax.tree.flatten(state)
     start = jax.tree.leaves(cell.initial_state(params))
     own = found.own(params)
-    weights = own.w, own.u, own.b, getattr(own, "b_n", None)
+    weights = own.w, own.u, *_biases(found.kernel.op, own)
     operands = Operands(x, tuple(leaves), tuple(start), *weights)
     ys, after = call(found.kernel, operands, marks)
     return jax.tree.unflatten(structure, after), ys

@@ -3,8 +3,8 @@
     z_t = x_t W + b
     h_t, c_t = step(z_t, state_{t-1}, U, b_n)
 
-A step that is reset begins at `start`; a step that is not valid keeps its state, and its
-output is zero. `step` is each cell's own, in `<op>/reference.py`.
+A step that is reset begins at `start`; a step that is not valid keeps the state that it
+begins at, and its output is zero. `step` is each cell's own, in `<op>/reference.py`.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def layer(step: Step, operands: Operands, marks: Marks) -> tuple[Array, tuple]:
         begin = _where(reset, operands.start, state)
         after = step(z, begin, operands.u, operands.b_n)
         y = after[0] if valid is None else jnp.where(valid[:, None], after[0], 0)
-        return after if valid is None else _where(valid, after, state), y
+        return after if valid is None else _where(valid, after, begin), y
 
     state, ys = jax.lax.scan(body, operands.state, (operands.x, *marks))
     return ys, state

@@ -1,5 +1,6 @@
 """Combinators, layer to layer, and layers without memory."""
 
+from ._all_states import AllStates as AllStates
 from ._bidirectional import Bidirectional as Bidirectional
 from ._bidirectional import BothWays as BothWays
 from ._bidirectional import concatenate as concatenate
@@ -14,6 +15,7 @@ from ._learned_state import ComplexParts as ComplexParts
 from ._learned_state import LearnedState as LearnedState
 from ._learned_state import LearnedStateParams as LearnedStateParams
 from ._residual import Residual as Residual
+from ._skip_stack import SkipStack as SkipStack
 from ._stack import Stack as Stack
 from ._stepwise import Stepwise as Stepwise
 from ._zoneout import Zoneout as Zoneout

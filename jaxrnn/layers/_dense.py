@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import Glorot, float_dtype
-from .._sizes import check_callable, check_sizes
+from .._init import Glorot, add_bias, float_dtype
+from .._sizes import check_callable, check_kind, check_sizes
 from ._stepwise import Stepwise
 
 
@@ -15,7 +15,7 @@ class DenseParams(NamedTuple):
     """Parameters of `Dense`."""
 
     w: Float[Array, "x y"]
-    b: Float[Array, "y"]
+    b: Float[Array, "y"] | None
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Dense(Stepwise):
         input_size: features of x.
         output_size: features of y.
         w_init: initialiser of W; b starts at zero.
+        use_bias: False for a linear map, without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
@@ -43,16 +44,17 @@ class Dense(Stepwise):
     input_size: int
     output_size: int
     w_init: Any = Glorot()
+    use_bias: bool = True
 
     def __post_init__(self):
         check_sizes(self, "input_size", "output_size")
         check_callable(self, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
+        check_kind(self, "use_bias", self.use_bias, bool, "give True or False.")
 
     def init(self, key):
         shape, dtype = (self.input_size, self.output_size), float_dtype()
-        return DenseParams(
-            self.w_init(key, shape, dtype), jnp.zeros(self.output_size, dtype)
-        )
+        b = jnp.zeros(self.output_size, dtype) if self.use_bias else None
+        return DenseParams(self.w_init(key, shape, dtype), b)
 
     def apply(self, params, x):
-        return x @ params.w + params.b
+        return add_bias(x @ params.w, params.b)

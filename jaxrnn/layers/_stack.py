@@ -43,7 +43,8 @@ class Stack(Layer):
         for layer in self.layers:
             check_kind(self, "layers", layer, Layer, hint)
         if not self.layers:
-            raise ValueError(f"Stack(layers=()): no layer at all; {hint}")
+            name = type(self).__name__
+            raise ValueError(f"{name}(layers=()): no layer at all; {hint}")
 
     @property
     def input_size(self):

@@ -1,8 +1,9 @@
-"""Lengths and resets as part of a cell's input, so that no strategy need know of them.
+"""Lengths, masks and resets as part of a cell's input, so that no strategy need know of them.
 
-A reset step starts from the initial state; a step past the end keeps the state it was
-given. A linear cell stays linear: a reset is `b += a * initial, a = 0`, a step past the
-end is `a = 1, b = 0`. A matrix cell takes the marks of a chunk as they are.
+A step that is reset starts from the initial state; a step that is skipped, or past the end,
+keeps the state that it started from. A linear cell stays linear: a step that is skipped is
+`a = 1, b = 0`, and a reset then `b += a * initial, a = 0`. A matrix cell takes the marks of a
+chunk as they are.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Masked(Wrapper):
     def recur(self, params, state, z):
         start = _where(z.reset, self.initial_state(params), state)
         after = self.cell.recur(params, start, z.value)
-        return after if z.valid is None else _where(z.valid, after, state)
+        return after if z.valid is None else _where(z.valid, after, start)
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ class MaskedLinear(Wrapper, LinearCell):
 
     def coefficients(self, params, z):
         a, b = self.cell.coefficients(params, z.value)
+        if z.valid is not None:
+            a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))
+            b = _where(z.valid, b, jax.tree.map(jnp.zeros_like, b))
         if z.reset is not None:
             initial = self.initial_state(params)
             restarted = jax.tree.map(lambda a, b, s: a * s + b, a, b, initial)
             a = _where(z.reset, jax.tree.map(jnp.zeros_like, a), a)
             b = _where(z.reset, restarted, b)
-        if z.valid is not None:
-            a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))
-            b = _where(z.valid, b, jax.tree.map(jnp.zeros_like, b))
         return a, b

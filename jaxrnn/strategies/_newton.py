@@ -218,7 +218,7 @@ class Newton(Strategy):
 
         if not isinstance(cell, Cell):
             raise TypeError(f"Newton.solve takes one cell, but this is {cell!r}.")
-        given = _checked(cell, params, xs, state, None, None, False, None, self)
+        given = _checked(cell, params, xs, state, strategy=self)
         params, xs, state = given["params"], given["xs"], given["state"]
         self.check(cell, params, state, xs)
         if guess is not None:

@@ -149,6 +149,15 @@ def awkward_lengths(case: Case) -> np.ndarray:
     return np.asarray([spread[b % 4] for b in range(case.batch)])
 
 
+def awkward_mask(case: Case) -> np.ndarray:
+    """Steps skipped at the start, in the middle, at the end, and whole rows of them."""
+    mask = np.ones((case.time, case.batch), bool)
+    mask[1::3, ::2] = False
+    mask[[0, -1], 0] = False
+    mask[:, 2:3] = False
+    return mask
+
+
 def awkward_resets(case: Case) -> np.ndarray:
     """Resets at the first step, in the middle, twice in a row, and in the padding."""
     resets = np.zeros((case.time, case.batch), bool)

@@ -13,6 +13,7 @@ from ..strategies import Checkpointed, Scan, Strategy
 from ._case import (
     Case,
     awkward_lengths,
+    awkward_mask,
     awkward_resets,
     cotangents,
     is_float,
@@ -60,15 +61,16 @@ def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
 OPTIONS: tuple[frozenset[str], ...] = (
     frozenset(),
     frozenset({"lengths", "resets"}),
-    frozenset({"lengths", "resets", "reverse"}),
+    frozenset({"lengths", "mask", "resets", "reverse"}),
 )
 """Combinations of the options of `unroll` that `check_cell` tries."""
 
 
 def make_options(case: Case, names: Any) -> dict[str, Any]:
-    """The arguments of `unroll` for names among lengths, resets and reverse."""
+    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
     values = {
         "lengths": awkward_lengths(case),
+        "mask": awkward_mask(case),
         "resets": awkward_resets(case),
         "reverse": True,
     }
@@ -99,7 +101,7 @@ def check_unroll(layer: Layer, options: Any = (), **how: Any) -> None:
 
     Args:
         layer: any layer.
-        options: names among "lengths", "resets" and "reverse".
+        options: names among "lengths", "mask", "resets" and "reverse".
         **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
     """
     strategy = how.pop("strategy", Scan())
@@ -186,7 +188,7 @@ def check_strategy(
     Args:
         strategy: any strategy that accepts the layer.
         layer: any layer.
-        options: names among "lengths", "resets" and "reverse".
+        options: names among "lengths", "mask", "resets" and "reverse".
         **how: `x` and `seed` as for `check_cell`; `time` and `batch`.
 
     Raises:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from ..layers import Bidirectional, BothWays, Residual, Stack
+from ..layers import Bidirectional, BothWays, Residual, SkipStack, Stack
 
 
 def reference(
@@ -17,23 +17,28 @@ def reference(
     state: Any = None,
     *,
     lengths: Any = None,
+    mask: Any = None,
     resets: Any = None,
     reverse: bool = False,
 ) -> tuple[Any, Any]:
     """`unroll` as its docstring has it, from `layer.step` alone.
 
-    Takes and returns what `unroll` does; lengths and resets must be known by value.
+    Takes and returns what `unroll` does; lengths, mask and resets must be known by value.
     Layers that hold others are taken apart, since a bidirectional one has no step.
     """
     time, batch = jax.tree.leaves(xs)[0].shape[:2]
     if lengths is None:
         lengths = np.full(batch, time)
+    if mask is None:
+        mask = np.ones((time, batch), bool)
     if resets is None:
         resets = np.zeros((time, batch), bool)
     if state is None:
         one = layer.initial_state(params)
         state = jax.tree.map(lambda s: jnp.stack([s] * batch), one)
-    options = {"lengths": lengths, "resets": resets, "reverse": reverse}
+    options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
+    if isinstance(layer, SkipStack):
+        return _skipping(layer, params, xs, state, options)
     if isinstance(layer, Stack):
         after = []
         for inner, p, s in zip(layer.layers, params, state, strict=True):
@@ -42,11 +47,22 @@ def reference(
         return tuple(after), xs
     if isinstance(layer, Residual):
         state, ys = reference(layer.layer, params, xs, state, **options)
-        valid = np.arange(time)[:, None] < np.asarray(lengths)[None]
+        valid = mask & (np.arange(time)[:, None] < np.asarray(lengths)[None])
         return state, jnp.where(valid[..., None], xs, jnp.zeros_like(xs)) + ys
     if isinstance(layer, Bidirectional):
         return _both_ways(layer, params, xs, state, options)
     return _rows(layer, params, xs, state, **options)
+
+
+def _skipping(layer, params, xs, state, options):
+    after: list[Any] = []
+    outputs: list[Any] = []
+    for inner, p, s in zip(layer.layers, params, state, strict=True):
+        below = jnp.concatenate([xs, *outputs[-1:]], axis=-1)
+        s, ys = reference(inner, p, below, s, **options)
+        after.append(s)
+        outputs.append(ys)
+    return tuple(after), jnp.concatenate(outputs, axis=-1)
 
 
 def _both_ways(layer, params, xs, state, options):
@@ -62,7 +78,7 @@ def _both_ways(layer, params, xs, state, options):
     return BothWays(s_f, s_b), jax.tree.map(layer.merge, ys_f, ys_b)
 
 
-def _rows(layer, params, xs, state, lengths, resets, reverse):
+def _rows(layer, params, xs, state, lengths, mask, resets, reverse):
     states, ys = [], []
     for b in range(len(lengths)):
         s, row = _row(
@@ -71,6 +87,7 @@ def _rows(layer, params, xs, state, lengths, resets, reverse):
             jax.tree.map(lambda x, b=b: x[:, b], xs),
             jax.tree.map(lambda s, b=b: s[b], state),
             int(lengths[b]),
+            mask[:, b],
             resets[:, b],
             reverse,
         )
@@ -80,7 +97,7 @@ def _rows(layer, params, xs, state, lengths, resets, reverse):
     return jax.tree.map(stack(0), *states), jax.tree.map(stack(1), *ys)
 
 
-def _row(layer, params, xs, state, length, resets, reverse):
+def _row(layer, params, xs, state, length, mask, resets, reverse):
     time = len(resets)
     outputs: list[Any] = [None] * time
     order = range(length - 1, -1, -1) if reverse else range(length)
@@ -89,6 +106,8 @@ def _row(layer, params, xs, state, length, resets, reverse):
         fresh = t + 1 < length and resets[t + 1] if reverse else resets[t]
         if fresh:
             state = layer.initial_state(params)
+        if not mask[t]:  # the state is kept, but a reset here has cut it
+            continue
         x = jax.tree.map(lambda x, t=t: x[t], xs)
         state, outputs[t] = _step(layer, params, state, x)
     like = jax.eval_shape(layer.step, params, state, jax.tree.map(lambda x: x[0], xs))[

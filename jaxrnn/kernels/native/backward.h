@@ -101,9 +101,11 @@ struct BackwardPass : Pass<Real, Cell> {
   // The state that a step began with, among arrays of states after each step.
   const Real* began(const void* after, const void* start, const void* initial, int64_t t,
                     int64_t row) const {
-    if (rows.starts(t, row)) return real(start);
-    const int64_t last = rows.before(t, row);
-    return last < 0 ? real(initial) + row * H : real(after) + (last * B + row) * H;
+    for (;; --t) {  // back over steps that were skipped, at which a reset may lie
+      if (rows.starts(t, row)) return real(start);
+      if (t == 0) return real(initial) + row * H;
+      if (rows.runs(t - 1, row)) return real(after) + ((t - 1) * B + row) * H;
+    }
   }
 
   void pack_inputs(int64_t lane, Range some) {
@@ -230,7 +232,7 @@ struct BackwardPass : Pass<Real, Cell> {
                       H, ut + (p * GU + g) * H * kPanel, to, kPanel, to);
       for (int64_t j = 0; rows.reset && j < active(lane, t); ++j) {
         const int64_t row = rows.order[first + j];
-        if (!rows.starts(t, row) || !rows.runs(t, row)) continue;
+        if (!rows.starts(t, row)) continue;
         cut(at_position(p, first + j), (lane * P + p) * kPanel);
       }
     }

@@ -66,12 +66,12 @@ struct ForwardPass : Pass<Real, Cell> {
     for (int64_t lane = 0; lane < rows.lanes; ++lane) restart(lane, 0, {0, P});
   }
 
-  // Rows that step t starts anew.
+  // Rows that are reset before step t, which may be a step that they skip.
   void restart(int64_t lane, int64_t t, Range units) {
     if (!rows.reset || t >= T) return;
     for (int64_t j = 0; j < active(lane, t); ++j) {
       const int64_t position = rows.start[lane] + j, row = rows.order[position];
-      if (!rows.starts(t, row) || !rows.runs(t, row)) continue;
+      if (!rows.starts(t, row)) continue;
       for (int64_t p = units.from; p < units.to; ++p)
         each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
           const int64_t k = at_position(p, position) + v;

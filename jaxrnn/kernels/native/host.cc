@@ -58,11 +58,14 @@ struct Plan {
 };
 
 // Where the valid steps of every row lie. At the start or at the end, rows that are not
-// running can be left out; anywhere else they are kept by masking.
+// running can be left out; anywhere else, or where they are reset, they are kept by masking.
 enum class Valid { everywhere, at_start, at_end, anywhere };
 
-Valid place_of(const uint8_t* valid, int64_t time, int64_t batch) {
+Valid place_of(const Marks& marks, int64_t time, int64_t batch) {
+  const uint8_t* valid = marks.valid;
   if (!valid) return Valid::everywhere;
+  for (int64_t k = 0; marks.reset && k < time * batch; ++k)
+    if (marks.reset[k] && !valid[k]) return Valid::anywhere;
   bool falling = true, rising = true;
   for (int64_t k = batch; k < time * batch; ++k) {
     falling &= valid[k] <= valid[k - batch];
@@ -74,7 +77,7 @@ Valid place_of(const uint8_t* valid, int64_t time, int64_t batch) {
 // Rows by falling length, dealt out in turn, so that each lane has long and short ones.
 Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
   Plan plan;
-  const Valid place = place_of(marks.valid, time, batch);
+  const Valid place = place_of(marks, time, batch);
   const bool leave_out = place == Valid::at_start || place == Valid::at_end;
   std::vector<int64_t> steps(batch, time);
   for (int64_t b = 0; leave_out && b < batch; ++b) {

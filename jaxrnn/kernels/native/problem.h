@@ -36,12 +36,6 @@ struct Rows {
 
   bool runs(int64_t t, int64_t row) const { return !valid || valid[t * batch + row]; }
   bool starts(int64_t t, int64_t row) const { return reset && reset[t * batch + row]; }
-  // The last step before t that ran; -1 if t is the first to run.
-  int64_t before(int64_t t, int64_t row) const {
-    do --t;
-    while (t >= 0 && !runs(t, row));
-    return t;
-  }
 };
 
 // Arrays are dense and row-major; G gates, S saved values, both of H units each.

@@ -1,0 +1,32 @@
+"""Activations with their input clipped, as ONNX has them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._sizes import check_callable
+
+
+def clipped(
+    activation: Callable[[Array], Array], clip: float | None
+) -> Callable[[Array], Array]:
+    """`activation` of an input that is kept between -clip and clip; None for no bounds."""
+    if clip is None:
+        return activation
+    return lambda v: activation(jnp.clip(v, -clip, clip))
+
+
+def check_activations(cell: Any, *names: str) -> None:
+    """Fields that are element-wise functions, and the bound of their inputs."""
+    for name in names:
+        check_callable(cell, name, "give a function, such as jnp.tanh.")
+    clip = cell.clip
+    call = f"{type(cell).__name__}(clip={clip!r})"
+    if clip is None:
+        return
+    if isinstance(clip, bool) or not isinstance(clip, int | float):
+        raise TypeError(f"{call}: give a number, such as 3.0; or None for no bound.")
+    if not clip > 0:
+        raise ValueError(f"{call}: a bound is above 0; or None for no bound.")

@@ -1,0 +1,76 @@
+"""Every state as an output."""
+
+from dataclasses import dataclass
+
+from .._layer import Cell, LinearCell
+from .._sizes import check_kind
+
+
+@dataclass(frozen=True)
+class AllStates(Cell):
+    """A cell whose output at each step is its state: `y_t = s_t`.
+
+    The outputs are a pytree like the state, leaves `(T, B, ...)`, in the state's own dtypes:
+    h and c of every step of an LSTM, the matrices of a linear attention. Params and state are
+    the cell's. A linear cell stays linear. A matrix cell runs step by step, since its chunks
+    never hold the states between.
+
+    Args:
+        cell: the cell.
+
+    Raises:
+        TypeError: for anything but a cell; wrap the cells of a stack one by one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> cell = jaxrnn.AllStates(jaxrnn.LSTM(3, 4))
+        >>> params = cell.init(jax.random.key(0))
+        >>> state, states = jaxrnn.unroll(cell, params, jnp.ones((5, 2, 3)))
+        >>> states.c.shape, bool((states.c[-1] == state.c).all())
+        ((5, 2, 4), True)
+    """
+
+    cell: Cell
+
+    def __new__(cls, cell: Cell | None = None) -> "AllStates":
+        # a copy is made without arguments
+        if isinstance(cell, LinearCell):
+            cls = LinearAllStates
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        hint = "give one cell, such as jaxrnn.LSTM(8, 64); in a stack, wrap each cell."
+        check_kind(self, "cell", self.cell, Cell, hint)
+
+    @property
+    def input_size(self):
+        """Features that it takes; None if the cell does not say."""
+        return getattr(self.cell, "input_size", None)
+
+    def init(self, key):
+        return self.cell.init(key)
+
+    def initial_state(self, params):
+        return self.cell.initial_state(params)
+
+    def project(self, params, x):
+        return self.cell.project(params, x)
+
+    def recur(self, params, state, z):
+        return self.cell.recur(params, state, z)
+
+    def readout(self, params, state, z):
+        return state
+
+    def __str__(self):
+        return f"AllStates(cell={self.cell})"
+
+
+@dataclass(frozen=True)
+class LinearAllStates(LinearCell, AllStates):
+    """`AllStates` of a linear cell: still linear."""
+
+    cell: LinearCell
+
+    def coefficients(self, params, z):
+        return self.cell.coefficients(params, z)

@@ -1,0 +1,77 @@
+"""Layers one above the other that all read the input. Graves 2013, arXiv:1308.0850."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._stack import Stack
+
+
+@dataclass(frozen=True)
+class SkipStack(Stack):
+    """Layers one above the other, with skip connections from the input and to the output.
+
+        x^1 = x,    x^l = [x, y^{l-1}],    s^l, y^l = layer_l(s^l, x^l)
+        y   = [y^1, ..., y^L]
+
+    Every layer above the lowest takes the features of the input, and after them those of the
+    layer below; the output has the features of all layers. Params and state are tuples, one
+    entry a layer, as of `Stack`. Haiku's `deep_rnn_with_skip_connections` is the same.
+
+    Args:
+        layers: a tuple of layers, the lowest first.
+
+    Raises:
+        TypeError, ValueError: for anything but a tuple of at least one layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn
+        >>> model = jaxrnn.SkipStack((jaxrnn.GRU(3, 4), jaxrnn.LSTM(3 + 4, 5)))
+        >>> params = model.init(jax.random.key(0))
+        >>> state, ys = jaxrnn.unroll(model, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 9)
+
+    Reference: Graves 2013, "Generating sequences with recurrent neural networks",
+    arXiv:1308.0850, section 2.
+    """
+
+    def step(self, params, state, x):
+        def run(i, x):
+            return self.layers[i].step(params[i], state[i], x)
+
+        return self._through(x, run)
+
+    def unroll(self, params, xs, state, context):
+        key, count = context.key, len(self.layers)
+        keys = [None] * count if key is None else jax.random.split(key, count)
+
+        def run(i, xs):
+            here = context._replace(key=keys[i])
+            return self.layers[i].unroll(params[i], xs, state[i], here)
+
+        return self._through(xs, run)
+
+    def _through(self, x: Any, run: Callable) -> tuple[Any, Any]:
+        """All layers from the lowest on; `run(i, x) -> (state, y)` runs one of them."""
+        states: list[Any] = []
+        outputs: list[Any] = []
+        for i in range(len(self.layers)):
+            with self._noted(i):
+                s, y = run(i, _joined(x, outputs[-1]) if outputs else x)
+            states.append(s)
+            outputs.append(y)
+        return tuple(states), _joined(*outputs)
+
+
+def _joined(*parts: Any) -> Any:
+    """Features side by side."""
+    if min(jnp.ndim(part) for part in parts) == 0:
+        raise ValueError(
+            "SkipStack puts features side by side, but was given one symbol at each step: "
+            "put the embedding below it, Stack((Embedding(v, f), SkipStack(...)))"
+        )
+    return jnp.concatenate(parts, axis=-1)

@@ -1,0 +1,108 @@
+"""`mask=`: a step that is skipped keeps the state, puts out zero, and reaches nothing."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn
+from jaxrnn import GLA, GRU, LSTM, MLSTM, Bidirectional, Elman, MinGRU, Stack, testing
+from jaxrnn.testing._case import awkward_mask, make_case, value_and_grads
+
+from .helpers import Decay, each
+
+
+@dataclass(frozen=True)
+class Sum(jaxrnn.Cell):
+    """h' = h + x, from 100."""
+
+    def init(self, key):
+        return ()
+
+    def initial_state(self, params):
+        return jnp.full(1, 100.0)
+
+    def recur(self, params, state, z):
+        return state + z
+
+
+XS = jnp.asarray([1.0, 2.0, jnp.nan, 8.0, 16.0, jnp.nan, 64.0])[:, None, None]
+MASK = np.array([True, True, False, True, True, False, True])[:, None]
+
+
+def sums(resets=(), **options):
+    """State and outputs over `XS`, where steps 2 and 5 are skipped, from the state 1000."""
+    marks = np.isin(np.arange(7), resets)[:, None]
+    state, ys = jaxrnn.unroll(
+        Sum(), (), XS, jnp.full((1, 1), 1000.0), mask=MASK, resets=marks, **options
+    )
+    return float(state[0, 0]), ys.ravel().tolist()
+
+
+def test_values_written_out():
+    assert sums() == (1091, [1001, 1003, 0, 1011, 1027, 0, 1091])
+    assert sums(reverse=True) == (1091, [1091, 1090, 0, 1088, 1080, 0, 1064])
+
+
+def test_a_reset_at_a_skipped_step_cuts_there():
+    """Forwards before step 2, so step 3 is fresh; backwards step 1, which comes after it."""
+    cut = [1001, 1003, 0, 108, 124, 0, 188]
+    assert sums([2]) == sums([3]) == sums([2, 3]) == (188, cut)
+    back = (103, [103, 102, 0, 1088, 1080, 0, 1064])
+    assert sums([2], reverse=True) == sums([3], reverse=True) == back
+    assert sums([2, 3], reverse=True) == back
+
+
+def test_a_reset_in_a_hole_at_the_end_resets_the_state_that_is_returned():
+    xs, mask = XS[:3], MASK[:3]
+    resets = np.array([False, False, True])[:, None]
+    given = jnp.full((1, 1), 1000.0)
+    state, _ = jaxrnn.unroll(Sum(), (), xs, given, mask=mask, resets=resets)
+    assert float(state[0, 0]) == 100
+    # past the length of a row there are no resets
+    lengths = jnp.array([2])
+    state, _ = jaxrnn.unroll(Sum(), (), xs, given, lengths=lengths, resets=resets)
+    assert float(state[0, 0]) == 1003
+
+
+def test_beside_lengths_a_step_is_taken_where_both_say_so():
+    state, ys = jaxrnn.unroll(Sum(), (), XS, mask=MASK, lengths=jnp.array([4]))
+    assert float(state[0, 0]) == 111
+    assert ys.ravel().tolist() == [101, 103, 0, 111, 0, 0, 0]
+
+
+PAIRS = [
+    (Elman(3, 4), jaxrnn.Hoisted(block=3)),
+    (LSTM(3, 4), jaxrnn.Fused()),
+    (GRU(3, 4, reset_after=False), jaxrnn.Fused()),
+    (Decay(3), jaxrnn.Fused()),
+    (GRU(3, 4), jaxrnn.Newton()),
+    (Stack((GRU(3, 3),) * 3), jaxrnn.Wavefront()),
+    (Bidirectional(GRU(3, 4)), jaxrnn.Wavefront()),
+    (MinGRU(3, 4), jaxrnn.Chunked(4)),
+    (MLSTM(3, 4, heads=2), jaxrnn.Chunked(4)),
+    (GLA(3, 4, heads=2), jaxrnn.Chunked(4)),
+    (Bidirectional(LSTM(3, 4)), jaxrnn.Checkpointed(3)),
+]
+
+
+@each("pair", PAIRS)
+def test_every_strategy_equals_steps_in_turn(pair):
+    layer, strategy = pair
+    testing.check_unroll(layer, ["mask", "resets"], strategy=strategy, time=7)
+
+
+@each("pair", PAIRS)
+def test_nan_in_skipped_steps_reaches_nothing(pair):
+    layer, strategy = pair
+    with jax.enable_x64(True):
+        case = make_case(layer, 7, 4, 0)
+        mask = awkward_mask(case)
+
+        def run(layer, params, xs, state):
+            return jaxrnn.unroll(layer, params, xs, state, mask=mask, strategy=strategy)
+
+        spoilt = jnp.where(mask[..., None], case.xs, jnp.nan)
+        got, want = value_and_grads(run, case, spoilt), value_and_grads(run, case)
+        testing.assert_close("mask", str(layer), got, want, 1e-9)
