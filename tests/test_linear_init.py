@@ -64,8 +64,21 @@ def test_rings_of_radius_one_are_stable():
     assert 0 < size.min() < 0.02 and 0.9999 < size.max() < 1
     np.testing.assert_allclose(np.mean(size**2), 0.5, rtol=0.01)
     np.testing.assert_allclose(np.exp(p.gamma) ** 2, 1 - size**2, rtol=1e-4)
-    outer = numpy(jaxrnn.RGLRU(10_000, heads=1000, r_min=0.0, r_max=1.0).init(KEY))
-    assert np.isfinite(outer.decay).all()
+
+
+@each("cell", [jaxrnn.LRU(2, 3), jaxrnn.RGLRU(2, r_min=0.0, r_max=1.0)])
+@each("end", [0, 1])
+def test_the_ends_of_a_ring_are_finite(cell, end, monkeypatch):
+    """The smallest and the largest number that can be drawn."""
+
+    def extreme(key, shape, dtype, minval=0.0, maxval=1.0):
+        return jnp.full(shape, (minval, maxval)[end], dtype)
+
+    monkeypatch.setattr(jax.random, "uniform", extreme)
+    params = cell.init(KEY)
+    assert all(np.isfinite(leaf).all() for leaf in params)
+    if isinstance(cell, jaxrnn.LRU):
+        assert float(jnp.exp(-jnp.exp(params.nu)).max()) < 1
 
 
 def test_s5_reads_out_with_unit_variance():
