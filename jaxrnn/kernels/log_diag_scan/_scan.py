@@ -92,7 +92,9 @@ def log_diag_scan(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _states(reverse: bool, log_a: Array, log_b: Array, start: Array, cuts: Any) -> Array:
+def _states(
+    reverse: bool, log_a: Array, log_b: Array, start: Array, cuts: Any
+) -> Array:
     return jax.lax.platform_dependent(
         log_a,
         log_b,
