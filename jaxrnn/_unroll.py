@@ -159,15 +159,31 @@ def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strate
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
         inside = steps[:, None] < lengths[None, :].astype(steps.dtype)
     valid = _both(inside, mask)
+    context = Context(strategy, valid, _cuts(resets, inside), key)
     if valid is not None:  # before any layer: NaN passes through gradients
         xs = _without_padding(xs, valid)
-    context = Context(strategy, valid, _cuts(resets, inside), key)
+        # the state of a row that takes no step passes by every layer, whatever it is
+        busy = valid if context.resets is None else valid | context.resets
+        given, empty = state, ~jnp.any(busy, axis=0)
+        one = jax.tree.map(lambda s: s[None], layer.initial_state(params))
+        state = _where(empty, one, given)
     if reverse:
         xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
     state, ys = layer.unroll(params, xs, state, context)
     if reverse:
         ys = jax.tree.map(lambda y: y[::-1], ys)
-    return state, ys if valid is None else _without_padding(ys, valid)
+    if valid is None:
+        return state, ys
+    return _where(empty, given, state), _without_padding(ys, valid)
+
+
+def _where(rows, yes, no):
+    """A choice for each row of a state."""
+
+    def chosen(yes, no):
+        return jnp.where(rows.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
+
+    return jax.tree.map(chosen, yes, no)
 
 
 _run = jax.jit(_trace, static_argnames="reverse")

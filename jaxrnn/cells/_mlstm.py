@@ -180,19 +180,22 @@ def _scales(
             log_i=jnp.where(taken, zs.log_i, -jnp.inf),
             log_f=jnp.where(taken, zs.log_f, 0),
         )
-    slope, floor = zs.log_f, zs.log_i
+    slope, floor, fresh = zs.log_f, zs.log_i, jnp.zeros_like(zs.log_f, bool)
     if marks.reset is not None:
-        fresh = marks.reset[:, None]
+        fresh = fresh | marks.reset[:, None]
         floor = jnp.where(
             fresh, jnp.maximum(floor, slope + marks.initial.scale[None]), floor
         )
-        slope = jnp.where(fresh, -jnp.inf, slope)
 
     def after(first, second):
-        return first[0] + second[0], jnp.maximum(first[1] + second[0], second[1])
+        # what lies before a reset is selected away: it may be NaN
+        (slope_1, floor_1, fresh_1), (slope_2, floor_2, fresh_2) = first, second
+        reached = jnp.maximum(floor_1 + slope_2, floor_2)
+        floor = jnp.where(fresh_2, floor_2, reached)
+        return slope_1 + slope_2, floor, fresh_1 | fresh_2
 
-    slopes, floors = jax.lax.associative_scan(after, (slope, floor))
-    scale = jnp.maximum(slopes + start[None], floors)
+    slopes, floors, cut = jax.lax.associative_scan(after, (slope, floor, fresh))
+    scale = jnp.where(cut, floors, jnp.maximum(slopes + start[None], floors))
     before = jnp.concatenate([start[None], scale[:-1]])
     if marks.reset is not None:
         before = jnp.where(fresh, marks.initial.scale[None], before)

@@ -60,23 +60,26 @@ class LayerKernel(NativeKernel):
 
 @dataclass(frozen=True)
 class LinearKernel(NativeKernel):
-    """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`."""
+    """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`.
 
-    rows = RowAxes(operands=(1, 1, 0), marks=None, out=1, saved=1)
+    The marks are resets `(T, B)`, or None.
+    """
+
+    rows = RowAxes(operands=(1, 1, 0), marks=1, out=1, saved=1)
 
     def reference(self, operands, marks):
-        return reference_linear(*operands)
+        return reference_linear(*operands, marks)
 
     def native_value(self, operands, marks):
-        return _native.linear(*operands)
+        return _native.linear(*operands, marks)
 
     def native_forward(self, operands, marks):
-        hs = _native.linear(*operands)
+        hs = _native.linear(*operands, marks)
         return hs, hs
 
     def native_backward(self, operands, marks, saved, grads, wanted):
         a, _, h0 = operands
-        return _native.linear_backward(a, saved, h0, grads)
+        return _native.linear_backward(a, saved, h0, grads, marks)
 
 
 _ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
@@ -138,10 +141,13 @@ def run_layer(
     return jax.tree.unflatten(structure, after), ys
 
 
-def run_linear(cell: LinearCell, a: Any, b: Any, state: Any) -> Any:
-    """The states after every step, of coefficients `(T, B, ...)`."""
+def run_linear(cell: LinearCell, a: Any, b: Any, state: Any, resets: Any = None) -> Any:
+    """The states after every step, of coefficients `(T, B, ...)`.
+
+    A step with a reset, `(T, B)`, does not read the state before it.
+    """
     del cell
-    one = lambda a, b, h: call(LinearKernel(), (a, b, h), None)
+    one = lambda a, b, h: call(LinearKernel(), (a, b, h), resets)
     return jax.tree.map(one, a, b, state)
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._arrays import trailing
 from ._reference import Marks, Operands, Step
 from .elman import reference as elman
 from .gru import reference as gru
@@ -49,7 +50,7 @@ OPS = {
     "indrnn_relu": Op(7, indrnn.relu_step),
 }
 
-_INTERFACE = 2  # of `native/ffi.cc`
+_INTERFACE = 3  # of `native/ffi.cc`
 
 _TARGETS = (
     "jaxrnn_forward",
@@ -191,15 +192,31 @@ def backward(
     return jax.tree.unflatten(structure, grads)
 
 
-def linear(a: Array, b: Array, h0: Array) -> Array:
-    """`hs` of h_t = a_t h_{t-1} + b_t; a and b `(T, ...)`, h0 `(...)`."""
-    return _call("jaxrnn_linear", _like(a), a, b, h0)
+def linear(a: Array, b: Array, h0: Array, resets: Array | None = None) -> Array:
+    """`hs` of h_t = a_t h_{t-1} + b_t; a and b `(T, ...)`, h0 `(...)`.
+
+    A step with a reset, booleans over the first axes of `a`, takes h_{t-1} for zero.
+    """
+    cuts = resets is not None
+    return _call("jaxrnn_linear", _like(a), _cut(a, resets), b, h0, cuts=cuts)
 
 
-def linear_backward(a: Array, hs: Array, h0: Array, d_hs: Array) -> tuple[Array, ...]:
+def linear_backward(
+    a: Array, hs: Array, h0: Array, d_hs: Array, resets: Array | None = None
+) -> tuple[Array, ...]:
     """The gradients of a, b and h0."""
     results = [_like(a), _like(a), _like(h0)]
-    return tuple(_call("jaxrnn_linear_backward", results, a, hs, h0, d_hs))
+    operands = _cut(a, resets), hs, h0, d_hs
+    cuts = resets is not None
+    return tuple(_call("jaxrnn_linear_backward", results, *operands, cuts=cuts))
+
+
+def _cut(a: Array, resets: Array | None) -> Array:
+    """Decays with -0 at resets, and there alone: a mark that costs the kernel no memory."""
+    if resets is None:
+        return a
+    positive = jnp.where(a == 0, jnp.zeros_like(a), a)
+    return jnp.where(trailing(resets, a.ndim), -jnp.zeros_like(a), positive)
 
 
 def release_workspace() -> None:

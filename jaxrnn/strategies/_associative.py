@@ -9,6 +9,7 @@ from .._layer import Cell, LinearCell, every_step
 from ..kernels._arrays import state_dtype
 from ..kernels.diag_scan._scan import Loop, at_once, linear_recurrence
 from ._base import Strategy, unmasked
+from ._masked import resets_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def run_linear(
     def run(a, b, start):
         dtype = state_dtype(a, b, start)
         wide = (x.astype(dtype) for x in (a, b, start))
-        return linear_recurrence(*wide, loop=loop).astype(start.dtype)
+        states = linear_recurrence(*wide, resets_of(zs), loop=loop)
+        return states.astype(start.dtype)
 
     states = jax.tree.map(run, decays, inputs, state)
     return jax.tree.map(lambda s: s[-1], states), states

@@ -1,16 +1,22 @@
 """Linear and matrix recurrences, a chunk of steps at a time."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from .._layer import LinearCell, Marks, MatrixCell, every_step
+from ..kernels.linear_attention import OUTPUTS
 from ._associative import run_linear
 from ._base import Strategy, unmasked, wide
 from ._scan import Scan
 
+
+# what matrices were asked is kept: to compute it again would take a chunk twice, since the
+# derivative of a chunk computes it as well
+_OUTPUTS = jax.checkpoint_policies.save_only_these_names(OUTPUTS)
 
 _SIZE = 64
 _ROWS = 256  # that make one product of a projection
@@ -102,7 +108,7 @@ class Chunked(Strategy):
         whole = time - time % size
         stored, narrow = wide(params)
 
-        @jax.checkpoint
+        @partial(jax.checkpoint, policy=_OUTPUTS)
         def body(state, xs):
             return chunk(cell, narrow(stored), state, xs)
 

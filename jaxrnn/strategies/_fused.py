@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .._layer import LinearCell, every_step
 from ._base import Strategy, platform, unmasked
 from ._hoisted import Hoisted
-from ._masked import Masked
+from ._masked import Masked, resets_of
 from ._scan import Scan
 
 
@@ -101,7 +101,7 @@ class Fused(Strategy):
         if not isinstance(cell, LinearCell):
             return Hoisted().run(cell, params, state, zs)
         a, b = every_step(cell.coefficients, params, zs)
-        states = _kernels.run_linear(cell, a, b, state)
+        states = _kernels.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._layer import Static, every_step
+from .._typing import Mask
 from . import _recurrences as recurrences
 
 
@@ -62,18 +63,29 @@ class Jacobian(Static, abc.ABC):
         """The state after each step, and this part of its Jacobian by the state before."""
 
     @abc.abstractmethod
-    def solve(self, step: Step, a: Array, b: Vectors, damping: float = 0.0) -> Vectors:
-        """`d_t = A_t d_{t-1} + b_t` from zero; damped, each step is shortened."""
+    def solve(
+        self,
+        step: Step,
+        a: Array,
+        b: Vectors,
+        damping: float = 0.0,
+        resets: Mask | None = None,
+    ) -> Vectors:
+        """`d_t = A_t d_{t-1} + b_t` from zero, and again at resets; damped, each step is
+        shortened."""
 
     @abc.abstractmethod
     def transposed(self, a: Array) -> Array:
         """The transpose of each step's matrix."""
 
-    def adjoint(self, step: Step, a: Array, g: Vectors) -> Vectors:
-        """`l_t = g_t + A_{t+1}^T l_{t+1}` from zero: backpropagation."""
-        later = jnp.concatenate([a[1:], jnp.zeros_like(a[:1])])
-        flipped = self.solve(step, self.transposed(later)[::-1], g[::-1])
-        return flipped[::-1]
+    def adjoint(
+        self, step: Step, a: Array, g: Vectors, resets: Mask | None = None
+    ) -> Vectors:
+        """`l_t = g_t + A_{t+1}^T l_{t+1}` from zero: backpropagation, which stops where the
+        step after this one is reset."""
+        shifted = lambda x: jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])[::-1]
+        cuts = None if resets is None else shifted(resets)
+        return self.solve(step, self.transposed(shifted(a)), g[::-1], resets=cuts)[::-1]
 
 
 def _tangent(step: Step, params: Any, before: Vectors, zs: Any, tangent: Array):
@@ -105,11 +117,11 @@ class FullJacobian(Jacobian):
 
         return every_step(both, params, before, zs)
 
-    def solve(self, step, a, b, damping=0.0):
+    def solve(self, step, a, b, damping=0.0, resets=None):
         if damping:
             gains = recurrences.matrix_gains(a, damping)
             a, b = gains @ a, recurrences.apply(gains, b)
-        return recurrences.matrix(a, b)
+        return recurrences.matrix(a, b, resets)
 
     def transposed(self, a):
         return a.swapaxes(-1, -2)
@@ -147,11 +159,11 @@ class DiagonalJacobian(Jacobian):
             rows.append(column[..., part * length : (part + 1) * length])
         return after, jnp.concatenate(rows, axis=-1)
 
-    def solve(self, step, a, b, damping=0.0):
+    def solve(self, step, a, b, damping=0.0, resets=None):
         if damping:
             gains = recurrences.diagonal_gains(a, damping)
             a, b = gains * a, gains * b
-        return recurrences.diagonal(a, b)
+        return recurrences.diagonal(a, b, resets)
 
     def transposed(self, a):
         return a
@@ -192,12 +204,12 @@ class BlockJacobian(Jacobian):
         after = every_step(step.call, params, before, zs)
         return after, jnp.moveaxis(blocks, (0, 1), (-1, -3))
 
-    def solve(self, step, a, b, damping=0.0):
+    def solve(self, step, a, b, damping=0.0, resets=None):
         b = step.units(b)
         if damping:
             gains = recurrences.matrix_gains(a, damping)
             a, b = gains @ a, recurrences.apply(gains, b)
-        return step.vectors(recurrences.matrix(a, b))
+        return step.vectors(recurrences.matrix(a, b, resets))
 
     def transposed(self, a):
         return a.swapaxes(-1, -2)

@@ -1,9 +1,10 @@
 """Lengths, masks and resets as part of a cell's input, so that no strategy need know of them.
 
 A step that is reset starts from the initial state; a step that is skipped, or past the end,
-keeps the state that it started from. A linear cell stays linear: a step that is skipped is
-`a = 1, b = 0`, and a reset then `b += a * initial, a = 0`. A matrix cell takes the marks of a
-chunk as they are.
+keeps the state that it started from. The other state is selected away, never multiplied by
+zero: zero times NaN is NaN. A linear cell stays linear: a step that is skipped is `a = 1,
+b = 0`, and a reset then `b += a * initial` and a cut. A matrix cell takes the marks of a chunk
+as they are.
 """
 
 from dataclasses import dataclass
@@ -48,9 +49,7 @@ class Masked(Wrapper):
     """`cell` over marked inputs."""
 
     def recur(self, params, state, z):
-        start = _where(z.reset, self.initial_state(params), state)
-        after = self.cell.recur(params, start, z.value)
-        return after if z.valid is None else _where(z.valid, after, start)
+        return _recur(self, params, state, z)
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,36 @@ class MaskedLinear(Wrapper, LinearCell):
 
     cell: LinearCell
 
+    # a user's linear cell has no `recur` of its own; this one selects the state first
+    def recur(self, params, state, z):  # type: ignore[misc]
+        return _recur(self, params, state, z)
+
     def coefficients(self, params, z):
         a, b = self.cell.coefficients(params, z.value)
         if z.valid is not None:
             a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))
             b = _where(z.valid, b, jax.tree.map(jnp.zeros_like, b))
         if z.reset is not None:
+            none = jax.tree.map(jnp.zeros_like, a)
             initial = self.initial_state(params)
-            restarted = jax.tree.map(lambda a, b, s: a * s + b, a, b, initial)
-            a = _where(z.reset, jax.tree.map(jnp.zeros_like, a), a)
-            b = _where(z.reset, restarted, b)
+            start = _where(z.reset, initial, jax.tree.map(jnp.zeros_like, initial))
+            b = jax.tree.map(lambda a, b, s: a * s + b, a, b, start)
+            a = _where(z.reset, none, a)
         return a, b
+
+
+def resets_of(zs: Any) -> Array | None:
+    """`(T, B)`, which steps do not read the state before them; None if all do."""
+    return zs.reset if isinstance(zs, Marked) else None
+
+
+def _recur(masked: Any, params: Any, state: Any, z: Marked) -> Any:
+    """A step of `masked.cell`, from the state and under the marks that it was given."""
+    initial = masked.initial_state(params)
+    start = begin = _where(z.reset, initial, state)
+    if z.reset is not None and z.valid is not None:
+        # the derivative of a step that is not taken is multiplied by zero, and the state of
+        # a row that no reset has replaced yet may be NaN
+        begin = _where(z.valid, start, initial)
+    after = masked.cell.recur(params, begin, z.value)
+    return after if z.valid is None else _where(z.valid, after, start)

@@ -29,6 +29,7 @@ from ._jacobians import (
     Step,
     Vectors,
 )
+from ._masked import resets_of
 from ._scan import Scan
 
 
@@ -369,7 +370,7 @@ def _solved_backward(newton, cell, kept, cotangent):
         adjoints = _adjoint_by_steps(step, params, before, zs, g)
     else:
         _, a = exact.linearise(step, params, before, zs)
-        adjoints = exact.adjoint(step, a, g)
+        adjoints = exact.adjoint(step, a, g, resets_of(zs))
     after = lambda params, before, zs: every_step(step.call, params, before, zs)
     _, pull = jax.vjp(after, params, before, zs)
     d_params, d_before, d_zs = pull(adjoints)

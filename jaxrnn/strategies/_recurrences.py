@@ -12,44 +12,59 @@ means.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from ..kernels._arrays import trailing
 from ..kernels.diag_scan import diag_scan
 
 
 def diagonal(
-    a: Float[Array, "T *B n"], b: Float[Array, "T *B n"]
+    a: Float[Array, "T *B n"],
+    b: Float[Array, "T *B n"],
+    resets: Bool[Array, "T *B"] | None = None,
 ) -> Float[Array, "T *B n"]:
-    """`d_t = a_t d_{t-1} + b_t`, element by element, from zero."""
-    return diag_scan(a, b)[1]
+    """`d_t = a_t d_{t-1} + b_t`, element by element, from zero, and again at resets."""
+    return diag_scan(a, b, resets=resets)[1]
 
 
 def matrix(
-    a: Float[Array, "T *B n n"], b: Float[Array, "T *B n"]
+    a: Float[Array, "T *B n n"],
+    b: Float[Array, "T *B n"],
+    resets: Bool[Array, "T ..."] | None = None,
 ) -> Float[Array, "T *B n"]:
-    """`d_t = a_t d_{t-1} + b_t` with a matrix for each step and row, from zero."""
+    """`d_t = a_t d_{t-1} + b_t` with a matrix for each step and row, from zero, and again
+    at resets."""
     return jax.lax.platform_dependent(
-        a, b, cpu=sequential_matrix, default=parallel_matrix
+        a, b, resets, cpu=sequential_matrix, default=parallel_matrix
     )
 
 
-def sequential_matrix(a: Array, b: Array) -> Array:
+def sequential_matrix(a: Array, b: Array, resets: Array | None = None) -> Array:
     """`matrix` by a loop."""
 
-    def body(d, ab):
-        d = apply(ab[0], d) + ab[1]
+    def body(d, step):
+        a, b, reset = step
+        d = apply(a, _uncut(reset, d)) + b
         return d, d
 
-    return jax.lax.scan(body, jnp.zeros_like(b[0]), (a, b))[1]
+    return jax.lax.scan(body, jnp.zeros_like(b[0]), (a, b, resets))[1]
 
 
-def parallel_matrix(a: Array, b: Array) -> Array:
+def parallel_matrix(a: Array, b: Array, resets: Array | None = None) -> Array:
     """`matrix` by a parallel scan."""
 
     def combine(one, two):
-        return two[0] @ one[0], apply(two[0], one[1]) + two[1]
+        (a_1, b_1, cut_1), (a_2, b_2, cut_2) = one, two
+        cut = None if cut_1 is None else cut_1 | cut_2
+        a_1, b_1 = _uncut(cut_2, a_1), _uncut(cut_2, b_1)
+        return a_2 @ a_1, apply(a_2, b_1) + b_2, cut
 
-    return jax.lax.associative_scan(combine, (a, b))[1]
+    return jax.lax.associative_scan(combine, (_uncut(resets, a), b, resets))[1]
+
+
+def _uncut(resets: Array | None, x: Array) -> Array:
+    """`x`, and zero at resets: what is cut off is selected away, since it may be NaN."""
+    return x if resets is None else jnp.where(trailing(resets, x.ndim), 0, x)
 
 
 def apply(a: Float[Array, "*B n n"], d: Float[Array, "*B n"]) -> Float[Array, "*B n"]:

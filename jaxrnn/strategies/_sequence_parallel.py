@@ -14,8 +14,10 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from .._layer import LinearCell, every_step
+from ..kernels._arrays import trailing
 from ..kernels.diag_scan import diag_scan
 from ._base import Strategy, wide
+from ._masked import resets_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class SequenceParallel(Strategy):
         coefficients = lambda params, z: cell.coefficients(narrow(params), z)
         a, b = every_step(coefficients, stored, zs)
         a, b, start = (map(self._own, jax.tree.leaves(tree)) for tree in (a, b, state))
-        leaves = [self._leaf(*leaf) for leaf in zip(a, b, start, strict=True)]
+        resets = resets_of(zs)
+        leaves = [self._leaf(*leaf, resets) for leaf in zip(a, b, start, strict=True)]
         structure = jax.tree.structure(state)
         after, states = (
             jax.tree.unflatten(structure, list(part))
@@ -149,18 +152,25 @@ class SequenceParallel(Strategy):
         axes = (name for name in (self.axis, self.batch_axis) if name is not None)
         return x + jnp.asarray(0 * sum(map(jax.lax.axis_index, axes)), x.dtype)
 
-    def _leaf(self, a: jax.Array, b: jax.Array, start: jax.Array) -> Any:
+    def _leaf(self, a: jax.Array, b: jax.Array, start: jax.Array, resets: Any) -> Any:
         """One array of the state: after the last step of all, and after each step here."""
         number, here = self.mesh.shape[self.axis], jax.lax.axis_index(self.axis)
-        end, _ = diag_scan(a, b)
-        decay = jnp.prod(a.astype(end.dtype), axis=0)
-        all_decays, all_ends = jax.lax.all_gather(
-            jnp.stack([decay, end]), self.axis, axis=1
-        )
-        into = start.astype(end.dtype)
+        end, _ = diag_scan(a, b, resets=resets)
+        a_wide, into = a.astype(end.dtype), start.astype(end.dtype)
+        all_cuts = None
+        if resets is not None:
+            cut = trailing(jnp.any(resets, axis=0), end.ndim)
+            all_cuts = jax.lax.all_gather(cut, self.axis)
+            a_wide = jnp.where(cut, 0, a_wide)
+        gathered = jnp.stack([jnp.prod(a_wide, axis=0), end])
+        all_decays, all_ends = jax.lax.all_gather(gathered, self.axis, axis=1)
         for device in range(number - 1):
-            onward = all_decays[device] * into + all_ends[device]
-            into = jnp.where(device < here, onward, into)
-        end, states = diag_scan(a, b, into)
+            earlier = device < here
+            # selected, not multiplied by zero: what is cut off, or later, may be NaN
+            kept = earlier if all_cuts is None else earlier & ~all_cuts[device]
+            decay, state = (jnp.where(kept, x, 0) for x in (all_decays[device], into))
+            onward = jnp.where(kept, decay * state, 0) + all_ends[device]
+            into = jnp.where(earlier, onward, into)
+        end, states = diag_scan(a, b, into, resets=resets)
         last = jax.lax.psum(jnp.where(here == number - 1, end, 0), self.axis)
         return last.astype(start.dtype), states.astype(start.dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Cell
+from ..kernels._arrays import trailing
 from ._base import Strategy, unmasked
 from ._hoisted import Hoisted
 from ._masked import Marked, Masked
@@ -150,7 +151,10 @@ class Diagonal(Cell):
     def recur(self, params, state, z):
         zs = self._inputs(params, state, z)
         after = jax.vmap(self.cell.recur)(params, state.states, zs)
-        return Front(after, jax.vmap(self.cell.readout)(params, after, zs))
+        # what a layer that takes no step puts out is not read, but zero times NaN is NaN
+        start = jax.vmap(self.cell.initial_state)(params)
+        shown = _where(zs.valid, after, start)
+        return Front(after, jax.vmap(self.cell.readout)(params, shown, zs))
 
     def readout(self, params, state, z):
         return jax.tree.map(lambda y: y[-1], state.ys)
@@ -192,6 +196,11 @@ class Beside(Cell):
 
     def readout(self, params, state, z):
         return jax.vmap(self.cell.readout)(params, state, z)
+
+
+def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
+    """A choice for every layer, `(count,)`."""
+    return jax.tree.map(lambda y, n: jnp.where(trailing(mask, y.ndim), y, n), yes, no)
 
 
 def _slanted(mask: jax.Array, count: int) -> jax.Array:

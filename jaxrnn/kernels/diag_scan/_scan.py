@@ -7,11 +7,14 @@ has every derivative of them: the tangent is the same recurrence driven by anoth
 
 and the cotangents are one scan backwards, l_t = g_t + a_{t+1} l_{t+1}, from which
 da_t = l_t h_{t-1} and db_t = l_t. Nothing but the states is kept.
+
+A reset is a cut: the state before it is selected away, not multiplied by zero, since zero
+times NaN is NaN. Its derivative is selected away as well.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,40 +74,47 @@ def diag_scan(
     given = (a, b) if initial is None else (a, b, initial)
     dtype = state_dtype(*given)
     a, b = a.astype(dtype), b.astype(dtype)
-    if resets is not None:
-        a = jnp.where(trailing(resets, a.ndim), jnp.zeros_like(a), a)
     start = jnp.zeros_like(b[0]) if initial is None else initial.astype(dtype)
-    states = linear_recurrence(a, b, start, reverse=reverse)
+    states = linear_recurrence(a, b, start, resets, reverse=reverse)
     return states[0 if reverse else -1], states
 
 
 class Loop(NamedTuple):
-    """One way to run the recurrence, `(a, b, start, reverse) -> states`, and its adjoint.
+    """One way to run the recurrence, `(a, b, start, cuts, reverse) -> states`, and its adjoint.
 
-    The adjoint, `(a, g, reverse) -> (m, l)`, runs against `reverse`: l_t = g_t + m_{t+1}
-    with m_t = a_t l_t, and gives the last m, which is what the state before gets.
+    The adjoint, `(a, g, cuts, reverse) -> (m, l)`, runs against `reverse`: l_t = g_t + m_{t+1}
+    with m_t = a_t l_t, and gives the last m, which is what the state before gets. `cuts` are
+    booleans of the dimensions of `a`, True where a step does not read the state before it,
+    or None.
     """
 
-    states: Callable[[Array, Array, Array, bool], Array]
-    adjoint: Callable[[Array, Array, bool], tuple[Array, Array]]
+    states: Callable[[Array, Array, Array, Any, bool], Array]
+    adjoint: Callable[[Array, Array, Any, bool], tuple[Array, Array]]
 
 
 def linear_recurrence(
-    a: Array, b: Array, start: Array, *, reverse: bool = False, loop: Loop | None = None
+    a: Array,
+    b: Array,
+    start: Array,
+    resets: Array | None = None,
+    *,
+    reverse: bool = False,
+    loop: Loop | None = None,
 ) -> Array:
     """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
     loop = loop or by_platform
+    cuts = None if resets is None else trailing(resets, a.ndim)
     start, b = _tied(start, b[0]), _tied(b, start[None])
 
     def residual(x):
         start, states = x
-        return start, states - a * before(reverse, states, start)
+        return start, states - a * uncut(cuts, before(reverse, states, start))
 
     def solve(_, rhs):
-        return rhs[0], loop.states(a, rhs[1], rhs[0], reverse)
+        return rhs[0], loop.states(a, rhs[1], rhs[0], cuts, reverse)
 
     def transpose_solve(_, ct):
-        m, cotangents = loop.adjoint(a, ct[1], reverse)
+        m, cotangents = loop.adjoint(a, ct[1], cuts, reverse)
         return ct[0] + m, cotangents
 
     solved = jax.lax.custom_linear_solve(residual, (start, b), solve, transpose_solve)
@@ -128,34 +138,45 @@ def before(reverse: bool, states: Array, start: Array) -> Array:
     return jnp.concatenate([start[None], states[:-1]])
 
 
-def _states_in_turn(a, b, start, reverse):
-    def body(h, ab):
-        h = ab[0] * h + ab[1]
+def uncut(cuts: Array | None, x: Array, cut: float = 0.0) -> Array:
+    """`x`, and `cut` where there is one."""
+    return x if cuts is None else jnp.where(cuts, jnp.asarray(cut, x.dtype), x)
+
+
+def _states_in_turn(a, b, start, cuts, reverse):
+    def body(h, step):
+        a, b, cuts = step
+        h = a * uncut(cuts, h) + b
         return h, h
 
-    return jax.lax.scan(body, start, (a, b), reverse=reverse)[1]
+    return jax.lax.scan(body, start, (a, b, cuts), reverse=reverse)[1]
 
 
-def _adjoint_in_turn(a, g, reverse):
-    def body(m, ag):
-        cotangent = ag[1] + m
-        return ag[0] * cotangent, cotangent
+def _adjoint_in_turn(a, g, cuts, reverse):
+    def body(m, step):
+        a, g, cuts = step
+        cotangent = g + m
+        return uncut(cuts, a * cotangent), cotangent
 
-    return jax.lax.scan(body, jnp.zeros_like(g[0]), (a, g), reverse=not reverse)
-
-
-def _states_at_once(a, b, start, reverse):
-    def after(first, second):
-        (a_1, b_1), (a_2, b_2) = first, second
-        return a_2 * a_1, a_2 * b_1 + b_2
-
-    decays, inputs = jax.lax.associative_scan(after, (a, b), reverse=reverse)
-    return decays * start[None] + inputs
-
-
-def _adjoint_at_once(a, g, reverse):
     start = jnp.zeros_like(g[0])
-    m = _states_at_once(a, a * g, start, not reverse)
+    return jax.lax.scan(body, start, (a, g, cuts), reverse=not reverse)
+
+
+def _states_at_once(a, b, start, cuts, reverse):
+    def after(first, second):
+        (a_1, b_1, cuts_1), (a_2, b_2, cuts_2) = first, second
+        cuts = None if cuts_1 is None else cuts_1 | cuts_2
+        return a_2 * uncut(cuts_2, a_1), a_2 * uncut(cuts_2, b_1) + b_2, cuts
+
+    # what a step that is cut does to the state before it is never asked for
+    steps = (uncut(cuts, a), b, cuts)
+    decays, inputs, cuts = jax.lax.associative_scan(after, steps, reverse=reverse)
+    return decays * uncut(cuts, start[None]) + inputs
+
+
+def _adjoint_at_once(a, g, cuts, reverse):
+    start = jnp.zeros_like(g[0])
+    m = _states_at_once(a, uncut(cuts, a * g), start, cuts, not reverse)
     return m[-1 if reverse else 0], g + before(not reverse, m, start)
 
 

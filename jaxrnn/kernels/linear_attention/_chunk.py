@@ -12,6 +12,10 @@ Every exponent is at most 0, since only differences over time forwards are taken
 overflows, however strong the decay. A reset cuts the sum, and replaces S_0. The first axis of
 what follows is of chunks.
 
+A difference of two sums has the rounding errors of both, which after one strong decay are
+larger than what it leaves of the others. So a sum has two parts: multiples of a power of two,
+which add up without rounding, and what is left of each decay, which is small. See `Sum`.
+
 The delta rule writes u_t = beta_t (v_t - what k_t reads), which depends on the u before
 it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
 
@@ -20,6 +24,8 @@ it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.0
 """
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +35,7 @@ from jaxtyping import Array, Bool, Float
 from .._arrays import spread
 
 
-_MILD = 40.0  # exp of it is 2e17: far from overflow
+_MILD = 20.0  # the exponential of half of it has an error of 5e-7 in float32
 _TINY = 4  # rows
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
 
@@ -41,31 +47,79 @@ class Restart(NamedTuple):
     state: Float[Array, "1 ... k v"] | None = None
 
 
+class Sum(NamedTuple):
+    """A sum of log decays in two parts, of which differences are exact to the last digits.
+
+    Attributes:
+        coarse: multiples of a power of two, without error and without a derivative.
+        fine: less than it for each decay.
+    """
+
+    coarse: Array
+    fine: Array
+
+    def value(self) -> Array:
+        """The sum."""
+        return self.coarse + self.fine
+
+    def since(self, earlier: "Sum") -> Array:
+        """What was added after `earlier`."""
+        return (self.coarse - earlier.coarse) + (self.fine - earlier.fine)
+
+    def each(self, fn: Callable[[Array], Array]) -> "Sum":
+        """Both parts of it, cut or laid out in the same way."""
+        return Sum(fn(self.coarse), fn(self.fine))
+
+
+def _in_parts(log_decay: Array) -> Sum:
+    """The two parts of each log decay, of a chunk `(..., C, d)`."""
+    kind = jnp.finfo(log_decay.dtype)
+    # the exponential of anything less is zero; -inf would leave NaN
+    least = math.log(kind.tiny) + math.log(kind.eps) - 1
+    log_decay = jnp.maximum(log_decay, least)
+    bits = math.ceil(math.log2(-least * log_decay.shape[-2])) - kind.nmant
+    coarse = jnp.round(log_decay * 2.0**-bits) * 2.0**bits
+    coarse = jax.lax.stop_gradient(coarse)
+    return Sum(coarse, log_decay - coarse)
+
+
 class _Decays(NamedTuple):
     """What is left at one step of a chunk of what was there at another.
 
     Attributes:
         total: `(..., C, d)`, the sum of the log decays up to each step; d is 1 or k.
+        rest: `(..., C, d)`, the sum of those after each step.
         segment: `(..., C)`, how many restarts there were up to each step, or None.
         since: `(..., C, d)`, the same sum from the latest restart on; None without.
     """
 
-    total: Array
+    total: Sum
+    rest: Array
     segment: Any = None
     since: Any = None
 
 
 def _decays(log_decay: Array, restart: Restart | None) -> _Decays:
-    total = jnp.cumsum(log_decay, axis=-2)
+    parts = _in_parts(log_decay)
+    total = parts.each(lambda x: jnp.cumsum(x, axis=-2))
+    last = total.each(lambda x: x[..., -1:, :])
+    # not as a difference, whose derivative would be one of sums that are not small
+    after = jnp.concatenate(
+        [parts.fine[..., 1:, :], jnp.zeros_like(last.fine)], axis=-2
+    )
+    rest = (last.coarse - total.coarse) + jax.lax.cumsum(
+        after, axis=after.ndim - 2, reverse=True
+    )
     if restart is None:
-        return _Decays(total)
-    resets = jnp.broadcast_to(restart.resets, total.shape[:-1])
+        return _Decays(total, rest)
+    resets = jnp.broadcast_to(restart.resets, log_decay.shape[:-1])
     segment = jnp.cumsum(resets.astype(jnp.int32), axis=-1)
     steps = jnp.arange(log_decay.shape[-2])
     latest = jax.lax.cummax(jnp.where(resets, steps, 0), axis=resets.ndim - 1)
     # the total before the latest restart
-    before = jnp.take_along_axis(total - log_decay, latest[..., None], axis=-2)
-    return _Decays(total, segment, total - before)
+    before = Sum(*(x - y for x, y in zip(total, parts, strict=True)))
+    at_latest = lambda x: jnp.take_along_axis(x, latest[..., None], axis=-2)
+    return _Decays(total, rest, segment, total.since(before.each(at_latest)))
 
 
 def attend(
@@ -196,7 +250,7 @@ def _unit_lower_inverse_jvp(primals, tangents):
 def _reading(x: Array, decays: _Decays) -> Array:
     """`x` as it reads the state before its chunk; zero where a restart lies between."""
     x = _over_heads(x, decays)
-    reading = x * _wide(jnp.exp(decays.total), x)
+    reading = x * _wide(jnp.exp(decays.total.value()), x)
     if decays.segment is None:
         return reading
     return jnp.where((decays.segment == 0)[..., None], reading, 0)
@@ -221,9 +275,8 @@ def _passed(
 ) -> tuple[Array, Array, Array]:
     """What is left after each chunk: of the state before it, as a factor; of its keys;
     and of the state that it restarted from."""
-    last = decays.total[..., -1:, :]
-    left = jnp.exp(last - decays.total)
-    kept = _by_key(jnp.exp(last))
+    left = jnp.exp(decays.rest)
+    kept = _by_key(jnp.exp(decays.total.each(lambda x: x[..., -1:, :]).value()))
     fresh = jnp.zeros((len(k), *[1] * state.ndim), state.dtype)
     if restart is not None:
         same = decays.segment == decays.segment[..., -1:]
@@ -243,7 +296,7 @@ def _wide(x: Array, like: Array) -> Array:
 
 def _over_heads(x: Array, decays: _Decays) -> Array:
     """`(..., 1, C, d)`, which all heads share, once for each of them."""
-    heads = decays.total.shape[-3]
+    heads = decays.total.fine.shape[-3]
     if x.shape[-3] == heads:
         return x
     flat = spread(x.reshape(*x.shape[:-2], -1), heads, axis=-2)
@@ -257,18 +310,21 @@ def _by_key(decay: Array) -> Array:
 
 def _scores(q: Array, k: Array, decays: _Decays) -> Array:
     """`(..., C, C)`: q_t . exp(g_t - g_s) k_s where s <= t and no restart is between."""
-    if decays.total.shape[-1] == 1:
+    if decays.total.fine.shape[-1] == 1:
         return _overlap(q, k, decays) * _between(decays)
     # under checkpoints, so that the branch not taken leaves no residuals to fill
     scores = jax.lax.cond(
-        _mild(jax.lax.stop_gradient(decays.total)),
+        _mild(jax.lax.stop_gradient(decays.total.value())),
         jax.checkpoint(_scores_by_product),
         jax.checkpoint(_scores_chunk_by_chunk),
         q,
         k,
         decays.total,
     )
-    return jnp.where(_over(_allowed(decays), scores.ndim), scores, 0)
+    size = q.shape[-2]
+    own = spread(jnp.einsum("...td,...td->...t", q, k)[..., None], size)
+    scores = jnp.where(_over(_earlier(decays), scores.ndim), scores, 0)
+    return jnp.where(_over(jnp.eye(size, dtype=bool), scores.ndim), own, scores)
 
 
 def _overlap(q: Array, k: Array, decays: _Decays) -> Array:
@@ -278,21 +334,24 @@ def _overlap(q: Array, k: Array, decays: _Decays) -> Array:
 
 def _between(decays: _Decays) -> Array:
     """`(..., C, C)`: exp(g_t - g_s) where s <= t and no restart is between, else 0."""
-    total = spread(decays.total, decays.total.shape[-2])
-    between = total - jnp.swapaxes(total, -1, -2)
-    allowed = _over(_allowed(decays), between.ndim)
+    size = decays.total.fine.shape[-2]
+    total = Sum(decays.total.coarse, spread(decays.total.fine, size))
+    between = total.since(total.each(lambda x: jnp.swapaxes(x, -1, -2)))
+    earlier = _over(_earlier(decays), between.ndim)
+    # a constant where s = t: the derivative would be a difference of two equal sums
+    own = _over(jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf), between.ndim)
     # the exponent, not the result: exp of a positive one may be infinite
-    return jnp.exp(jnp.where(allowed, between, -jnp.inf))
+    return jnp.exp(jnp.where(earlier, between, own.astype(between.dtype)))
 
 
-def _allowed(decays: _Decays) -> Array:
-    """`(..., C, C)`: whether s <= t, and no restart is between."""
-    size = decays.total.shape[-2]
-    allowed = jnp.tril(jnp.ones((size, size), bool))
+def _earlier(decays: _Decays) -> Array:
+    """`(..., C, C)`: whether s < t, and no restart is between."""
+    size = decays.total.fine.shape[-2]
+    earlier = jnp.tril(jnp.ones((size, size), bool), -1)
     if decays.segment is None:
-        return allowed
+        return earlier
     same = decays.segment[..., :, None] == decays.segment[..., None, :]
-    return _over(allowed, same.ndim) & same
+    return _over(earlier, same.ndim) & same
 
 
 @jax.custom_batching.custom_vmap
@@ -308,22 +367,23 @@ def _mild_in_all_rows(axis_size, in_batched, total):
     return _mild(total), False
 
 
-def _scores_by_product(q: Array, k: Array, total: Array) -> Array:
+def _scores_by_product(q: Array, k: Array, total: Sum) -> Array:
     """As `_scores_by_channel`, as one product: (q_t exp(g_t - m)) . (exp(m - g_s) k_s)."""
-    middle = total[..., -1:, :] / 2
-    return (q * jnp.exp(total - middle)) @ jnp.swapaxes(
-        k * jnp.exp(middle - total), -1, -2
-    )
+    # any m will do: it has no derivative
+    middle = total.coarse[..., -1:, :] / 2
+    half = (total.coarse - middle) + total.fine
+    return (q * jnp.exp(half)) @ jnp.swapaxes(k * jnp.exp(-half), -1, -2)
 
 
-def _scores_chunk_by_chunk(q: Array, k: Array, total: Array) -> Array:
+def _scores_chunk_by_chunk(q: Array, k: Array, total: Sum) -> Array:
     # its temporaries are many times the size of the scores
     each = jax.checkpoint(lambda chunk: _scores_by_channel(*chunk))
     return jax.lax.map(each, (q, k, total))
 
 
-def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
-    """The same where every channel has a decay of its own; pairs s > t are unspecified.
+def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
+    """The scores where every channel has a decay of its own; those of pairs s >= t are
+    unspecified.
 
     Between blocks of steps the decay has three factors, each at most 1: from the earlier
     step to the end of its block, from there to the start of the later block, and on to the
@@ -331,19 +391,22 @@ def _scores_by_channel(q: Array, k: Array, total: Array) -> Array:
     """
     size = q.shape[-2]
     count = -(-size // BLOCK)
-    q, k, total = (_blocked(x, count) for x in (q, k, total))
-    between = total[..., :, None, :] - total[..., None, :, :]
-    causal = _over(jnp.tril(jnp.ones((BLOCK, BLOCK), bool))[..., None], between.ndim)
-    left = jnp.exp(jnp.where(causal, between, -jnp.inf))
+    q, k = (_blocked(x, count) for x in (q, k))
+    total = total.each(lambda x: _blocked(x, count))
+    between = total.each(lambda x: x[..., :, None, :]).since(
+        total.each(lambda x: x[..., None, :, :])
+    )
+    within = jnp.tril(jnp.ones((BLOCK, BLOCK), bool), -1)[..., None]
+    left = jnp.exp(jnp.where(_over(within, between.ndim), between, -jnp.inf))
     inside = jnp.einsum("...ntd,...nsd,...ntsd->...nts", q, k, left)
 
-    end = total[..., -1, :]
-    start = jnp.concatenate(
-        [jnp.zeros_like(end[..., :1, :]), end[..., :-1, :]], axis=-2
-    )
-    late = q * jnp.exp(total - start[..., None, :])
-    early = k * jnp.exp(end[..., None, :] - total)
-    gap = start[..., :, None, :] - end[..., None, :, :]
+    end = total.each(lambda x: x[..., -1, :])
+    first = lambda x: jnp.zeros_like(x[..., :1, :])
+    start = end.each(lambda x: jnp.concatenate([first(x), x[..., :-1, :]], axis=-2))
+    row = lambda x: x[..., None, :]
+    late = q * jnp.exp(total.since(start.each(row)))
+    early = k * jnp.exp(end.each(row).since(total))
+    gap = start.each(row).since(end.each(lambda x: x[..., None, :, :]))
     earlier = _over(jnp.tril(jnp.ones((count, count), bool), -1)[..., None], gap.ndim)
     across = jnp.exp(jnp.where(earlier, gap, -jnp.inf))
     far = across[..., :, :, None, :] * early[..., None, :, :, :]

@@ -1,11 +1,11 @@
 """Linear attention and the delta rule over whole sequences, as public operations."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
 from .._arrays import (
@@ -17,8 +17,14 @@ from .._arrays import (
     state_dtype,
     trailing,
 )
-from ._chunk import Restart, attend, attend_delta
+from .._derivative import call
+from ._fold import folded, unfolded
+from ._guarded import MatrixRecurrence
 
+
+OUTPUTS = "outputs of chunks"
+"""The name that a policy of `jax.checkpoint` may save them by: the derivative of chunks
+computes them again by itself, from their inputs."""
 
 _TOGETHER = 16  # matrices
 
@@ -200,9 +206,9 @@ def _over_groups(
 
     if group >= time:
         return body(state, (arrays, resets))
-    folded = jax.tree.map(lambda x: _folded(x, group), (arrays, resets))
-    state, outputs = jax.lax.scan(body, state, folded)
-    return state, _unfolded(outputs, time)
+    groups = jax.tree.map(lambda x: folded(x, group), (arrays, resets))
+    state, outputs = jax.lax.scan(body, state, groups)
+    return state, unfolded(outputs, time)
 
 
 def over_chunks(
@@ -212,28 +218,5 @@ def over_chunks(
 
     `fresh` is the state that a reset puts in place; None for zero.
     """
-    time = len(arrays[0])
-
-    def chunks(x: Array) -> Array:
-        return jnp.moveaxis(_folded(x, size), 1, -2)
-
-    restart = None
-    if resets is not None:
-        fresh = None if fresh is None else fresh[None]
-        restart = Restart(chunks(resets[..., None])[..., 0], fresh)
-    run: Callable = attend if len(arrays) == 4 else attend_delta
-    state, outputs = run(*map(chunks, arrays), state, restart)
-    return state, _unfolded(jnp.moveaxis(outputs, -2, 1), time)
-
-
-def _folded(x: Array, size: int) -> Array:
-    """`(T, ...)` as `(T / size, size, ...)`. Zeros after the end: such steps write nothing
-    and keep everything."""
-    count = math.ceil(x.shape[0] / size)
-    x = jnp.pad(x, [(0, count * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
-    return x.reshape(count, size, *x.shape[1:])
-
-
-def _unfolded(x: Array, time: int) -> Array:
-    count, size, *rest = x.shape
-    return x.reshape(count * size, *rest)[:time]
+    state, outputs = call(MatrixRecurrence(size), (arrays, state, fresh), resets)
+    return state, checkpoint_name(outputs, OUTPUTS)

@@ -6,17 +6,19 @@ the old state as its weight,
     d log h_t = p_t (d log a_t + d log h_{t-1}) + (1 - p_t) d log b_t,
     p_t = exp(log a_t + log h_{t-1} - log h_t)
 
-so it is again a linear recurrence, and its shares are between 0 and 1.
+so it is again a linear recurrence, and its shares are between 0 and 1. A reset cuts as it
+does in `diag_scan`.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._arrays import as_resets, checked, real_arrays, state_dtype, trailing
-from ..diag_scan._scan import before, linear_recurrence
+from ..diag_scan._scan import before, linear_recurrence, uncut
 
 
 def _check(log_a, log_b, log_initial, resets, reverse):
@@ -80,23 +82,24 @@ def log_diag_scan(
     given = (log_a, log_b) if log_initial is None else (log_a, log_b, log_initial)
     dtype = state_dtype(*given)
     log_a, log_b = log_a.astype(dtype), log_b.astype(dtype)
-    if resets is not None:
-        nothing = jnp.full_like(log_a, -jnp.inf)
-        log_a = jnp.where(trailing(resets, log_a.ndim), nothing, log_a)
     if log_initial is None:
         start = jnp.full_like(log_b[0], -jnp.inf)
     else:
         start = log_initial.astype(dtype)
-    states = _states(reverse, log_a, log_b, start)
+    cuts = None if resets is None else trailing(resets, log_a.ndim)
+    states = _states(reverse, log_a, log_b, start, cuts)
     return states[0 if reverse else -1], states
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _states(reverse: bool, log_a: Array, log_b: Array, start: Array) -> Array:
+def _states(
+    reverse: bool, log_a: Array, log_b: Array, start: Array, cuts: Any
+) -> Array:
     return jax.lax.platform_dependent(
         log_a,
         log_b,
         start,
+        cuts,
         cpu=partial(_in_turn, reverse=reverse),
         default=partial(_at_once, reverse=reverse),
     )
@@ -104,30 +107,36 @@ def _states(reverse: bool, log_a: Array, log_b: Array, start: Array) -> Array:
 
 @_states.defjvp
 def _states_tangent(reverse, primals, tangents):
-    log_a, log_b, start = primals
-    d_a, d_b, d_start = tangents
-    states = _states(reverse, log_a, log_b, start)
+    log_a, log_b, start, cuts = primals
+    d_a, d_b, d_start, _ = tangents
+    states = _states(reverse, log_a, log_b, start, cuts)
     old = log_a + before(reverse, states, start)
     # a state of zero has no share of anything; -inf - -inf would be NaN
-    empty = jnp.isneginf(old)
+    empty = jnp.isneginf(old) if cuts is None else jnp.isneginf(old) | cuts
     share = jnp.where(empty, 0, jnp.exp(jnp.where(empty, 0, old) - states))
     rest = jnp.where(jnp.isneginf(log_b), 0, jnp.exp(log_b - states))
     driven = share * d_a + rest * d_b
-    return states, linear_recurrence(share, driven, d_start, reverse=reverse)
+    return states, linear_recurrence(share, driven, d_start, cuts, reverse=reverse)
 
 
-def _in_turn(log_a, log_b, start, reverse):
-    def body(h, ab):
-        h = jnp.logaddexp(ab[0] + h, ab[1])
+def _in_turn(log_a, log_b, start, cuts, reverse):
+    def body(h, step):
+        log_a, log_b, cuts = step
+        h = jnp.logaddexp(log_a + uncut(cuts, h, -jnp.inf), log_b)
         return h, h
 
-    return jax.lax.scan(body, start, (log_a, log_b), reverse=reverse)[1]
+    # +inf in a decay is as little a reason to read a state that was cut off as any other
+    log_a = uncut(cuts, log_a)
+    return jax.lax.scan(body, start, (log_a, log_b, cuts), reverse=reverse)[1]
 
 
-def _at_once(log_a, log_b, start, reverse):
+def _at_once(log_a, log_b, start, cuts, reverse):
     def after(first, second):
-        (a_1, b_1), (a_2, b_2) = first, second
-        return a_2 + a_1, jnp.logaddexp(a_2 + b_1, b_2)
+        (a_1, b_1, cuts_1), (a_2, b_2, cuts_2) = first, second
+        cuts = None if cuts_1 is None else cuts_1 | cuts_2
+        nothing = partial(uncut, cuts_2, cut=-jnp.inf)
+        return a_2 + nothing(a_1), jnp.logaddexp(a_2 + nothing(b_1), b_2), cuts
 
-    decays, inputs = jax.lax.associative_scan(after, (log_a, log_b), reverse=reverse)
-    return jnp.logaddexp(decays + start[None], inputs)
+    steps = (uncut(cuts, log_a), log_b, cuts)
+    decays, inputs, cuts = jax.lax.associative_scan(after, steps, reverse=reverse)
+    return jnp.logaddexp(decays + uncut(cuts, start[None], -jnp.inf), inputs)

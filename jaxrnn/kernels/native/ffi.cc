@@ -147,11 +147,11 @@ ffi::Error backward(ffi::ThreadPool pool, ffi::RemainingArgs args,
 }
 
 ffi::Error linear(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
-                  ffi::AnyBuffer h0, ffi::Result<ffi::AnyBuffer> hs) {
+                  ffi::AnyBuffer h0, ffi::Result<ffi::AnyBuffer> hs, bool cuts) {
   const int64_t width = h0.element_count(), time = a.element_count() / width;
   prefer_huge_pages(hs->untyped_data(), hs->size_bytes());
   const Linear f{a.element_type() == ffi::F64, time, width, a.untyped_data(),
-                 b.untyped_data(), h0.untyped_data(), hs->untyped_data()};
+                 b.untyped_data(), h0.untyped_data(), hs->untyped_data(), cuts};
   PoolTeam team(pool, 8.0 * time * width);
   best_kernels().linear(f, *team);
   return ffi::Error::Success();
@@ -161,7 +161,7 @@ ffi::Error linear_backward(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffe
                            ffi::AnyBuffer h0, ffi::AnyBuffer d_hs,
                            ffi::Result<ffi::AnyBuffer> d_a,
                            ffi::Result<ffi::AnyBuffer> d_b,
-                           ffi::Result<ffi::AnyBuffer> d_h0) {
+                           ffi::Result<ffi::AnyBuffer> d_h0, bool cuts) {
   const int64_t width = h0.element_count(), time = a.element_count() / width;
   for (auto* out : {&d_a, &d_b})
     prefer_huge_pages((*out)->untyped_data(), (*out)->size_bytes());
@@ -174,7 +174,8 @@ ffi::Error linear_backward(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffe
                          d_hs.untyped_data(),
                          d_a->untyped_data(),
                          d_b->untyped_data(),
-                         d_h0->untyped_data()};
+                         d_h0->untyped_data(),
+                         cuts};
   PoolTeam team(pool, 16.0 * time * width);
   best_kernels().linear_backward(f, *team);
   return ffi::Error::Success();
@@ -206,7 +207,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear, jaxrnn::linear,
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>());
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<bool>("cuts"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
                               ffi::Ffi::Bind()
@@ -217,11 +219,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
                                   .Arg<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>());
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<bool>("cuts"));
 
 extern "C" {
 // Raised whenever arguments change, so that a library that was left behind is refused.
-int jaxrnn_interface() { return 2; }
+int jaxrnn_interface() { return 3; }
 const char* jaxrnn_instruction_set() {
   return jaxrnn::best_kernels().name;
 }

@@ -23,8 +23,22 @@ void each_chunk(int64_t width, Team& team, Fn&& fn) {
   });
 }
 
-template <class Real>
-void linear(const Linear& f, Team& team) {
+// A decay of -0 is a cut, where there are cuts: the state before it is selected away, since
+// zero times NaN is NaN. Elsewhere a decay is never -0.
+template <class Real, bool cuts>
+inline Vec<Real> uncut(Vec<Real> a, Vec<Real> x) {
+  if constexpr (cuts) {
+    const Vec<Real> mark = splat(Real(-0.0));
+    typename Vectors<Real>::I bits, cut;
+    std::memcpy(&bits, &a, sizeof bits);
+    std::memcpy(&cut, &mark, sizeof cut);
+    return select<Vec<Real>>(bits == cut, Vec<Real>{}, x);
+  }
+  return x;
+}
+
+template <class Real, bool cuts>
+void linear_with(const Linear& f, Team& team) {
   const Real *a = static_cast<const Real*>(f.a), *b = static_cast<const Real*>(f.b);
   const Real* h0 = static_cast<const Real*>(f.h0);
   Real* hs = static_cast<Real*>(f.hs);
@@ -35,15 +49,16 @@ void linear(const Linear& f, Team& team) {
     for (int64_t t = 0; t < f.time; ++t)
       for (int64_t i = 0; i * L < count; ++i) {
         const int64_t k = t * f.width + from + i * L, left = count - i * L;
-        h[i] = load(a + k, left) * h[i] + load(b + k, left);
+        const Vec<Real> decay = load(a + k, left);
+        h[i] = decay * uncut<Real, cuts>(decay, h[i]) + load(b + k, left);
         store(hs + k, h[i], left);
       }
   });
 }
 
 // d_h_{t-1} = a_t d_h_t, d_b_t = d_h_t, d_a_t = d_h_t h_{t-1}.
-template <class Real>
-void linear_backward(const LinearBackward& f, Team& team) {
+template <class Real, bool cuts>
+void linear_backward_with(const LinearBackward& f, Team& team) {
   const Real *a = static_cast<const Real*>(f.a), *hs = static_cast<const Real*>(f.hs);
   const Real *h0 = static_cast<const Real*>(f.h0);
   const Real* d_hs = static_cast<const Real*>(f.d_hs);
@@ -58,12 +73,24 @@ void linear_backward(const LinearBackward& f, Team& team) {
         const Real* before = t ? hs + k - f.width : h0 + from + i * L;
         d_h[i] = d_h[i] + load(d_hs + k, left);
         store(d_b + k, d_h[i], left);
-        store(d_a + k, d_h[i] * load(before, left), left);
-        d_h[i] = d_h[i] * load(a + k, left);
+        const Vec<Real> decay = load(a + k, left);
+        store(d_a + k, d_h[i] * uncut<Real, cuts>(decay, load(before, left)), left);
+        d_h[i] = uncut<Real, cuts>(decay, d_h[i] * decay);
       }
     for (int64_t i = 0; i * L < count; ++i)
       store(d_h0 + from + i * L, d_h[i], count - i * L);
   });
+}
+
+template <class Real>
+void linear(const Linear& f, Team& team) {
+  f.cuts ? linear_with<Real, true>(f, team) : linear_with<Real, false>(f, team);
+}
+
+template <class Real>
+void linear_backward(const LinearBackward& f, Team& team) {
+  f.cuts ? linear_backward_with<Real, true>(f, team)
+         : linear_backward_with<Real, false>(f, team);
 }
 
 }  // namespace jaxrnn::JAXRNN_ISA

@@ -77,6 +77,7 @@ struct Linear {
   int64_t time, width;
   const void *a, *b, *h0;
   void* hs;
+  bool cuts;  // whether a decay of -0 cuts off the state before it
 };
 
 struct LinearBackward {
@@ -84,6 +85,7 @@ struct LinearBackward {
   int64_t time, width;
   const void *a, *hs, *h0, *d_hs;
   void *d_a, *d_b, *d_h0;
+  bool cuts;
 };
 
 // One instruction set. `arena` null: nothing is computed, the bytes needed are returned.
