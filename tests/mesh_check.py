@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
+from jaxrnn import testing as testing
 from jaxrnn.testing._case import (
     awkward_lengths,
     awkward_resets,

@@ -78,7 +78,10 @@ class Product(Operation):
 
     def operand_gradient(self, a: Any, w: jax.Array, dy: jax.Array) -> jax.Array:
         """What `dy` says of the operand, which is of the shape and dtype of `a`."""
-        return jax.linear_transpose(lambda a: self.of(a, w), a)(dy)[0]
+        like = jax.ShapeDtypeStruct(
+            a.shape, a.dtype, manual_axis_type=jax.typeof(dy).manual_axis_type
+        )
+        return jax.linear_transpose(lambda a: self.of(a, w), like)(dy)[0]
 
     def weight_gradient(self, a: jax.Array, dy: jax.Array) -> jax.Array:
         """What `dy` says of the weight, in float32 at least: `(T, ...)` in one product.
