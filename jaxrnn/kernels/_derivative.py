@@ -153,24 +153,12 @@ def _no_tangent(x):
 def _shapes(kernel, operands, marks):
     """The outputs, as shapes and dtypes."""
     leaves, tree = jax.tree.flatten((operands, marks))
-    given = tuple(
-        (x.shape, x.dtype, _manual(x)) for x in leaves
-    )
-    return _traced(kernel, tree, given)
-
-
-def _manual(x):
-    """Along which axes of a `shard_map` an array, or its abstract value, varies."""
-    known = getattr(x, "manual_axis_type", None)
-    return jax.typeof(x).manual_axis_type if known is None else known
+    return _traced(kernel, tree, tuple((x.shape, x.dtype) for x in leaves))
 
 
 @lru_cache(maxsize=64)
 def _traced(kernel, tree, given):
-    leaves = [
-        jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=axes)
-        for shape, dtype, axes in given
-    ]
+    leaves = [jax.ShapeDtypeStruct(*one) for one in given]
     return jax.eval_shape(kernel.reference, *jax.tree.unflatten(tree, leaves))
 
 
