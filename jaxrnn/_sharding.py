@@ -56,15 +56,16 @@ def partly_manual() -> bool:
 
 
 def on_automatic_axes(
-    fn: Callable, params: Any, xs: Any, state: Any, marks: Any
+    fn: Callable, params: Any, xs: Any, state: Any, marks: dict[str, Any]
 ) -> Callable:
     """`fn`, which returns `(state, ys)`, with no mesh axis explicit while it runs.
 
     Args:
         fn: a function of arrays.
         params: parameters, divided in any way.
-        xs, state, marks: arrays `(T, B, ...)` and `(B, ...)` of it, and the lengths and
-            resets; they say how rows are divided.
+        xs, state: its arrays `(T, B, ...)` and `(B, ...)`.
+        marks: by name, the lengths, `(B,)`, and masks `(T, B)`. All say how rows are
+            divided.
 
     Raises:
         ValueError: for arrays of which time is divided over an explicit axis, or which are
@@ -92,11 +93,10 @@ def _explicit_mesh(tree: Any) -> Any:
     return None
 
 
-def _rows(xs: Any, state: Any, marks: Any) -> Any:
+def _rows(xs: Any, state: Any, marks: dict[str, Any]) -> Any:
     """The mesh axes that rows are divided over; None if every device has all."""
-    lengths, resets = marks
-    steps = [("xs", xs), ("resets", resets)]
-    for name, axes in ((name, _axes(x, 0)) for name, x in steps):
+    for name, x in (("xs", xs), *marks.items()):
+        axes = () if name == "lengths" else _axes(x, 0)
         if axes:
             raise ValueError(
                 f"the time axis of {name} is divided over the mesh axis {axes[0]!r}, but "
@@ -104,14 +104,9 @@ def _rows(xs: Any, state: Any, marks: Any) -> Any:
                 "for linear cells, give strategy=jaxrnn.SequenceParallel(mesh, "
                 f"{axes[0]!r}) and a mesh with axis_types=(jax.sharding.AxisType.Auto,)."
             )
-    found = {
-        name: axes
-        for name, tree, axis in (
-            ("xs", xs, 1), ("state", state, 0), ("lengths", lengths, 0),
-            ("resets", resets, 1),
-        )
-        for axes in _axes(tree, axis)
-    }  # fmt: skip
+    places = [("xs", xs, 1), ("state", state, 0)]
+    places += [(name, x, int(name != "lengths")) for name, x in marks.items()]
+    found = {name: axes for name, x, axis in places for axes in _axes(x, axis)}
     if len(set(found.values())) > 1:
         said = ", ".join(
             f"that of {name} over {axes!r}" for name, axes in found.items()

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Integer, Key
 
 from . import _check
 from ._layer import Context, Layer
-from ._sharding import on_automatic_axes, vary_together
+from ._sharding import aligned, on_automatic_axes
 from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
 from .strategies._base import (
@@ -156,7 +156,7 @@ def unroll(
 
 
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
-    given = vary_together((params, xs, state, lengths, mask, resets, key))
+    given = aligned((params, xs, state, lengths, mask, resets, key))
     run = partial(_on_one_mesh, layer, reverse, strategy)
     marks = {"lengths": lengths, "mask": mask, "resets": resets}
     return on_automatic_axes(run, params, xs, state, marks)(*given)

@@ -111,14 +111,14 @@ def test_streaming_goes_on_with_the_key(strategy):
 
 def test_newton_refuses_keys_in_words():
     cell = Noisy()
-    with pytest.raises(NotImplementedError, match="real floats.*key<fry>"):
+    with pytest.raises(NotImplementedError, match=r"real floats.*key<fry>"):
         jaxrnn.unroll(cell, jnp.ones(3), XS, strategy=jaxrnn.Newton())
 
 
 def test_a_key_is_not_learned():
     cell = LearnedState(Noisy())
     params = cell.init(jax.random.key(0))
-    with pytest.raises(TypeError, match="key<fry>.*floating-point"):
+    with pytest.raises(TypeError, match=r"key<fry>.*floating-point"):
         jaxrnn.unroll(cell, params, XS)
 
 
@@ -143,5 +143,3 @@ def test_keys_as_inputs_and_outputs(strategy):
     np.testing.assert_array_equal(jax.random.key_data(state), data[[4, 1], [0, 1]])
     data[2:, 1] = 0
     np.testing.assert_array_equal(jax.random.key_data(ys), data)
-
-

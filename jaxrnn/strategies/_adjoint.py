@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._layer import every_step
-from .._sharding import vary_together
+from .._sharding import aligned
 from ..kernels._derivative import Kernel, call
 from ._cut import Cut, Multiply, Product, at_least_float32
 from ._passed import Passed
@@ -107,7 +107,7 @@ class Recurrence(Kernel):
         )
         (d_state, sums), d_xs = over_blocks(
             steps,
-            vary_together((d_state, _no_sums(params, hoisted)), xs),
+            aligned((d_state, _no_sums(params, hoisted)), xs),
             (xs, states, products, d_ys),
             self.block,
             firsts,
@@ -206,7 +206,7 @@ class Recurrence(Kernel):
                 for d, own in zip(d_after, d_own, strict=True)
             ]
             zeros = [jnp.zeros(a.shape, a.dtype) for a in likes]
-            d_operands = vary_together(zeros, total)
+            d_operands = aligned(zeros, total)
             # the last product first: it may lie behind the others
             for i, product in reversed(list(enumerate(self.step.products))):
                 dy = pull((d_operands, total))[2][i]

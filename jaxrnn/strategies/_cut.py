@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive
 
-from .._sharding import vary_together
+from .._sharding import aligned
 
 
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
@@ -43,7 +43,7 @@ class Operation:
     outputs: tuple[Slot, ...]
 
     def __call__(self, values: dict[Slot, Any]) -> None:
-        read = vary_together([_read(values, operand) for operand in self.inputs])
+        read = aligned([_read(values, operand) for operand in self.inputs])
         params = self.primitive.get_bind_params(self.params)
         found = self.primitive.bind(*read, **params)
         several = self.primitive.multiple_results
@@ -78,9 +78,7 @@ class Product(Operation):
 
     def operand_gradient(self, a: Any, w: jax.Array, dy: jax.Array) -> jax.Array:
         """What `dy` says of the operand, which is of the shape and dtype of `a`."""
-        like = jax.ShapeDtypeStruct(
-            a.shape, a.dtype, manual_axis_type=jax.typeof(dy).manual_axis_type
-        )
+        like = aligned(jnp.zeros(a.shape, a.dtype), dy)
         return jax.linear_transpose(lambda a: self.of(a, w), like)(dy)[0]
 
     def weight_gradient(self, a: jax.Array, dy: jax.Array) -> jax.Array:

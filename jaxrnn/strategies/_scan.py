@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax
 
-from .._sharding import vary_together
+from .._sharding import aligned
 from ._base import Strategy, wide
 
 
@@ -32,7 +32,7 @@ class Scan(Strategy):
 
         def body(state, z):
             recur = jax.vmap(cell.recur, in_axes=(None, 0, 0))
-            after = vary_together(recur(narrow(stored), state, z), state)
+            after = aligned(recur(narrow(stored), state, z), state)
             return after, after
 
         return jax.lax.scan(body, state, zs)

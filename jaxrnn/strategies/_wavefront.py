@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Cell
-from .._sharding import vary_together
+from .._sharding import aligned
 from ._base import Strategy, unmasked
 from ._hoisted import Hoisted
 from ._masked import Marked, Masked
@@ -90,7 +90,7 @@ class Wavefront(Strategy):
         x = jax.tree.map(lambda x: x[0], marked)
         y = jax.eval_shape(jax.vmap(partial(diagonal.outputs, params)), state, x)
         nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), y)
-        nothing = vary_together(nothing, marked)
+        nothing = aligned(nothing, marked)
         state, ys = self._loop(diagonal, params, marked, Front(state, nothing), context)
         ys = jax.tree.map(lambda y: y[count - 1 :], ys)
         return _apart(state.states, count), ys

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact
 
-from ..._sharding import vary_together
+from ..._sharding import aligned
 from .._arrays import arrays, as_resets, checked, state_dtype, trailing
 
 
@@ -95,7 +95,7 @@ def linear_recurrence(
 ) -> Array:
     """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
     loop = loop or by_platform
-    a, b, start = vary_together((a, b, start))
+    a, b, start = aligned((a, b, start))
     start, b = _tied(start, b[0]), _tied(b, start[None])
 
     def residual(x):
