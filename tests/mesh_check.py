@@ -1,9 +1,12 @@
 """Run in a process of its own, with 4 CPU devices: a batch spread over them changes nothing.
 
 Every row, a layer and a strategy, runs in every context that divides a batch, and is
-compared with one device. Prints "all equal" at its end; `test_meshes.py` starts it.
+compared with one device. Prints "all equal" at its end; `test_meshes.py` starts it, with
+"all" for every layer and strategy.
 """
 
+import re
+import sys
 from functools import partial
 
 import jax
@@ -12,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn import testing as testing
+from jaxrnn import GRU, LSTM, MLSTM, Bidirectional, MinGRU, Stack, testing
 from jaxrnn.testing._case import (
     awkward_lengths,
     awkward_resets,
@@ -20,7 +23,8 @@ from jaxrnn.testing._case import (
     is_float,
     make_case,
 )
-from tests.helpers import example
+from tests.helpers import LAYERS, example
+from tests.test_law_linear import LINEAR, MATRIX
 
 
 TIME, BATCH = 5, 4
@@ -72,10 +76,6 @@ def out_specs(row):
     return (P(), STEPS if floating else P(), ROWS), (ROWS, STEPS)
 
 
-def mesh_of(count, kind):
-    return jax.make_mesh((count,), ("data",), (kind,), devices=jax.devices()[:count])
-
-
 def pmapped(row, count):
     """`pmap`, which leaves the sum of gradients to the user."""
 
@@ -109,22 +109,88 @@ def over(fn, specs, tree):
     return jax.tree.map(inside, specs, tree, is_leaf=is_spec)
 
 
-CONTEXTS = ["auto", "explicit", "shard_map", "pmap"]
-
-
 def results(row, context, count):
     """Gradients and values as the context gives them, and the compiled program's text."""
     if context == "pmap":
         return pmapped(row, count)(*row.args), ""
+    kind = AxisType.Explicit if context == "explicit" else AxisType.Auto
+    devices = jax.devices()[:count]
+    mesh = jax.make_mesh((count,), ("data",), (kind,), devices=devices)
     fn, args = row.both, row.args
     if context == "shard_map":
-        fn = jax.shard_map(
-            fn, mesh=mesh_of(count, AxisType.Auto), in_specs=row.specs,
-            out_specs=out_specs(row),
-        )  # fmt: skip
+        fn = jax.shard_map(fn, mesh=mesh, in_specs=row.specs, out_specs=out_specs(row))
     else:
-        mesh = mesh_of(count, AxisType.Auto if context == "auto" else AxisType.Explicit)
-        place = lambda spec, x: jax.device_put(x, NamedSharding(mesh, spec))
-        args = over(place, row.specs, args)
+        args = over(
+            lambda s, x: jax.device_put(x, NamedSharding(mesh, s)), row.specs, args
+        )
     program = jax.jit(fn).lower(*args).compile()
     return program(*args), program.as_text()
+
+
+def check(layer, strategy, contexts, count, *, marked):
+    """Values and gradients in each context, and what devices send each other."""
+    row = Row(layer, strategy, marked=marked)
+    want = jax.jit(Row(layer, jaxrnn.Scan(), marked=marked).both)(*row.args)
+    for context in contexts:
+        got, text = results(row, context, count)
+        what = f"{row.name}, {context} of {count}"
+        testing.assert_close("mesh", what, got, want, 1e-5)
+        assert "all-gather" not in text, f"{what}: the batch is gathered"
+        if context == "shard_map":
+            assert not in_loops(text, "all-reduce"), f"{what}: a sum in every step"
+
+
+def in_loops(text, operation):
+    """Whether compiled HLO has the operation in the body of a loop."""
+    parts = re.split(r"\n(?=(?:ENTRY )?%?[\w.\-]+ \()", text)
+    bodies = {re.match(r"(?:ENTRY )?%?([\w.\-]+)", part)[1]: part for part in parts}
+    callee = r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)"
+    todo, seen = re.findall(r"body=%?([\w.\-]+)", text), set()
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += re.findall(callee, bodies[name])
+    return any(f" {operation}(" in bodies[name] for name in seen)
+
+
+CONTEXTS = ["auto", "explicit", "shard_map", "pmap"]
+SOME = [
+    (GRU(3, 5), jaxrnn.Scan()),
+    (GRU(3, 5), jaxrnn.Hoisted(block=3)),
+    (MinGRU(3, 4), jaxrnn.Chunked(2)),
+    (MinGRU(3, 4), jaxrnn.Associative()),
+    (MLSTM(3, 4, heads=2), jaxrnn.Chunked(2)),
+    (GRU(3, 5), jaxrnn.Newton()),
+    (Stack((LSTM(3, 3), LSTM(3, 3))), jaxrnn.Wavefront()),
+    (Bidirectional(GRU(3, 4)), jaxrnn.Checkpointed(2)),
+]
+
+
+def every_row():
+    """Every layer under the strategies that take it."""
+    for layer in LAYERS + LINEAR + MATRIX:
+        for strategy in (jaxrnn.Scan(), jaxrnn.Hoisted(), jaxrnn.Checkpointed(2)):
+            yield layer, strategy
+    for layer in LINEAR + MATRIX:
+        yield layer, jaxrnn.Chunked(2)
+    for layer in LINEAR:
+        yield layer, jaxrnn.Associative()
+    for layer in (GRU(3, 5), MinGRU(3, 4), jaxrnn.ParaGRU(3, 4), jaxrnn.ParaLSTM(3, 4)):
+        yield layer, jaxrnn.Newton()
+    yield GRU(3, 4), jaxrnn.Newton(jacobian=jaxrnn.DiagonalJacobian())
+    yield MinGRU(3, 4), jaxrnn.Newton(damping=0.1)
+    for layer in (Stack((GRU(3, 3),) * 3), Bidirectional(LSTM(3, 4))):
+        yield layer, jaxrnn.Wavefront()
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == 4
+    if "all" in sys.argv:
+        for layer, strategy in every_row():
+            check(layer, strategy, CONTEXTS, 2, marked=True)
+    else:
+        for i, row in enumerate(SOME):
+            # each context meets 2 and 4 devices, rows with marks and without
+            check(*row, CONTEXTS, 4 if i % 2 else 2, marked=i % 4 < 2)
+    print("all equal")
