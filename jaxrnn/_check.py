@@ -225,7 +225,14 @@ def _described(value: Any) -> str:
 def _signature(tree: Any) -> tuple:
     """The tree as hashables: its structure, and the shape and dtype of each leaf."""
     leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+    return structure, tuple((leaf.shape, _dtype(leaf)) for leaf in leaves)
+
+
+def _dtype(leaf: Any) -> Any:
+    """The dtype of an array; typed keys have one that NumPy does not know."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return leaf.dtype
+    return jnp.dtype(leaf.dtype)
 
 
 def _as_structs(tree: Any) -> Any:

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Bool, Integer, Key
 
 from . import _check
 from ._layer import Context, Layer
+from ._sharding import aligned, on_automatic_axes
 from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
 from .strategies._base import (
@@ -154,6 +156,15 @@ def unroll(
 
 
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
+    given = aligned((params, xs, state, lengths, mask, resets, key))
+    run = partial(_on_one_mesh, layer, reverse, strategy)
+    marks = {"lengths": lengths, "mask": mask, "resets": resets}
+    return on_automatic_axes(run, params, xs, state, marks)(*given)
+
+
+def _on_one_mesh(
+    layer, reverse, strategy, params, xs, state, lengths, mask, resets, key
+):
     inside = None
     if lengths is not None:
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])

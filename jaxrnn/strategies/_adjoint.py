@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._layer import every_step
+from .._sharding import aligned
 from ..kernels._derivative import Kernel, call
 from ._cut import Cut, Multiply, Product, at_least_float32
 from ._passed import Passed
@@ -106,7 +107,7 @@ class Recurrence(Kernel):
         )
         (d_state, sums), d_xs = over_blocks(
             steps,
-            (d_state, _no_sums(params, hoisted)),
+            aligned((d_state, _no_sums(params, hoisted)), xs),
             (xs, states, products, d_ys),
             self.block,
             firsts,
@@ -204,7 +205,8 @@ class Recurrence(Kernel):
                 d if own is None else d + own
                 for d, own in zip(d_after, d_own, strict=True)
             ]
-            d_operands = [jnp.zeros(a.shape, a.dtype) for a in likes]
+            zeros = [jnp.zeros(a.shape, a.dtype) for a in likes]
+            d_operands = aligned(zeros, total)
             # the last product first: it may lie behind the others
             for i, product in reversed(list(enumerate(self.step.products))):
                 dy = pull((d_operands, total))[2][i]

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive
 
+from .._sharding import aligned
+
 
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
 """Primitives that only call a jaxpr: what they call is what they are."""
@@ -41,7 +43,7 @@ class Operation:
     outputs: tuple[Slot, ...]
 
     def __call__(self, values: dict[Slot, Any]) -> None:
-        read = [_read(values, operand) for operand in self.inputs]
+        read = aligned([_read(values, operand) for operand in self.inputs])
         params = self.primitive.get_bind_params(self.params)
         found = self.primitive.bind(*read, **params)
         several = self.primitive.multiple_results
@@ -76,7 +78,8 @@ class Product(Operation):
 
     def operand_gradient(self, a: Any, w: jax.Array, dy: jax.Array) -> jax.Array:
         """What `dy` says of the operand, which is of the shape and dtype of `a`."""
-        return jax.linear_transpose(lambda a: self.of(a, w), a)(dy)[0]
+        like = aligned(jnp.zeros(a.shape, a.dtype), dy)
+        return jax.linear_transpose(lambda a: self.of(a, w), like)(dy)[0]
 
     def weight_gradient(self, a: jax.Array, dy: jax.Array) -> jax.Array:
         """What `dy` says of the weight, in float32 at least: `(T, ...)` in one product.
@@ -170,7 +173,9 @@ class Cut:
 
 def cut(step: Callable, params: Any, state: Any, z: Any) -> Cut:
     """Traces `step(params, state, z) -> state'`, for arrays of these shapes."""
-    traced = jax.make_jaxpr(step)(params, state, z)
+    # by shapes alone: in `shard_map`, casts of constants would be operations of their own
+    shapes = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
+    traced = jax.make_jaxpr(step)(*jax.tree.map(shapes, (params, state, z)))
     ins = [Slot() for _ in traced.jaxpr.invars]
     constants: dict[Slot, Any] = {}
     operations, after = _inlined(traced, ins, constants)

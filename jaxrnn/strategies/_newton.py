@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from .._layer import Cell, every_step
+from .._sharding import aligned
 from ._base import Strategy
 from ._elementwise import is_elementwise
 from ._flat import Flat
@@ -304,7 +305,7 @@ def _solved(newton: Newton, cell: Cell, params, state, zs, guess) -> _Solved:
     """The states after every step, exact whatever happened, and what did happen."""
     flat, step = _prepared(cell, params, state, zs)
     if guess is None:
-        start = flat.vector(cell.initial_state(params))
+        start = aligned(flat.vector(cell.initial_state(params)), zs)
         time, batch = jax.tree.leaves(zs)[0].shape[:2]
         vectors = jnp.broadcast_to(start, (time, batch, flat.size))
         vectors = every_step(step.call, params, vectors, zs)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 
+from .._sharding import aligned
 from ._base import Strategy, wide
 
 
@@ -30,7 +31,8 @@ class Scan(Strategy):
         stored, narrow = wide(params)
 
         def body(state, z):
-            state = jax.vmap(cell.recur, in_axes=(None, 0, 0))(narrow(stored), state, z)
-            return state, state
+            recur = jax.vmap(cell.recur, in_axes=(None, 0, 0))
+            after = aligned(recur(narrow(stored), state, z), state)
+            return after, after
 
         return jax.lax.scan(body, state, zs)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Cell
+from .._sharding import aligned
 from ..kernels._arrays import trailing
 from ._base import Strategy, unmasked
 from ._hoisted import Hoisted
@@ -90,6 +91,7 @@ class Wavefront(Strategy):
         x = jax.tree.map(lambda x: x[0], marked)
         y = jax.eval_shape(jax.vmap(partial(diagonal.outputs, params)), state, x)
         nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), y)
+        nothing = aligned(nothing, marked)
         state, ys = self._loop(diagonal, params, marked, Front(state, nothing), context)
         ys = jax.tree.map(lambda y: y[count - 1 :], ys)
         return _apart(state.states, count), ys

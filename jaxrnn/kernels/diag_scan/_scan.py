@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact
 
+from ..._sharding import aligned
 from .._arrays import arrays, as_resets, checked, state_dtype, trailing
 
 
@@ -103,6 +104,7 @@ def linear_recurrence(
 ) -> Array:
     """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
     loop = loop or by_platform
+    a, b, start, resets = aligned((a, b, start, resets))
     cuts = None if resets is None else trailing(resets, a.ndim)
     start, b = _tied(start, b[0]), _tied(b, start[None])
 
