@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -27,13 +28,20 @@ def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> 
         _assert_leaf_close(law, f"{case}: {_name(path)}", a, b, tolerance)
 
 
+def _host(leaf: Any) -> np.ndarray:
+    """As NumPy's; a key by its data."""
+    if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
 def _name(path: tuple[Any, ...]) -> str:
     text = jax.tree_util.keystr(path, simple=True, separator=".")
     return text or "the value"
 
 
 def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) -> None:
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = _host(a), _host(b)
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         raise LawBroken(
             f"{law}: {what} is {a.shape} {a.dtype}, where {b.shape} {b.dtype} is right."
