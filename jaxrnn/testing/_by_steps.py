@@ -4,6 +4,7 @@ What `unroll` must equal. Two small functions are compiled, one step and its tra
 NumPy adds up what they give, so that the reference costs little and holds no cleverness.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,23 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from ._case import Case, cotangents, join, split, value_and_grads
+from ..strategies import Scan
+from ._case import Case, Unrolled, cotangents, join, split, value_and_grads
 from ._reference import reference
 
 
-def by_steps(case: Case, options: dict[str, Any], weights: Any = None) -> dict:
+def by_steps(case: Case, weights: Any = None, *, options: dict[str, Any]) -> dict:
     """What `value_and_grads` says of a layer that takes `step` in turn, row by row.
 
     Args:
         case: the layer and its inputs.
-        options: `lengths`, `resets` and `reverse` of `unroll`, where they are given.
         weights: cotangents of `(state, ys)`; None for those of `value_and_grads`.
+        options: `lengths`, `mask`, `resets` and `reverse` of `unroll`, where they are given.
     """
     if not has_step(case):
         run = lambda *given: reference(*given, **options)
         return value_and_grads(run, case, weights=weights, compiled=False)
-    like = (_rows_like(case, 0), _rows_like(case, 1))
-    weights = cotangents(case.seed, like) if weights is None else weights
+    if weights is None:
+        weights = cotangents(case.seed, outputs_like(case))
     rows = [_row(case, options, weights, b) for b in range(case.batch)]
     states, outputs, d_params, d_inputs, d_states = zip(*rows, strict=True)
     return {
@@ -54,10 +56,12 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
     layer, params = case.layer, case.params
     xs, state = _host(case.xs), _at(case.state, b)
     outputs, tape = [_zeros(_at(_at(_host(weights[1]), 0), b))] * case.time, []
-    for t, fresh in _order(case.time, b, **options):
+    for t, fresh, taken in _order(case.time, b, **options):
         if fresh:
             tape.append((None, None, None))
             state = _initial(layer, params)
+        if not taken:  # the state is kept, but a reset here has cut it
+            continue
         x = _at(_at(xs, t), b)
         tape.append((t, state, x))
         state, outputs[t] = _host(_step(layer, params, state, x))
@@ -83,13 +87,15 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
     )
 
 
-def _order(time, b, lengths=None, resets=None, reverse=False):
-    """The steps of a row as they are taken, and whether each starts anew."""
+def _order(time, b, lengths=None, mask=None, resets=None, reverse=False):
+    """The steps of a row in turn; whether each starts anew, and whether it is taken."""
     length = time if lengths is None else int(lengths[b])
+    taken = np.ones(time, bool) if mask is None else np.asarray(mask)[:, b]
     cuts = np.zeros(time, bool) if resets is None else np.asarray(resets)[:, b]
     if reverse:  # a reset at t cuts between t - 1 and t: step t - 1 is the fresh one
-        return [(t, t + 1 < length and cuts[t + 1]) for t in reversed(range(length))]
-    return [(t, cuts[t]) for t in range(length)]
+        after = np.append(cuts[1:length], False)
+        return [(t, after[t], taken[t]) for t in reversed(range(length))]
+    return [(t, cuts[t], taken[t]) for t in range(length)]
 
 
 @jax.jit
@@ -116,14 +122,10 @@ def _initial_transposed(layer: Layer, params: Any, weights: Any) -> Any:
     return jax.vjp(initial, floats)[1](weights)[0]
 
 
-def _rows_like(case: Case, which: int) -> Any:
-    """Shapes of the states, or of the outputs, of all rows."""
-    state, x = _at(case.state, 0), _at(_at(case.xs, 0), 0)
-    leaves = jax.eval_shape(case.layer.step, case.params, state, x)[which]
-    axes = (case.time, case.batch)[1 - which :]
-    return jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct((*axes, *s.shape), s.dtype), leaves
-    )
+def outputs_like(case: Case) -> Any:
+    """Shapes and dtypes of `(state, ys)`."""
+    run = Unrolled(Scan())
+    return jax.eval_shape(partial(run, case.layer), case.params, case.xs, case.state)
 
 
 def _host(tree: Any) -> Any:

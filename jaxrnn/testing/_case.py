@@ -128,7 +128,7 @@ class Unrolled:
 
 
 def unrolled(
-    strategy: Strategy, case: Case, options: dict[str, Any], weights: Any = None
+    case: Case, weights: Any = None, *, options: dict[str, Any], strategy: Strategy
 ) -> dict[str, Any]:
     """`value_and_grads` of `unroll` with the options that `by_steps` takes."""
     marks = {name: jnp.asarray(o) for name, o in options.items() if name != "reverse"}
@@ -203,3 +203,33 @@ def awkward_resets(case: Case) -> np.ndarray:
     resets[case.time // 2 :: 3, :] = True
     resets[-1, -1] = True
     return resets
+
+
+TOLERANCE = 1e-9  # in float64, relative to the largest entry
+
+
+def make_options(case: Case, names: Any) -> dict[str, Any]:
+    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
+    values = {
+        "lengths": awkward_lengths(case),
+        "mask": awkward_mask(case),
+        "resets": awkward_resets(case),
+        "reverse": True,
+    }
+    return {name: values[name] for name in sorted(names)}
+
+
+def case_of(layer: Layer, how: dict[str, Any]) -> Case:
+    """The case of the options that a law is given."""
+    defaults = {"time": 6, "batch": 4, "seed": 0, "x": None}
+    unknown = set(how) - set(defaults)
+    if unknown:
+        raise TypeError(
+            f"unknown options {sorted(unknown)}; there are {sorted(defaults)}."
+        )
+    return make_case(layer, **{**defaults, **how})
+
+
+def label_of(case: Case, strategy: Strategy) -> str:
+    """A case in the message of a law."""
+    return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"

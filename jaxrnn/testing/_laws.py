@@ -8,24 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from .._unroll import cast, unroll
+from .._unroll import unroll
 from ..strategies import Checkpointed, Scan, Strategy
 from ._by_steps import by_steps, has_step
 from ._case import (
+    TOLERANCE,
     Case,
-    awkward_lengths,
-    awkward_mask,
     awkward_resets,
+    case_of,
     cotangents,
     is_float,
-    make_case,
+    label_of,
+    make_options,
     unrolled,
 )
 from ._compare import LawBroken, assert_close
-
-
-TOLERANCE = 1e-9  # in float64, relative to the largest entry
-BFLOAT16 = 0.05  # about a dozen roundings of 2**-8
 
 
 def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
@@ -66,17 +63,6 @@ OPTIONS: tuple[frozenset[str], ...] = (
 """Combinations of the options of `unroll` that `check_cell` tries."""
 
 
-def make_options(case: Case, names: Any) -> dict[str, Any]:
-    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
-    values = {
-        "lengths": awkward_lengths(case),
-        "mask": awkward_mask(case),
-        "resets": awkward_resets(case),
-        "reverse": True,
-    }
-    return {name: values[name] for name in sorted(names)}
-
-
 def check_protocol(layer: Layer, *, seed: int = 0) -> None:
     """Hashable, equal when rebuilt, `init` pure, no array given out twice."""
     law, case = "protocol", str(layer)
@@ -106,14 +92,14 @@ def check_unroll(layer: Layer, options: Any = (), **how: Any) -> None:
     """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         given = make_options(case, options)
 
         assert_close(
             "unroll",
-            f"{_label(case, strategy)} with {sorted(options) or 'no options'}",
-            unrolled(strategy, case, given),
-            by_steps(case, given),
+            f"{label_of(case, strategy)} with {sorted(options) or 'no options'}",
+            unrolled(case, options=given, strategy=strategy),
+            by_steps(case, options=given),
             TOLERANCE,
         )
 
@@ -124,7 +110,7 @@ def check_padding(
     """What stands in the padding, NaN included, changes neither values nor gradients."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         given = make_options(case, options)
         lengths = given["lengths"]
         padding = np.arange(case.time)[:, None] >= lengths[None, :]
@@ -137,9 +123,9 @@ def check_padding(
         bad = dataclasses.replace(case, xs=jax.tree.map(spoiled, case.xs))
         assert_close(
             "padding",
-            f"{_label(case, strategy)} with NaN past lengths {lengths.tolist()}",
-            unrolled(strategy, bad, given),
-            unrolled(strategy, case, given),
+            f"{label_of(case, strategy)} with NaN past lengths {lengths.tolist()}",
+            unrolled(bad, options=given, strategy=strategy),
+            unrolled(case, options=given, strategy=strategy),
             TOLERANCE,
         )
 
@@ -148,7 +134,7 @@ def check_chunks(layer: Layer, **how: Any) -> None:
     """The sequence in chunks, the state carried on, equals the sequence in one call."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         if not has_step(case):
             return  # a layer that needs the whole sequence, and says so
         resets = awkward_resets(case)
@@ -166,7 +152,7 @@ def check_chunks(layer: Layer, **how: Any) -> None:
             )
             chunks.append(ys)
         ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
-        label = f"{_label(case, strategy)} cut at {cut}"
+        label = f"{label_of(case, strategy)} cut at {cut}"
         assert_close("chunks", label, (state, ys), whole, TOLERANCE)
 
 
@@ -190,14 +176,14 @@ def check_strategy(
         >>> jaxrnn.testing.check_strategy(jaxrnn.Checkpointed(3), jaxrnn.MGU(3, 4))
     """
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         given = make_options(case, options)
 
         assert_close(
             "Law S",
-            f"{_label(case, strategy)} with {sorted(options) or 'no options'}",
-            unrolled(strategy, case, given),
-            unrolled(Scan(), case, given),
+            f"{label_of(case, strategy)} with {sorted(options) or 'no options'}",
+            unrolled(case, options=given, strategy=strategy),
+            unrolled(case, options=given, strategy=Scan()),
             TOLERANCE,
         )
 
@@ -206,8 +192,8 @@ def check_transformations(layer: Layer, **how: Any) -> None:
     """`vmap` of the whole unroll, `jvp`, and Hessian-vector products both ways round."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
-        label = _label(case, strategy)
+        case = case_of(layer, how)
+        label = label_of(case, strategy)
 
         def run(params):
             return unroll(layer, params, case.xs, case.state, strategy=strategy)
@@ -247,44 +233,9 @@ def _check_derivatives(label: str, scalar: Any, case: Case) -> None:
     assert_close("Hessian-vector product", label, hvp, hvp_reverse, TOLERANCE)
 
 
-def check_dtypes(layer: Layer, **how: Any) -> None:
-    """bfloat16 in, bfloat16 out, near float32; float32 and float64 kept as well.
-
-    A state has the dtype that `layer.initial_state` gives it, which may be wider.
-    """
-    strategy = how.pop("strategy", Scan())
-    case = _case(layer, how)
-
-    def run(dtype):
-        params, xs = cast(case.params, dtype), cast(case.xs, dtype)
-        if not any(map(is_float, jax.tree.leaves((params, xs)))):
-            return None
-        state = _like(case.state, jax.eval_shape(layer.initial_state, params))
-        return unroll(layer, params, xs, state, strategy=strategy)
-
-    def wanted(dtype):
-        if want is None:
-            return None
-        state = jax.eval_shape(layer.initial_state, cast(case.params, dtype))
-        return _like(want[0], state), cast(want[1], dtype)
-
-    want = run(jnp.float32)
-    label = _label(case, strategy)
-    low = jnp.bfloat16
-    assert_close("dtypes", label, run(low), wanted(low), BFLOAT16)
-    with jax.enable_x64(True):
-        double = jnp.float64
-        assert_close("dtypes", label, run(double), wanted(double), 1e-4)
-
-
-def _like(tree: Any, dtypes: Any) -> Any:
-    """The tree in the dtypes of another."""
-    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, dtypes)
-
-
 def check_retracing(layer: Layer, **how: Any) -> None:
     """One trace serves a second call, and an equal layer that was built anew."""
-    case = _case(layer, how)
+    case = case_of(layer, how)
     traces = 0
 
     @jax.jit
@@ -309,17 +260,3 @@ def _rebuilt(layer: Layer) -> Layer:
             "@dataclass(frozen=True), its sizes as fields."
         )
     return dataclasses.replace(layer)
-
-
-def _case(layer: Layer, how: dict[str, Any]) -> Case:
-    defaults = {"time": 6, "batch": 4, "seed": 0, "x": None}
-    unknown = set(how) - set(defaults)
-    if unknown:
-        raise TypeError(
-            f"unknown options {sorted(unknown)}; there are {sorted(defaults)}."
-        )
-    return make_case(layer, **{**defaults, **how})
-
-
-def _label(case: Case, strategy: Strategy) -> str:
-    return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"
