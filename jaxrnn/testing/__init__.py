@@ -4,6 +4,7 @@ from ._compare import LawBroken as LawBroken
 from ._compare import assert_close as assert_close
 from ._dtypes import check_dtypes as check_dtypes
 from ._dtypes import check_inputs as check_inputs
+from ._export import check_export as check_export
 from ._laws import check_cell as check_cell
 from ._laws import check_chunks as check_chunks
 from ._laws import check_padding as check_padding
@@ -12,6 +13,8 @@ from ._laws import check_retracing as check_retracing
 from ._laws import check_strategy as check_strategy
 from ._laws import check_transformations as check_transformations
 from ._laws import check_unroll as check_unroll
+from ._mesh import WAYS as WAYS
+from ._mesh import check_mesh as check_mesh
 from ._nan import check_nan as check_nan
 from ._reference import reference as reference
 from ._world import check_copies as check_copies

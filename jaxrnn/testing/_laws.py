@@ -23,18 +23,48 @@ from ._case import (
     unrolled,
 )
 from ._compare import LawBroken, assert_close
+from ._dtypes import check_dtypes, check_inputs
+from ._export import check_export
+from ._mesh import check_mesh
+from ._nan import check_nan
+from ._world import (
+    check_copies,
+    check_debug_nans,
+    check_descent,
+    check_disable_jit,
+    check_donation,
+    check_numpy,
+)
 
 
-def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
-    """Every law of the library, on one layer; made for cells of your own.
+THOROUGH = (
+    "checkpoints of every size",
+    "inputs of every dtype",
+    "disable_jit",
+    "debug_nans",
+    "donation",
+    "export",
+    "mesh",
+)
+"""What `check_cell` leaves out by default, since it takes as long again."""
+
+
+def check_cell(
+    layer: Layer, x: Any = None, *, seed: int = 0, thorough: bool = False
+) -> None:
+    """The laws of the library, on one layer; made for cells of your own.
 
     Runs in float64, where anything that is not a mistake agrees to 1e-9, except for the
-    law of dtypes. Takes some ten seconds.
+    law of dtypes. Takes some ten seconds. By default it leaves out what `THOROUGH` names:
+    another checkpointing, integer and complex inputs, `jax.disable_jit`,
+    `jax.debug_nans`, donated arguments, `jax.export`, and meshes of devices, which need
+    two of them.
 
     Args:
         layer: a cell, or any layer.
         x: an example of one step's input; needed if the layer has no `input_size`.
         seed: of parameters and inputs.
+        thorough: everything that there is.
 
     Raises:
         LawBroken: with the law, the place, and by how much.
@@ -43,16 +73,34 @@ def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
         >>> import jaxrnn
         >>> jaxrnn.testing.check_cell(jaxrnn.Elman(3, 4))
     """
+    how: dict[str, Any] = {"x": x, "seed": seed}
     check_protocol(layer, seed=seed)
+    check_copies(layer)
+    check_descent(layer, seed=seed)
     for options in OPTIONS:
-        check_unroll(layer, options, x=x, seed=seed)
-    check_padding(layer, x=x, seed=seed)
-    check_chunks(layer, x=x, seed=seed)
-    for strategy in (Checkpointed(), Checkpointed(3, Checkpointed(2))):
-        check_strategy(strategy, layer, x=x, seed=seed)
-    check_transformations(layer, x=x, seed=seed)
-    check_dtypes(layer, x=x, seed=seed)
-    check_retracing(layer, x=x, seed=seed)
+        check_unroll(layer, options, **how)
+    for check in (check_padding, check_nan, check_chunks, check_transformations):
+        check(layer, **how)
+    check_strategy(Checkpointed(3, Checkpointed(2)), layer, **how)
+    for check in (check_dtypes, check_numpy, check_retracing):
+        check(layer, **how)
+    if thorough:
+        _check_thoroughly(layer, **how)
+
+
+def _check_thoroughly(layer: Layer, **how: Any) -> None:
+    """What `THOROUGH` names."""
+    check_strategy(Checkpointed(), layer, **how)
+    for check in (
+        check_inputs,
+        check_disable_jit,
+        check_debug_nans,
+        check_donation,
+        check_export,
+    ):
+        check(layer, **how)
+    if len(jax.devices()) > 1:
+        check_mesh(layer, **how)
 
 
 OPTIONS: tuple[frozenset[str], ...] = (

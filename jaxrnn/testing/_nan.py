@@ -10,7 +10,7 @@ import numpy as np
 
 from .._layer import Layer
 from ..strategies import Scan
-from ._by_steps import by_steps, outputs_like
+from ._by_steps import by_steps, has_step, outputs_like
 from ._case import (
     TOLERANCE,
     Case,
@@ -65,6 +65,8 @@ def _behind_cuts(case: Case, weights: Any, options: dict) -> tuple[Case, Any]:
     """NaN in every place that nothing should read: states before a reset, and padding."""
     padding = np.arange(case.time)[:, None] >= options["lengths"][None]
     cut = options["resets"][0] & (options["lengths"] > 0)
+    if not has_step(case):
+        cut = np.zeros_like(cut)  # backwards, the given state enters at the end
     spoiled = dataclasses.replace(
         case,
         state=_planted(case.state, cut, np.nan),
