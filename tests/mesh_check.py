@@ -20,7 +20,9 @@ if __name__ == "__main__":
     for layer in ALL if every else SOME:
         for way in testing.WAYS:
             try:
-                testing.check_mesh(layer, [way], x=(example if every else symbols)(layer))
+                testing.check_mesh(
+                    layer, [way], x=(example if every else symbols)(layer)
+                )
             except Exception as error:
                 broken += 1
                 print(f"{layer}, {way}: {type(error).__name__}: {str(error)[:300]}")

@@ -33,5 +33,5 @@ def test_two_devices_give_what_one_gives(rows):
 
 def test_one_device_is_refused_in_words():
     assert len(jax.devices()) == 1
-    with pytest.raises(RuntimeError, match="needs 2 devices.*XLA_FLAGS"):
+    with pytest.raises(RuntimeError, match=r"needs 2 devices.*XLA_FLAGS"):
         testing.check_mesh(jaxrnn.MGU(3, 4))

@@ -1,6 +1,7 @@
 """Inputs and parameters of every dtype: kept, near float32, or refused in words."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -78,41 +79,34 @@ def check_inputs(layer: Layer, **how: Any) -> None:
     them. Run under JAX's default promotion, as users have it.
     """
     strategy = how.pop("strategy", Auto())
-    case = case_of(layer, how)
+    case = case_of(layer, {"time": 3, **how})
     label = label_of(case, strategy)
+    numbers = jax.tree.map(_small, case.xs)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for dtype in (bool, np.uint8, np.int8, np.int32, np.complex64):
-            given, meant = _numbers(case.xs, dtype)
-            got = _unless_refused(case, given, strategy, f"{label} on {dtype.__name__}")
+        meant = jax.tree.map(lambda n, x: n.astype(x.dtype), numbers, case.xs)
+        want = unroll(case.layer, case.params, meant, strategy=strategy)
+        for dtype in (bool, np.uint8, np.int32, np.complex64):
+            given = jax.tree.map(partial(_given, dtype), numbers, case.xs)
+            name = f"{label} on {np.dtype(dtype)}"
+            got = _unless_refused(case, given, strategy, name)
             if got is None:
                 continue
-            whole = jax.tree.map(lambda leaf, s: leaf.astype(s.dtype), meant, case.xs)
-            want = unroll(case.layer, case.params, whole, strategy=strategy)
             if dtype is np.complex64:
                 got = jax.tree.map(_real_as, got, want)
-            case_name = f"{label} on {np.dtype(dtype)}"
-            assert_close("dtypes of inputs", case_name, got, want, 1e-5)
+            assert_close("dtypes of inputs", name, got, want, 1e-5)
 
 
-def _numbers(xs: Any, dtype: Any) -> tuple[Any, Any]:
-    """Small numbers in a dtype, and the floats that they mean; symbols in that dtype."""
+def _small(leaf: Any) -> jax.Array:
+    """Zeros and ones, which every dtype holds; symbols that fit into a byte."""
+    if is_float(leaf):
+        return jnp.asarray(np.arange(leaf.size).reshape(leaf.shape) * 7 % 5 % 2)
+    return jnp.minimum(leaf, np.iinfo(np.uint8).max)
 
-    def small(leaf):
-        if not is_float(leaf):
-            info = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
-            return np.asarray(leaf) if info is None else np.minimum(leaf, info.max)
-        return np.arange(leaf.size).reshape(leaf.shape) * 7 % 5 % 3
 
-    meant = jax.tree.map(small, xs)
-    symbols = np.dtype(dtype).kind not in "iu"
-
-    def given(number, leaf):
-        keep = symbols and not is_float(leaf)
-        return jnp.asarray(number) if keep else jnp.asarray(number, dtype)
-
-    if dtype is bool:
-        meant = jax.tree.map(lambda m, x: m % 2 if is_float(x) else m, meant, xs)
-    return jax.tree.map(given, meant, xs), jax.tree.map(jnp.asarray, meant)
+def _given(dtype: Any, number: jax.Array, leaf: Any) -> jax.Array:
+    """Numbers in a dtype; symbols are integers, whatever the numbers are."""
+    integer = np.dtype(dtype).kind in "iu"
+    return number.astype(dtype) if integer or is_float(leaf) else number
 
 
 def _unless_refused(case: Case, xs: Any, strategy: Strategy, label: str) -> Any:
