@@ -30,7 +30,7 @@ def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> 
 
 def _host(leaf: Any) -> np.ndarray:
     """As NumPy's; a key by its data."""
-    if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf)
 

@@ -53,7 +53,7 @@ def check_export(layer: Layer, **how: Any) -> None:
             ) from error
     if importlib.util.find_spec("flatbuffers"):
         exported = export.deserialize(exported.serialize())
-    given = {"x": how.get("x"), "seed": case.seed}
+    given: dict[str, Any] = {"x": how.get("x"), "seed": case.seed}
     for other in (case, make_case(layer, case.time + 3, case.batch + 1, **given)):
         leaves = jax.tree.leaves((case.params, other.xs))
         got, want = jax.jit(exported.call)(*leaves), jax.jit(run)(*leaves)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import pickle
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,7 +75,7 @@ def check_copies(layer: Layer, **how: Any) -> None:
         layer: any layer, or a strategy.
     """
     del how
-    ways = {"copy": copy.copy, "deepcopy": copy.deepcopy}
+    ways: dict[str, Callable] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
     if not _is_local(layer):
         ways["pickle"] = lambda layer: pickle.loads(pickle.dumps(layer))
     for name, way in ways.items():
