@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+TEST_ARGS = $(if $(ARGS),$(ARGS),-m "not slow")
 TESTS ?= tests
 TORCH ?=
 
@@ -12,7 +13,7 @@ run: $(VENV)/.train
 	$(BIN)/python -m experiments.char_lm $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(TEST_ARGS)
 
 # PyTorch only on request, of a version that is named: make bench TORCH=torch==2.13.0
 bench: $(VENV)/.bench

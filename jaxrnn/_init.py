@@ -44,7 +44,7 @@ def biases(cell: Any, key: Key[Array, ""], *gates: str) -> Array | None:
     return cell.b_init.bias(key, gates, cell.hidden_size, float_dtype())
 
 
-def add_bias(z: Array, b: Array | None) -> Array:
+def add_bias(z: Any, b: Any) -> Any:
     """`z + b`, where there is a bias."""
     return z if b is None else z + b
 

@@ -1,6 +1,6 @@
 """A layer with inputs, and everything that `unroll` and its gradient say of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
+from .._unroll import unroll
+from ..strategies import Strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Case:
     params: Any
     xs: Any
     state: Any
-    key: jax.Array
+    seed: int
 
     @property
     def time(self) -> int:
@@ -33,23 +35,14 @@ class Case:
 
 def make_case(layer: Layer, time: int, batch: int, seed: int, x: Any = None) -> Case:
     """A random case; `x` is an example of one step's input, where it cannot be found out."""
-    k_params, k_noise, k_xs, k_state, key = jax.random.split(jax.random.key(seed), 5)
+    rng = np.random.default_rng(seed)
     example = example_input(layer) if x is None else x
-    params = layer.init(k_params)
     # away from the initial values, so that biases and norms of 0 and 1 are tested
-    params = _add_noise(params, k_noise, 0.1)
+    params = _add_noise(layer.init(jax.random.key(seed)), rng, 0.1)
     one = layer.initial_state(params)
     state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
-    leaves, structure = jax.tree.flatten(example)
-    keys = jax.random.split(k_xs, len(leaves))
-    xs = _unflatten(
-        structure,
-        (
-            _random_like(k, leaf, (time, batch))
-            for k, leaf in zip(keys, leaves, strict=True)
-        ),
-    )
-    return Case(layer, params, xs, _add_noise(state, k_state, 0.5), key)
+    xs = jax.tree.map(lambda leaf: _random_like(rng, leaf, (time, batch)), example)
+    return Case(layer, params, xs, _add_noise(state, rng, 0.5), seed)
 
 
 def example_input(layer: Any) -> Any:
@@ -64,76 +57,108 @@ def example_input(layer: Any) -> Any:
     return jnp.zeros(size)
 
 
-def _random_like(key: jax.Array, leaf: Any, axes: tuple[int, int]) -> Any:
-    shape = (*axes, *jnp.shape(leaf))
-    if jnp.issubdtype(jnp.result_type(leaf), jnp.integer):
-        return jax.random.randint(key, shape, 0, jnp.max(leaf) + 1)
-    return jax.random.normal(key, shape)
+def _random_like(rng: np.random.Generator, leaf: Any, axes: tuple[int, int]) -> Any:
+    shape, dtype = (*axes, *jnp.shape(leaf)), jnp.result_type(leaf)
+    if jnp.issubdtype(dtype, jnp.integer):
+        return jnp.asarray(rng.integers(0, int(jnp.max(leaf)) + 1, shape), dtype)
+    if dtype == jnp.bool_:
+        return jnp.asarray(rng.integers(0, 2, shape), dtype)
+    return jnp.asarray(_normal(rng, shape, dtype))
 
 
-def _add_noise(tree: Any, key: jax.Array, scale: float) -> Any:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    return _unflatten(
-        structure,
-        (
-            leaf + scale * jax.random.normal(k, jnp.shape(leaf), leaf.dtype)
-            for k, leaf in zip(keys, leaves, strict=False)
-        ),
-    )
+def _add_noise(tree: Any, rng: np.random.Generator, scale: float) -> Any:
+    def noisy(leaf):
+        if not is_float(leaf):
+            return leaf
+        noise = scale * _normal(rng, leaf.shape, leaf.dtype)
+        return leaf + noise.astype(leaf.dtype)
+
+    return jax.tree.map(noisy, tree)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """NumPy's, since JAX compiles its own for each shape, which takes most of a law's time."""
+    values = rng.standard_normal(shape)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        values = (values + 1j * rng.standard_normal(shape)) / 2**0.5
+    return np.asarray(values).astype(dtype)
 
 
 def is_float(leaf: Any) -> bool:
     """Whether an array has a gradient."""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def cotangents(key: jax.Array, tree: Any) -> Any:
-    """Random weights for every entry of `tree`, the same for the same shapes."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    return _unflatten(
-        structure,
-        (
-            jax.random.normal(k, leaf.shape, leaf.dtype)
-            for k, leaf in zip(keys, leaves, strict=False)
-        ),
-    )
+def split(tree: Any) -> tuple[Any, Any]:
+    """The leaves that have a gradient, and the others; None where the other tree has one."""
+    floats = jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, tree)
+    rest = jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, tree)
+    return floats, rest
+
+
+def join(floats: Any, rest: Any) -> Any:
+    """The tree that was split."""
+    pick = lambda f, r: r if f is None else f
+    return jax.tree.map(pick, floats, rest, is_leaf=lambda leaf: leaf is None)
+
+
+def cotangents(seed: int, tree: Any) -> Any:
+    """Random weights for the floats of `tree`, the same for the same shapes; ones elsewhere."""
+    rng = np.random.default_rng([seed, 1])
+
+    def weight(leaf):
+        if is_float(leaf):
+            return _normal(rng, leaf.shape, leaf.dtype)
+        return np.ones(leaf.shape, np.int8)
+
+    return jax.tree.map(weight, tree)
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """`unroll` under a strategy; equal ones share one compiled program."""
+
+    strategy: Strategy
+    reverse: bool = False
+
+    def __call__(self, layer, params, xs, state, **marks):
+        how = {"reverse": self.reverse, "strategy": self.strategy}
+        return unroll(layer, params, xs, state, **how, **marks)
+
+
+def unrolled(
+    case: Case, weights: Any = None, *, options: dict[str, Any], strategy: Strategy
+) -> dict[str, Any]:
+    """`value_and_grads` of `unroll` with the options that `by_steps` takes."""
+    marks = {name: jnp.asarray(o) for name, o in options.items() if name != "reverse"}
+    run = Unrolled(strategy, options.get("reverse", False))
+    return value_and_grads(run, case, weights=weights, marks=marks)
 
 
 def value_and_grads(
-    run: Callable, case: Case, xs: Any = None, *, compiled: bool = True
+    run: Callable,
+    case: Case,
+    xs: Any = None,
+    *,
+    weights: Any = None,
+    marks: Any = None,
+    compiled: bool = True,
 ) -> dict[str, Any]:
-    """What `run(layer, params, xs, state) -> (state, ys)` gives, and its gradients.
+    """What `run(layer, params, xs, state, **marks)` gives, and its gradients.
 
-    The gradients are of a random linear function of state and outputs, with respect to
-    parameters, inputs and the state before. A long Python loop is quicker not compiled.
+    It gives `(state, ys)`. The gradients are of a random linear function of both, with
+    respect to the floats of parameters, inputs and the state before; `weights` are the
+    function's. A long Python loop is quicker not compiled.
     """
-    xs = case.xs if xs is None else xs
-    out = jax.eval_shape(partial(run, case.layer), case.params, xs, case.state)
-    weights = cotangents(case.key, out)
-    floating = [is_float(leaf) for leaf in jax.tree.leaves(xs)]
-
-    def both(params, xs, state):
-        leaves, structure = jax.tree.flatten(xs)
-        inputs = [x for x, f in zip(leaves, floating, strict=True) if f]
-
-        def scalar(params, inputs, state):
-            it = iter(inputs)
-            whole = _unflatten(
-                structure,
-                (next(it) if f else x for x, f in zip(leaves, floating, strict=True)),
-            )
-            out = run(case.layer, params, whole, state)
-            products = jax.tree.map(lambda w, o: jnp.sum(w * o).real, weights, out)
-            return sum(jax.tree.leaves(products)), out
-
-        # not jax.grad, which refuses complex states
-        value, pull, out = jax.vjp(scalar, params, inputs, state, has_aux=True)
-        return pull(jnp.ones_like(value)), out
-
-    both = jax.jit(both) if compiled else both
-    (d_params, d_xs, d_state), (state, ys) = both(case.params, xs, case.state)
+    marks = marks or {}
+    given = case.params, case.xs if xs is None else xs, case.state
+    if weights is None:
+        out = jax.eval_shape(partial(run, case.layer), *given, **marks)
+        weights = cotangents(case.seed, out)
+    both = _both_compiled if compiled else _both
+    gradients, (state, ys) = both(run, case.layer, given, split(weights)[0], marks)
+    d_params, d_xs, d_state = gradients
     return {
         "state": state,
         "ys": ys,
@@ -141,6 +166,19 @@ def value_and_grads(
         "gradient of xs": d_xs,
         "gradient of state": d_state,
     }
+
+
+def _both(run: Callable, layer: Layer, given: Any, weights: Any, marks: Any) -> Any:
+    floats, rest = split(given)
+
+    def floating(floats):
+        return split(run(layer, *join(floats, rest), **marks))
+
+    out, pull, others = jax.vjp(floating, floats, has_aux=True)
+    return pull(weights)[0], join(out, others)
+
+
+_both_compiled = jax.jit(_both, static_argnums=0)
 
 
 def awkward_lengths(case: Case) -> np.ndarray:
@@ -167,5 +205,31 @@ def awkward_resets(case: Case) -> np.ndarray:
     return resets
 
 
-def _unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
-    return jax.tree.unflatten(structure, list(leaves))
+TOLERANCE = 1e-9  # in float64, relative to the largest entry
+
+
+def make_options(case: Case, names: Any) -> dict[str, Any]:
+    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
+    values = {
+        "lengths": awkward_lengths(case),
+        "mask": awkward_mask(case),
+        "resets": awkward_resets(case),
+        "reverse": True,
+    }
+    return {name: values[name] for name in sorted(names)}
+
+
+def case_of(layer: Layer, how: dict[str, Any]) -> Case:
+    """The case of the options that a law is given."""
+    defaults = {"time": 6, "batch": 4, "seed": 0, "x": None}
+    unknown = set(how) - set(defaults)
+    if unknown:
+        raise TypeError(
+            f"unknown options {sorted(unknown)}; there are {sorted(defaults)}."
+        )
+    return make_case(layer, **{**defaults, **how})
+
+
+def label_of(case: Case, strategy: Strategy) -> str:
+    """A case in the message of a law."""
+    return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -27,13 +28,20 @@ def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> 
         _assert_leaf_close(law, f"{case}: {_name(path)}", a, b, tolerance)
 
 
+def _host(leaf: Any) -> np.ndarray:
+    """As NumPy's; a key by its data."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
 def _name(path: tuple[Any, ...]) -> str:
     text = jax.tree_util.keystr(path, simple=True, separator=".")
     return text or "the value"
 
 
 def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) -> None:
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = _host(a), _host(b)
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         raise LawBroken(
             f"{law}: {what} is {a.shape} {a.dtype}, where {b.shape} {b.dtype} is right."
@@ -52,3 +60,23 @@ def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) ->
             f"{tuple(map(int, worst))}: {a[worst]} instead of {b[worst]}); "
             f"{tolerance:.2g} is allowed."
         )
+
+
+def assert_finite_alike(
+    law: str, case: str, got: Any, want: Any, tolerance: float
+) -> None:
+    """Finite entries of `want` are finite and close in `got`; the others are not finite."""
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
+    ):
+        a, b = _host(a), _host(b)
+        differ = np.isfinite(a) != np.isfinite(b)
+        if np.any(differ):
+            place = tuple(map(int, np.argwhere(differ)[0]))
+            raise LawBroken(
+                f"{law}: {case}: {_name(path)} at {place} is {a[place]}, where "
+                f"{b[place]} is right."
+            )
+    finite = lambda leaf: np.where(np.isfinite(_host(leaf)), _host(leaf), 0)
+    got, want = jax.tree.map(finite, (got, want))
+    assert_close(law, case, got, want, tolerance)

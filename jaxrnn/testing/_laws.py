@@ -1,43 +1,70 @@
 """The laws of the library as functions: they run on layers and strategies of anybody's."""
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._layer import Layer
-from .._unroll import cast, unroll
+from .._unroll import unroll
 from ..strategies import Checkpointed, Scan, Strategy
+from ._by_steps import by_steps, has_step
 from ._case import (
+    TOLERANCE,
     Case,
-    awkward_lengths,
-    awkward_mask,
     awkward_resets,
+    case_of,
     cotangents,
     is_float,
-    make_case,
-    value_and_grads,
+    label_of,
+    make_options,
+    unrolled,
 )
 from ._compare import LawBroken, assert_close
-from ._reference import reference
+from ._dtypes import check_dtypes, check_inputs
+from ._export import check_export
+from ._mesh import check_mesh
+from ._nan import check_nan
+from ._world import (
+    check_copies,
+    check_debug_nans,
+    check_descent,
+    check_disable_jit,
+    check_donation,
+    check_numpy,
+)
 
 
-TOLERANCE = 1e-9  # in float64, relative to the largest entry
-BFLOAT16 = 0.05  # about a dozen roundings of 2**-8
+THOROUGH = (
+    "checkpoints of every size",
+    "inputs of every dtype",
+    "disable_jit",
+    "debug_nans",
+    "donation",
+    "export",
+    "mesh",
+)
+"""What `check_cell` leaves out by default, since it takes as long again."""
 
 
-def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
-    """Every law of the library, on one layer; made for cells of your own.
+def check_cell(
+    layer: Layer, x: Any = None, *, seed: int = 0, thorough: bool = False
+) -> None:
+    """The laws of the library, on one layer; made for cells of your own.
 
     Runs in float64, where anything that is not a mistake agrees to 1e-9, except for the
-    law of dtypes. Takes some ten seconds.
+    law of dtypes. Takes some ten seconds. By default it leaves out what `THOROUGH` names:
+    another checkpointing, integer and complex inputs, `jax.disable_jit`,
+    `jax.debug_nans`, donated arguments, `jax.export`, and meshes of devices, which need
+    two of them.
 
     Args:
         layer: a cell, or any layer.
         x: an example of one step's input; needed if the layer has no `input_size`.
         seed: of parameters and inputs.
+        thorough: everything that there is.
 
     Raises:
         LawBroken: with the law, the place, and by how much.
@@ -46,16 +73,34 @@ def check_cell(layer: Layer, x: Any = None, *, seed: int = 0) -> None:
         >>> import jaxrnn
         >>> jaxrnn.testing.check_cell(jaxrnn.Elman(3, 4))
     """
+    how: dict[str, Any] = {"x": x, "seed": seed}
     check_protocol(layer, seed=seed)
+    check_copies(layer)
+    check_descent(layer, seed=seed)
     for options in OPTIONS:
-        check_unroll(layer, options, x=x, seed=seed)
-    check_padding(layer, x=x, seed=seed)
-    check_chunks(layer, x=x, seed=seed)
-    for strategy in (Checkpointed(), Checkpointed(3, Checkpointed(2))):
-        check_strategy(strategy, layer, x=x, seed=seed)
-    check_transformations(layer, x=x, seed=seed)
-    check_dtypes(layer, x=x, seed=seed)
-    check_retracing(layer, x=x, seed=seed)
+        check_unroll(layer, options, **how)
+    for check in (check_padding, check_nan, check_chunks, check_transformations):
+        check(layer, **how)
+    check_strategy(Checkpointed(3, Checkpointed(2)), layer, **how)
+    for check in (check_dtypes, check_numpy, check_retracing):
+        check(layer, **how)
+    if thorough:
+        _check_thoroughly(layer, **how)
+
+
+def _check_thoroughly(layer: Layer, **how: Any) -> None:
+    """What `THOROUGH` names."""
+    check_strategy(Checkpointed(), layer, **how)
+    for check in (
+        check_inputs,
+        check_disable_jit,
+        check_debug_nans,
+        check_donation,
+        check_export,
+    ):
+        check(layer, **how)
+    if len(jax.devices()) > 1:
+        check_mesh(layer, **how)
 
 
 OPTIONS: tuple[frozenset[str], ...] = (
@@ -64,17 +109,6 @@ OPTIONS: tuple[frozenset[str], ...] = (
     frozenset({"lengths", "mask", "resets", "reverse"}),
 )
 """Combinations of the options of `unroll` that `check_cell` tries."""
-
-
-def make_options(case: Case, names: Any) -> dict[str, Any]:
-    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
-    values = {
-        "lengths": awkward_lengths(case),
-        "mask": awkward_mask(case),
-        "resets": awkward_resets(case),
-        "reverse": True,
-    }
-    return {name: values[name] for name in sorted(names)}
 
 
 def check_protocol(layer: Layer, *, seed: int = 0) -> None:
@@ -106,46 +140,40 @@ def check_unroll(layer: Layer, options: Any = (), **how: Any) -> None:
     """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         given = make_options(case, options)
-
-        def fast(layer, params, xs, state):
-            return unroll(layer, params, xs, state, strategy=strategy, **given)
-
-        def slow(layer, params, xs, state):
-            return reference(layer, params, xs, state, **given)
 
         assert_close(
             "unroll",
-            f"{_label(case, strategy)} with {sorted(options) or 'no options'}",
-            value_and_grads(fast, case),
-            value_and_grads(slow, case, compiled=False),
+            f"{label_of(case, strategy)} with {sorted(options) or 'no options'}",
+            unrolled(case, options=given, strategy=strategy),
+            by_steps(case, options=given),
             TOLERANCE,
         )
 
 
-def check_padding(layer: Layer, **how: Any) -> None:
+def check_padding(
+    layer: Layer, options: Any = ("lengths", "resets"), **how: Any
+) -> None:
     """What stands in the padding, NaN included, changes neither values nor gradients."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
-        lengths = awkward_lengths(case)
-        padding = jnp.arange(case.time)[:, None] >= jnp.asarray(lengths)[None, :]
+        case = case_of(layer, how)
+        given = make_options(case, options)
+        lengths = given["lengths"]
+        padding = np.arange(case.time)[:, None] >= lengths[None, :]
 
         def spoiled(x):
-            bad = jnp.asarray(jnp.nan if is_float(x) else 10**6, x.dtype)
-            return jnp.where(
-                padding.reshape(*padding.shape, *[1] * (x.ndim - 2)), bad, x
-            )
+            bad = np.array(x)
+            bad[padding] = np.nan if is_float(x) else 100
+            return jnp.asarray(bad)
 
-        def run(layer, params, xs, state):
-            return unroll(layer, params, xs, state, lengths=lengths, strategy=strategy)
-
+        bad = dataclasses.replace(case, xs=jax.tree.map(spoiled, case.xs))
         assert_close(
             "padding",
-            f"{_label(case, strategy)} with NaN past lengths {lengths.tolist()}",
-            value_and_grads(run, case, jax.tree.map(spoiled, case.xs)),
-            value_and_grads(run, case),
+            f"{label_of(case, strategy)} with NaN past lengths {lengths.tolist()}",
+            unrolled(bad, options=given, strategy=strategy),
+            unrolled(case, options=given, strategy=strategy),
             TOLERANCE,
         )
 
@@ -154,12 +182,8 @@ def check_chunks(layer: Layer, **how: Any) -> None:
     """The sequence in chunks, the state carried on, equals the sequence in one call."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
-        try:
-            one = jax.tree.map(lambda s: s[0], (case.state, case.xs))
-            x = jax.tree.map(lambda x: x[0], one[1])
-            jax.eval_shape(layer.step, case.params, one[0], x)
-        except NotImplementedError:
+        case = case_of(layer, how)
+        if not has_step(case):
             return  # a layer that needs the whole sequence, and says so
         resets = awkward_resets(case)
         cut = case.time // 3
@@ -176,7 +200,7 @@ def check_chunks(layer: Layer, **how: Any) -> None:
             )
             chunks.append(ys)
         ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
-        label = f"{_label(case, strategy)} cut at {cut}"
+        label = f"{label_of(case, strategy)} cut at {cut}"
         assert_close("chunks", label, (state, ys), whole, TOLERANCE)
 
 
@@ -200,17 +224,14 @@ def check_strategy(
         >>> jaxrnn.testing.check_strategy(jaxrnn.Checkpointed(3), jaxrnn.MGU(3, 4))
     """
     with jax.enable_x64(True):
-        case = _case(layer, how)
+        case = case_of(layer, how)
         given = make_options(case, options)
-
-        def run(strategy, layer, params, xs, state):
-            return unroll(layer, params, xs, state, strategy=strategy, **given)
 
         assert_close(
             "Law S",
-            f"{_label(case, strategy)} with {sorted(options) or 'no options'}",
-            value_and_grads(partial(run, strategy), case),
-            value_and_grads(partial(run, Scan()), case),
+            f"{label_of(case, strategy)} with {sorted(options) or 'no options'}",
+            unrolled(case, options=given, strategy=strategy),
+            unrolled(case, options=given, strategy=Scan()),
             TOLERANCE,
         )
 
@@ -219,14 +240,14 @@ def check_transformations(layer: Layer, **how: Any) -> None:
     """`vmap` of the whole unroll, `jvp`, and Hessian-vector products both ways round."""
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
-        case = _case(layer, how)
-        label = _label(case, strategy)
+        case = case_of(layer, how)
+        label = label_of(case, strategy)
 
         def run(params):
             return unroll(layer, params, case.xs, case.state, strategy=strategy)
 
         def scalar(params):
-            weights = cotangents(case.key, jax.eval_shape(run, params))
+            weights = cotangents(case.seed, jax.eval_shape(run, params))
             squares = jax.tree.map(
                 lambda w, o: jnp.sum(w * o * o).real, weights, run(params)
             )
@@ -241,7 +262,7 @@ def check_transformations(layer: Layer, **how: Any) -> None:
 
 
 def _check_derivatives(label: str, scalar: Any, case: Case) -> None:
-    direction = cotangents(jax.random.fold_in(case.key, 1), case.params)
+    direction = cotangents(case.seed + 1, case.params)
 
     def along(tree):
         products = jax.tree.map(lambda g, d: jnp.sum(g * d), tree, direction)
@@ -260,44 +281,9 @@ def _check_derivatives(label: str, scalar: Any, case: Case) -> None:
     assert_close("Hessian-vector product", label, hvp, hvp_reverse, TOLERANCE)
 
 
-def check_dtypes(layer: Layer, **how: Any) -> None:
-    """bfloat16 in, bfloat16 out, near float32; float32 and float64 kept as well.
-
-    A state has the dtype that `layer.initial_state` gives it, which may be wider.
-    """
-    strategy = how.pop("strategy", Scan())
-    case = _case(layer, how)
-
-    def run(dtype):
-        params, xs = cast(case.params, dtype), cast(case.xs, dtype)
-        if not any(map(is_float, jax.tree.leaves((params, xs)))):
-            return None
-        state = _like(case.state, jax.eval_shape(layer.initial_state, params))
-        return unroll(layer, params, xs, state, strategy=strategy)
-
-    def wanted(dtype):
-        if want is None:
-            return None
-        state = jax.eval_shape(layer.initial_state, cast(case.params, dtype))
-        return _like(want[0], state), cast(want[1], dtype)
-
-    want = run(jnp.float32)
-    label = _label(case, strategy)
-    low = jnp.bfloat16
-    assert_close("dtypes", label, run(low), wanted(low), BFLOAT16)
-    with jax.enable_x64(True):
-        double = jnp.float64
-        assert_close("dtypes", label, run(double), wanted(double), 1e-4)
-
-
-def _like(tree: Any, dtypes: Any) -> Any:
-    """The tree in the dtypes of another."""
-    return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, dtypes)
-
-
 def check_retracing(layer: Layer, **how: Any) -> None:
     """One trace serves a second call, and an equal layer that was built anew."""
-    case = _case(layer, how)
+    case = case_of(layer, how)
     traces = 0
 
     @jax.jit
@@ -322,17 +308,3 @@ def _rebuilt(layer: Layer) -> Layer:
             "@dataclass(frozen=True), its sizes as fields."
         )
     return dataclasses.replace(layer)
-
-
-def _case(layer: Layer, how: dict[str, Any]) -> Case:
-    defaults = {"time": 6, "batch": 4, "seed": 0, "x": None}
-    unknown = set(how) - set(defaults)
-    if unknown:
-        raise TypeError(
-            f"unknown options {sorted(unknown)}; there are {sorted(defaults)}."
-        )
-    return make_case(layer, **{**defaults, **how})
-
-
-def _label(case: Case, strategy: Strategy) -> str:
-    return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"

@@ -1,0 +1,159 @@
+"""Values and gradients from single steps: the chain rule, written out in a Python loop.
+
+What `unroll` must equal. Two small functions are compiled, one step and its transpose, and
+NumPy adds up what they give, so that the reference costs little and holds no cleverness.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._layer import Layer
+from ..strategies import Scan
+from ._case import Case, Unrolled, cotangents, join, split, value_and_grads
+from ._reference import reference
+
+
+def by_steps(case: Case, weights: Any = None, *, options: dict[str, Any]) -> dict:
+    """What `value_and_grads` says of a layer that takes `step` in turn, row by row.
+
+    Args:
+        case: the layer and its inputs.
+        weights: cotangents of `(state, ys)`; None for those of `value_and_grads`.
+        options: `lengths`, `mask`, `resets` and `reverse` of `unroll`, where they are given.
+    """
+    if not has_step(case):
+        run = lambda *given: reference(*given, **options)
+        return value_and_grads(run, case, weights=weights, compiled=False)
+    if weights is None:
+        weights = cotangents(case.seed, outputs_like(case))
+    rows = [_row(case, options, weights, b) for b in range(case.batch)]
+    states, outputs, d_params, d_inputs, d_states = zip(*rows, strict=True)
+    return {
+        "state": _stacked(states, 0),
+        "ys": _stacked(outputs, 1),
+        "gradient of params": _as_given(_sum(d_params), case.params),
+        "gradient of xs": _stacked(d_inputs, 1),
+        "gradient of state": _stacked(d_states, 0),
+    }
+
+
+def has_step(case: Case) -> bool:
+    """Whether the layer takes single steps; one that reads from the end does not."""
+    state, x = _at(case.state, 0), _at(_at(case.xs, 0), 0)
+    try:
+        jax.eval_shape(case.layer.step, case.params, state, x)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
+    """State, outputs, and the gradients of params, inputs and state, of one row."""
+    layer, params = case.layer, case.params
+    xs, state = _host(case.xs), _at(case.state, b)
+    outputs, tape = [_zeros(_at(_at(_host(weights[1]), 0), b))] * case.time, []
+    for t, fresh, taken in _order(case.time, b, **options):
+        if fresh:
+            tape.append((None, None, None))
+            state = _initial(layer, params)
+        if not taken:  # the state is kept, but a reset here has cut it
+            continue
+        x = _at(_at(xs, t), b)
+        tape.append((t, state, x))
+        state, outputs[t] = _host(_step(layer, params, state, x))
+
+    d_params = [_zeros(split(params)[0])]
+    d_inputs = [_zeros(split(_at(_at(xs, 0), b))[0])] * case.time
+    d_state = split(_at(_host(weights[0]), b))[0]
+    for t, before, x in reversed(tape):
+        if t is None:
+            d_params.append(_host(_initial_transposed(layer, params, d_state)))
+            d_state = _zeros(d_state)
+            continue
+        d_y = split(_at(_at(_host(weights[1]), t), b))[0]
+        found = _step_transposed(layer, params, before, x, (d_state, d_y))
+        d_now, d_state, d_inputs[t] = _host(found)
+        d_params.append(d_now)
+    return (
+        _host(state),
+        _stacked(outputs, 0),
+        _sum(d_params),
+        _stacked(d_inputs, 0),
+        d_state,
+    )
+
+
+def _order(time, b, lengths=None, mask=None, resets=None, reverse=False):
+    """The steps of a row in turn; whether each starts anew, and whether it is taken."""
+    length = time if lengths is None else int(lengths[b])
+    taken = np.ones(time, bool) if mask is None else np.asarray(mask)[:, b]
+    cuts = np.zeros(time, bool) if resets is None else np.asarray(resets)[:, b]
+    if reverse:  # a reset at t cuts between t - 1 and t: step t - 1 is the fresh one
+        after = np.append(cuts[1:length], False)
+        return [(t, after[t], taken[t]) for t in reversed(range(length))]
+    return [(t, cuts[t], taken[t]) for t in range(length)]
+
+
+@jax.jit
+def _step(layer: Layer, params: Any, state: Any, x: Any) -> Any:
+    return layer.step(params, state, x)
+
+
+@jax.jit
+def _step_transposed(layer: Layer, params: Any, state: Any, x: Any, weights: Any):
+    floats, rest = split((params, state, x))
+    step = lambda floats: split(layer.step(*join(floats, rest)))[0]
+    return jax.vjp(step, floats)[1](weights)[0]
+
+
+@jax.jit
+def _initial(layer: Layer, params: Any) -> Any:
+    return layer.initial_state(params)
+
+
+@jax.jit
+def _initial_transposed(layer: Layer, params: Any, weights: Any) -> Any:
+    floats, rest = split(params)
+    initial = lambda floats: split(layer.initial_state(join(floats, rest)))[0]
+    return jax.vjp(initial, floats)[1](weights)[0]
+
+
+def outputs_like(case: Case) -> Any:
+    """Shapes and dtypes of `(state, ys)`."""
+    run = Unrolled(Scan())
+    return jax.eval_shape(partial(run, case.layer), case.params, case.xs, case.state)
+
+
+def _host(tree: Any) -> Any:
+    """Arrays as NumPy's, which are indexed and added without compiling; keys are left."""
+    keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.asarray(leaf), tree)
+
+
+def _at(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], _host(tree))
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(np.zeros_like, tree)
+
+
+def _sum(trees: Any) -> Any:
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *trees)
+
+
+def _as_given(tree: Any, like: Any) -> Any:
+    return jax.tree.map(lambda d, p: np.asarray(d, p.dtype), tree, split(like)[0])
+
+
+def _stacked(trees: Any, axis: int) -> Any:
+    """Equal trees side by side; keys by their data, which NumPy can hold."""
+    keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    stack = lambda *leaves: (
+        jnp.stack(leaves, axis) if keys(leaves[0]) else np.stack(leaves, axis)
+    )
+    return jax.tree.map(stack, *trees)

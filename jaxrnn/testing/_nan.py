@@ -1,0 +1,103 @@
+"""NaN and infinity, planted: where they may go, and where they may not."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._layer import Layer
+from ..strategies import Scan
+from ._by_steps import by_steps, has_step, outputs_like
+from ._case import (
+    TOLERANCE,
+    Case,
+    case_of,
+    cotangents,
+    is_float,
+    label_of,
+    make_options,
+    unrolled,
+)
+from ._compare import assert_close, assert_finite_alike
+
+
+def check_nan(layer: Layer, **how: Any) -> None:
+    """NaN and infinity pass neither a reset nor the end of a row, forwards or backwards.
+
+    Planted in the input of a step, in a given state, and in the cotangents of an output
+    and of the last state: what is finite step by step is finite and right here, and what
+    is not finite step by step is not silently finite here. What stands behind a cut
+    changes nothing at all.
+
+    Args:
+        layer: any layer.
+        **how: `x` and `seed` as for `check_cell`; `strategy`; `batch`, at least 4; `time`,
+            at least 6.
+
+    Raises:
+        LawBroken: with the plant, the place, and what was found there.
+
+    Example:
+        >>> import jaxrnn
+        >>> jaxrnn.testing.check_nan(jaxrnn.MGU(3, 4))
+    """
+    strategy = how.pop("strategy", Scan())
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        case = case_of(layer, how)
+        options = make_options(case, ("lengths", "resets"))
+        weights = cotangents(case.seed, outputs_like(case))
+        label = label_of(case, strategy)
+        how = {"options": options, "strategy": strategy}
+        clean = unrolled(case, weights, **how)
+        hidden = _behind_cuts(case, weights, options)
+        got = unrolled(*hidden, **how)
+        assert_close("NaN behind a cut", label, got, clean, TOLERANCE)
+        for name, planted in _plants(case, weights):
+            got = unrolled(*planted, **how)
+            want = by_steps(*planted, options=options)
+            assert_finite_alike(name, label, got, want, TOLERANCE)
+
+
+def _behind_cuts(case: Case, weights: Any, options: dict) -> tuple[Case, Any]:
+    """NaN in every place that nothing should read: states before a reset, and padding."""
+    padding = np.arange(case.time)[:, None] >= options["lengths"][None]
+    cut = options["resets"][0] & (options["lengths"] > 0)
+    if not has_step(case):
+        cut = np.zeros_like(cut)  # backwards, the given state enters at the end
+    spoiled = dataclasses.replace(
+        case,
+        state=_planted(case.state, cut, np.nan),
+        xs=_planted(case.xs, padding, np.nan),
+    )
+    return spoiled, (weights[0], _planted(weights[1], padding, np.nan))
+
+
+def _plants(case: Case, weights: Any) -> Iterator[tuple[str, tuple[Case, Any]]]:
+    """One bad number at a time: row 0 is full and is cut in its middle, row 3 is short."""
+    middle = case.time // 2
+    replace: Callable = dataclasses.replace
+    for value in (np.nan, np.inf):
+        xs = _planted(case.xs, (middle - 2, 0), value)
+        yield f"{value} in an input", (replace(case, xs=xs), weights)
+        state = _planted(case.state, 3, value)
+        yield f"{value} in the given state", (replace(case, state=state), weights)
+        ys = _planted(weights[1], (middle + 1, 0), value)
+        yield f"{value} in the cotangent of an output", (case, (weights[0], ys))
+    last = _planted(weights[0], 3, np.nan)
+    yield "nan in the cotangent of the last state", (case, (last, weights[1]))
+
+
+def _planted(tree: Any, index: Any, value: float) -> Any:
+    """The floats of a tree with a value at an index of their first axes."""
+
+    def planted(leaf):
+        if not is_float(leaf):
+            return leaf
+        leaf = np.array(leaf)
+        leaf[index] = value
+        return jnp.asarray(leaf)
+
+    return jax.tree.map(planted, tree)

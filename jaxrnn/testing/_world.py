@@ -1,0 +1,188 @@
+"""What Python and JAX do to a layer: copies, NumPy, modes of JAX, donated buffers."""
+
+import copy
+import dataclasses
+import pickle
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._layer import Layer
+from .._unroll import unroll
+from ..strategies import Auto
+from ._by_steps import has_step
+from ._case import (
+    Unrolled,
+    case_of,
+    cotangents,
+    is_float,
+    join,
+    label_of,
+    make_options,
+    split,
+)
+from ._compare import LawBroken, assert_close
+
+
+FLOAT32 = 1e-5  # of the largest entry
+
+
+def check_numpy(layer: Layer, **how: Any) -> None:
+    """NumPy arrays, in `unroll` and in `step`, give what JAX's give.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+    """
+    strategy = how.pop("strategy", Auto())
+    case = case_of(layer, how)
+    label = label_of(case, strategy)
+    options = make_options(case, ("lengths", "resets"))
+    arrays = {name: jnp.asarray(value) for name, value in options.items()}
+    given = case.params, case.xs, case.state
+    want = unroll(layer, *given, **arrays, strategy=strategy)
+    got = unroll(layer, *_numpy(given), **options, strategy=strategy)
+    assert_close("NumPy", label, got, want, 0.0)
+    if has_step(case):
+        params, xs, state = given
+        one = params, _first(state), _first(_first(xs))
+        want, got = layer.step(*one), layer.step(*_numpy(one))
+        got = jax.tree.map(jnp.asarray, got)
+        assert_close("NumPy", f"{layer}.step", got, want, FLOAT32)
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def _numpy(tree: Any) -> Any:
+    """NumPy's arrays, but for keys of the new kind, which are JAX's alone."""
+    keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.asarray(leaf), tree)
+
+
+def check_copies(layer: Layer, **how: Any) -> None:
+    """Pickled, copied and deeply copied, a layer is equal, and traces nothing again.
+
+    Python cannot pickle what is defined inside a function, nor a lambda; a layer that
+    holds such a thing is copied alone.
+
+    Args:
+        layer: any layer, or a strategy.
+    """
+    del how
+    ways: dict[str, Callable] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
+    if not _is_local(layer):
+        ways["pickle"] = lambda layer: pickle.loads(pickle.dumps(layer))
+    for name, way in ways.items():
+        try:
+            again = way(layer)
+        except Exception as error:
+            raise LawBroken(f"copies: {name} of {layer} fails: {error}") from error
+        same = again == layer and hash(again) == hash(layer)
+        if not same or str(again) != str(layer) or type(again) is not type(layer):
+            raise LawBroken(f"copies: {name} of {layer} gives {again}, which differs.")
+
+
+def _is_local(value: Any) -> bool:
+    """Whether a value is, or holds, what is defined inside a function."""
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if "<locals>" in name or "<lambda>" in name:
+        return True
+    if isinstance(value, tuple):
+        return any(map(_is_local, value))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    return any(_is_local(getattr(value, f.name)) for f in dataclasses.fields(value))
+
+
+def check_disable_jit(layer: Layer, **how: Any) -> None:
+    """Under `jax.disable_jit()` the values are the same."""
+    strategy = how.pop("strategy", Auto())
+    case = case_of(layer, {"time": 3, "batch": 2, **how})
+    options = make_options(case, ("lengths", "resets"))
+
+    def run():
+        given = case.params, case.xs, case.state
+        return unroll(layer, *given, **options, strategy=strategy)
+
+    want = run()
+    with jax.disable_jit():
+        got = run()
+    assert_close("disable_jit", label_of(case, strategy), got, want, FLOAT32)
+
+
+def check_debug_nans(layer: Layer, **how: Any) -> None:
+    """Under `jax.debug_nans(True)` finite inputs raise nothing, forwards and backwards.
+
+    With lengths, of 0 too, and resets; from the initial state, where norms divide by the
+    least.
+    """
+    strategy = how.pop("strategy", Auto())
+    case = case_of(layer, how)
+    options = make_options(case, ("lengths", "resets"))
+    floats, rest = split((case.params, case.xs))
+
+    def run(floats):
+        params, xs = join(floats, rest)
+        return split(unroll(layer, params, xs, **options, strategy=strategy))[0]
+
+    try:
+        with jax.debug_nans(True):
+            out, pull = jax.vjp(run, floats)
+            jax.block_until_ready(pull(cotangents(case.seed, out)))
+    except FloatingPointError as error:
+        label = label_of(case, strategy)
+        raise LawBroken(f"debug_nans: {label} makes a NaN on its way.") from error
+
+
+def check_donation(layer: Layer, **how: Any) -> None:
+    """A compiled training step whose arguments are donated gives what it gives without."""
+    strategy = how.pop("strategy", Auto())
+    case = case_of(layer, how)
+    run = Unrolled(strategy)
+
+    def train(params, xs, state):
+        floats, rest = split((params, xs, state))
+        forward = lambda floats: split(run(layer, *join(floats, rest)))[0]
+        out, pull = jax.vjp(forward, floats)
+        (gradients,) = pull(cotangents(case.seed, out))
+        down = lambda p, g: p - jnp.asarray(0.1, p.dtype) * g
+        stepped = jax.tree.map(down, floats, gradients)
+        return join(stepped, rest), out
+
+    given = case.params, case.xs, case.state
+    want = jax.tree.map(np.array, _float_part(jax.jit(train)(*given)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a buffer that nothing could be written to
+        got = jax.jit(train, donate_argnums=(0, 1, 2))(*_fresh(given))
+    assert_close("donation", label_of(case, strategy), _float_part(got), want, FLOAT32)
+
+
+def _fresh(tree: Any) -> Any:
+    """A buffer of its own for each leaf."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _float_part(tree: Any) -> Any:
+    return split(tree)[0]
+
+
+def check_descent(layer: Layer, *, seed: int = 0, **how: Any) -> None:
+    """A small step against `jax.grad` lowers the loss, for every parameter.
+
+    For a complex parameter JAX gives the conjugate of the direction of ascent, and an
+    optimiser that is not told so climbs: parameters are real, in pairs where need be.
+    """
+    params = layer.init(jax.random.key(seed))
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if is_float(leaf) and jnp.iscomplexobj(leaf):
+            raise LawBroken(
+                f"descent: {layer} has a complex parameter, params"
+                f"{jax.tree_util.keystr(path)}, in which a step against jax.grad climbs. "
+                "Keep its real and imaginary parts as two real parameters."
+            )
