@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float
 
 
 def with_elapsed(x: Any) -> tuple[Float[Array, "x"], Float[Array, ""] | None]:
     """`(x, dt)` as it is; for a plain input, None in place of dt, which means 1."""
-    return (x, None) if isinstance(x, jax.Array) else x
+    return x if isinstance(x, tuple | list) else (x, None)

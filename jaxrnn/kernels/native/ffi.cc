@@ -108,6 +108,7 @@ class LayerCall {
       checks.fail("x is " + described(type, Dims(x.dimensions())) + " and h0 is " +
                   described(type, Dims(h0.dimensions())) +
                   ", where at least one step, one feature and one unit are needed");
+    if (!checks.passed()) T = B = I = H = 0;  // products of them are within 64 bits
     return checks.passed();
   }
 
