@@ -1,7 +1,7 @@
 // Calls the handlers as XLA does, with call frames built by hand: valid problems, some of which
 // are then spoilt, and plain nonsense, on buffers of exactly the right length. A sanitizer
-// ends the process at the first bad access. Prints how many calls succeeded and how many were
-// refused; a valid problem that is refused, or a spoilt one that is not, ends the process.
+// ends the process at the first bad access; so does a valid problem that is refused. Prints how
+// many calls were valid, how many succeeded and how many were refused.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
