@@ -37,7 +37,13 @@ GRADIENTS = gru()[:6]
 # handler, arguments, results, attributes, and words of the error
 WRONG = {
     "bool": ("forward", gru(x=array(T, B, I, dtype=bool)), RESULTS, {}, "x is bool"),
-    "half": ("forward", gru(w=array(I, 3 * H, dtype=jnp.float16)), RESULTS, {}, "float16"),
+    "half": (
+        "forward",
+        gru(w=array(I, 3 * H, dtype=jnp.float16)),
+        RESULTS,
+        {},
+        "float16",
+    ),
     "rank": ("forward", gru(x=array(T, I)), RESULTS, {}, r"\(T, B, I\) is needed"),
     "batch": ("forward", gru(h0=array(7, H)), RESULTS, {}, r"h0 is float32\[7,5\]"),
     "no steps": ("forward", gru(x=array(0, B, I)), RESULTS, {}, "at least one step"),
@@ -51,7 +57,13 @@ WRONG = {
     "residuals": ("forward", gru(), RESULTS, {"residuals": True}, "saved is missing"),
     "saved": ("backward", [*BACK[:9], array(1), *BACK[10:]], GRADIENTS, {}, "saved is"),
     "d_u": ("backward", BACK, [*GRADIENTS[:4], array(0), GRADIENTS[5]], {}, "d_u is"),
-    "linear": ("linear", [array(T, 2), array(T, 2), array(3)], [array(T, 2)], {}, "axis"),
+    "linear": (
+        "linear",
+        [array(T, 2), array(T, 2), array(3)],
+        [array(T, 2)],
+        {},
+        "axis",
+    ),
     "b": ("linear", [array(T, 2), array(9), array(2)], [array(T, 2)], {}, "b is"),
     "hs": ("linear", [array(T, 2)] * 2 + [array(2)], [array(2, 2)], {}, "hs is"),
     "d_a": (
