@@ -182,7 +182,8 @@ def check_key(key: Any) -> Any:
         if key.shape:
             raise ValueError(f"key holds keys of shape {key.shape}; {hint}")
         return key
-    impl = {(2,): "threefry2x32", (4,): "rbg"}.get(key.shape)
+    kinds: dict[Any, str] = {(2,): "threefry2x32", (4,): "rbg"}
+    impl = kinds.get(key.shape)
     default = jax.eval_shape(lambda: jax.random.key(0))
     if impl is None or key.dtype != np.uint32:
         raise TypeError(f"key is an array {key.shape} of {key.dtype}; {hint}")

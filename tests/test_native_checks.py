@@ -7,7 +7,7 @@ import pytest
 from jaxrnn.kernels import _native
 
 
-T, B, I, H = 3, 2, 4, 5
+T, B, X, H = 3, 2, 4, 5
 _native.library()
 
 
@@ -18,10 +18,10 @@ def array(*shape, dtype=jnp.float32):
 def gru(**changes):
     """The arguments of the GRU's kernel with the reset before the product."""
     arrays = {
-        "x": array(T, B, I),
+        "x": array(T, B, X),
         "h0": array(B, H),
         "start_h": array(H),
-        "w": array(I, 3 * H),
+        "w": array(X, 3 * H),
         "u": array(H, 3 * H),
         "b": array(3 * H),
         "valid": array(0, 0, dtype=bool),
@@ -36,17 +36,17 @@ GRADIENTS = gru()[:6]
 
 # handler, arguments, results, attributes, and words of the error
 WRONG = {
-    "bool": ("forward", gru(x=array(T, B, I, dtype=bool)), RESULTS, {}, "x is bool"),
+    "bool": ("forward", gru(x=array(T, B, X, dtype=bool)), RESULTS, {}, "x is bool"),
     "half": (
         "forward",
-        gru(w=array(I, 3 * H, dtype=jnp.float16)),
+        gru(w=array(X, 3 * H, dtype=jnp.float16)),
         RESULTS,
         {},
         "float16",
     ),
-    "rank": ("forward", gru(x=array(T, I)), RESULTS, {}, r"\(T, B, I\) is needed"),
+    "rank": ("forward", gru(x=array(T, X)), RESULTS, {}, r"\(T, B, I\) is needed"),
     "batch": ("forward", gru(h0=array(7, H)), RESULTS, {}, r"h0 is float32\[7,5\]"),
-    "no steps": ("forward", gru(x=array(0, B, I)), RESULTS, {}, "at least one step"),
+    "no steps": ("forward", gru(x=array(0, B, X)), RESULTS, {}, "at least one step"),
     "u": ("forward", gru(u=array(H, 2 * H)), RESULTS, {}, r"float32\[5,15\] is needed"),
     "mark": ("forward", gru(reset=array(T, B)), RESULTS, {}, "reset is float32"),
     "cell": ("forward", gru(), RESULTS, {"cell": 8}, "no cell 8"),
@@ -99,9 +99,9 @@ def test_right_calls_run():
 
 def test_without_rows_there_is_nothing_to_do():
     """And sums over them are zero."""
-    empty = {"x": array(T, 0, I), "h0": array(0, H), "reset": array(0, 0, dtype=bool)}
+    empty = {"x": array(T, 0, X), "h0": array(0, H), "reset": array(0, 0, dtype=bool)}
     back = [array(T, 0, H), array(T, 0, 3 * H), array(T, 0, H), array(0, H)]
     grads = call("backward", [*gru(**empty), *back], gru(**empty)[:6], {})
-    assert all((grad == 0).all() for grad in grads) and grads[3].shape == (I, 3 * H)
+    assert all((grad == 0).all() for grad in grads) and grads[3].shape == (X, 3 * H)
     hs = call("linear", [array(T, 0), array(T, 0), array(0)], [array(T, 0)], {})
     assert hs[0].shape == (T, 0)

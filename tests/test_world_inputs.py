@@ -34,7 +34,9 @@ def test_narrow_symbols_are_looked_up(size):
     _, ys = jaxrnn.unroll(layer, params, ids)
     inside = ids[..., None].astype(np.int64) < vocabulary
     table = np.asarray(params.table)
-    want = np.where(inside, table[np.minimum(ids, vocabulary - 1)], np.nan)
+    want = np.where(
+        inside, table[np.minimum(ids.astype(np.int64), vocabulary - 1)], np.nan
+    )
     np.testing.assert_array_equal(ys, want)
     assert_same(layer.step(params, (), ids[1, 0])[1], table[65])
 
@@ -132,7 +134,7 @@ def test_losses_of_narrow_floats_are_taken_in_float32(dtype):
     assert_same(training.masked_mean(ones, mask), jnp.float32(1))
     assert_same(training.masked_mean(ones.astype(bool)), jnp.float32(1))
     logits = 3 * jax.random.normal(KEY, (700, 100, 2)).astype(dtype)
-    labels = (jnp.arange(100) % 2) * jnp.ones((700, 1), int)
+    labels = jnp.broadcast_to(jnp.arange(100) % 2, (700, 100))
     targets = jnp.ones((700, 100, 2), dtype)
     exact, mask = logits.astype(jnp.float32), mask[:700]
     rows = [

@@ -4,10 +4,16 @@ Inputs narrower than float32 are widened, and the loss is float32: sums of float
 65504. Gradients keep the dtype of what they are of.
 """
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Inexact, Integer, Shaped
+
+
+AnyArray: TypeAlias = Array | np.ndarray
 
 
 def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
@@ -24,7 +30,7 @@ def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
 
 
 def masked_mean(
-    values: Shaped[Array, "T B"], mask: Bool[Array, "T B"] | None = None
+    values: Shaped[AnyArray, "T B"], mask: Bool[AnyArray, "T B"] | None = None
 ) -> Float[Array, ""]:
     """The mean of `values` where `mask` is True; 0 if it is nowhere.
 
@@ -40,16 +46,16 @@ def masked_mean(
     return jnp.sum(kept) / jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
 
 
-def _wide(x: Shaped[Array, "..."]) -> Inexact[Array, "..."]:
+def _wide(x: Shaped[AnyArray, "..."]) -> Inexact[Array, "..."]:
     """In float32, or wider where it is: sums of float16 overflow, logarithms round."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def cross_entropy(
-    logits: Float[Array, "T B v"],
-    labels: Integer[Array, "T B"],
-    mask: Bool[Array, "T B"] | None = None,
+    logits: Float[AnyArray, "T B v"],
+    labels: Integer[AnyArray, "T B"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood of the labels, in nats per step.
 
@@ -81,9 +87,9 @@ def cross_entropy(
 
 
 def squared_error(
-    predictions: Inexact[Array, "T B y"],
-    targets: Shaped[Array, "T B y"],
-    mask: Bool[Array, "T B"] | None = None,
+    predictions: Inexact[AnyArray, "T B y"],
+    targets: Shaped[AnyArray, "T B y"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean squared error, over the steps that count and all features.
 
@@ -109,9 +115,9 @@ def squared_error(
 
 
 def bernoulli(
-    logits: Float[Array, "T B y"],
-    targets: Shaped[Array, "T B y"],
-    mask: Bool[Array, "T B"] | None = None,
+    logits: Float[AnyArray, "T B y"],
+    targets: Shaped[AnyArray, "T B y"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood of binary features, in nats per step.
 
