@@ -174,17 +174,24 @@ def check_mask(mask: Any, time: int, batch: int) -> Any:
 
 
 def check_key(key: Any) -> Any:
-    """One random key, of the new kind or the old."""
+    """One random key: of the new kind, or the words of one, in JAX or NumPy."""
     hint = "give one key, such as jax.random.key(0)."
-    if not isinstance(key, jax.Array):
+    if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"key is {_described(key)}; {hint}")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape:
             raise ValueError(f"key holds keys of shape {key.shape}; {hint}")
         return key
-    if key.dtype == jnp.uint32 and key.shape == (2,):
-        return jax.random.wrap_key_data(key)
-    raise TypeError(f"key is an array {key.shape} of {key.dtype}; {hint}")
+    kinds: dict[Any, str] = {(2,): "threefry2x32", (4,): "rbg"}
+    impl = kinds.get(key.shape)
+    default = jax.eval_shape(lambda: jax.random.key(0))
+    if impl is None or key.dtype != np.uint32:
+        raise TypeError(f"key is an array {key.shape} of {key.dtype}; {hint}")
+    # four words are of both of JAX's kinds that have them: the default decides
+    words = jax.eval_shape(jax.random.key_data, default).shape
+    return jax.random.wrap_key_data(
+        jnp.asarray(key), impl=None if words == key.shape else impl
+    )
 
 
 def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:

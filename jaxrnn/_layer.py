@@ -14,11 +14,14 @@ A strategy owns both, and decides how `recur` is executed.
 
 import abc
 import dataclasses
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
 
 import jax
+import jax.nn
+import jax.numpy
 from jaxtyping import Array, Bool, Key
 
 from ._sharding import one_device
@@ -36,6 +39,19 @@ class Static:
         super().__init_subclass__(**kwargs)
         jax.tree_util.register_static(cls)
 
+    # JAX's own functions pickle by where they are defined, where another object has their
+    # name: `jnp.tanh`, a jitted function, is not found. Here they go by their public name.
+    def __getstate__(self) -> Any:
+        state = super().__getstate__()
+        if not isinstance(state, dict):
+            return state
+        return {name: _public(value) for name, value in state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            found = value.find() if isinstance(value, _Public) else value
+            object.__setattr__(self, name, found)
+
     def __str__(self) -> str:
         """The constructor call, without the fields that have their default."""
         if not dataclasses.is_dataclass(self):
@@ -46,6 +62,24 @@ class Static:
             if (v := getattr(self, f.name)) != _default(f)
         ]
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+class _Public(NamedTuple):
+    """The public name of a function of JAX, in place of the function."""
+
+    module: str
+    name: str
+
+    def find(self) -> Any:
+        return getattr(sys.modules[self.module], self.name)
+
+
+def _public(value: Any) -> Any:
+    name = getattr(value, "__name__", "")
+    for module in (jax.numpy, jax.nn, jax.lax) if callable(value) and name else ():
+        if getattr(module, name, None) is value:
+            return _Public(module.__name__, name)
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jaxlib
 import pytest
 
 from .helpers import each
@@ -44,3 +45,19 @@ def test_the_kernels_are_clean_under(sanitizer, compiler, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) == 192
+
+
+def test_no_call_of_the_handlers_reaches_memory_that_is_not_its_own(compiler, tmp_path):
+    """20,000 calls, through the handlers as XLA calls them; see `native/fuzz.cc`."""
+    program = tmp_path / "fuzz"
+    options = "-std=c++17 -O0 -g1 -pthread -w -fsanitize=address,undefined"
+    command = [compiler, *options.split(), "-fno-sanitize-recover=all"]
+    include = Path(jaxlib.__file__).parent / "include"
+    command += ["-isystem", str(include), f"-I{SOURCES}"]
+    command += [str(HERE / "native" / "fuzz.cc"), "-o", str(program)]
+    subprocess.run(command, check=True)
+    ran = subprocess.run([str(program), "20000"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    valid, succeeded, refused = map(int, ran.stdout.split())
+    assert valid > 3000 and refused > 8000
+    assert succeeded >= valid and succeeded + refused == 20000

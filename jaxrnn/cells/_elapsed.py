@@ -2,10 +2,13 @@
 
 from typing import Any
 
-import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
 
 
-def with_elapsed(x: Any) -> tuple[Float[Array, "x"], Float[Array, ""] | None]:
-    """`(x, dt)` as it is; for a plain input, None in place of dt, which means 1."""
-    return (x, None) if isinstance(x, jax.Array) else x
+def with_elapsed(x: Any) -> tuple[Shaped[Array, "x"], Shaped[Array, ""] | None]:
+    """`(x, dt)` as arrays; for a plain input, None in place of dt, which means 1."""
+    if isinstance(x, tuple | list):
+        features, dt = x
+        return jnp.asarray(features), jnp.asarray(dt)
+    return jnp.asarray(x), None

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._typing import DType
@@ -22,7 +23,9 @@ def norm_init(size: int, dtype: DType) -> NormParams:
     return NormParams(jnp.ones(size, dtype), jnp.zeros(size, dtype))
 
 
-def layer_norm(params: NormParams, v: Float[Array, "n"]) -> Float[Array, "n"]:
+def layer_norm(
+    params: NormParams, v: Float[Array | np.ndarray, "n"]
+) -> Float[Array, "n"]:
     """`scale (v - mean) / sqrt(variance + 1e-5) + shift`, its sums in float32 at least."""
     dtype = params.scale.dtype
     v = v.astype(state_dtype(v))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from .._init import float_dtype
 from .._layer import Layer
 from .._sizes import check_rate
 
@@ -33,9 +34,10 @@ class _Dropout(Layer):
         return ()
 
     def step(self, params, state, x):
-        return state, x
+        return state, _as_floats(x)
 
     def unroll(self, params, xs, state, context):
+        xs = _as_floats(xs)
         if context.key is None or self.rate == 0:
             return state, xs
         kept = jax.random.bernoulli(
@@ -43,6 +45,12 @@ class _Dropout(Layer):
         )
         scale = jnp.asarray(1 / (1 - self.rate), xs.dtype)
         return state, jnp.where(kept, xs * scale, jnp.zeros_like(xs))
+
+
+def _as_floats(x):
+    """Integers and booleans as the same numbers: they are scaled."""
+    inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return x if inexact else jnp.asarray(x, float_dtype())
 
 
 @dataclass(frozen=True)

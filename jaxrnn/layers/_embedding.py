@@ -58,5 +58,8 @@ class Embedding(Stepwise):
             raise TypeError(
                 f"Embedding looks up integers, but was given {jnp.result_type(x)}."
             )
+        # in 32 bits at least: the bound may not fit into the symbols' own dtype
+        x = jnp.asarray(x)
+        x = x.astype(jnp.int32) if x.itemsize < 4 else x
         inside = (x >= 0) & (x < self.vocabulary)  # a negative index would wrap round
         return jnp.where(inside, params.table[x], jnp.nan)

@@ -102,8 +102,11 @@ class LearnedState(Cell):
 
 
 def _apart(s: Array) -> Any:
-    """An array, or the real and imaginary parts of a complex one."""
-    return ComplexParts(s.real, s.imag) if jnp.iscomplexobj(s) else s
+    """A copy of an array, or the real and imaginary parts of a complex one.
+
+    Params are donated, and a cell may give out one array twice, or a parameter, as its state.
+    """
+    return ComplexParts(s.real, s.imag) if jnp.iscomplexobj(s) else jnp.copy(s)
 
 
 def _joined(like: Any, s: Any) -> Array:

@@ -1,8 +1,19 @@
-"""Losses over sequences: a mean over the steps that count."""
+"""Losses over sequences: a mean over the steps that count.
 
+Inputs narrower than float32 are widened, and the loss is float32: sums of float16 overflow at
+65504. Gradients keep the dtype of what they are of.
+"""
+
+from typing import TypeAlias
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Inexact, Int, Integer
+from jaxtyping import Array, Bool, Float, Inexact, Integer, Shaped
+
+
+AnyArray: TypeAlias = Array | np.ndarray
 
 
 def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
@@ -19,23 +30,32 @@ def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
 
 
 def masked_mean(
-    values: Float[Array, "T B"], mask: Bool[Array, "T B"] | None = None
+    values: Shaped[AnyArray, "T B"], mask: Bool[AnyArray, "T B"] | None = None
 ) -> Float[Array, ""]:
     """The mean of `values` where `mask` is True; 0 if it is nowhere.
 
-    What stands elsewhere does not reach the mean, NaN included. Where a value is computed
-    from NaN its gradient is NaN as well: mask its inputs, as the losses here do.
+    Values narrower than float32, integers and booleans are added up, and their mean is
+    returned, in float32. What stands elsewhere does not reach the mean, NaN included.
+    Where a value is computed from NaN its gradient is NaN as well: mask its inputs, as the
+    losses here do.
     """
+    values = _wide(values)
     if mask is None:
         return jnp.mean(values)
-    kept = jnp.where(mask, values, jnp.zeros_like(values))
+    kept = jnp.where(jnp.asarray(mask), values, jnp.zeros_like(values))
     return jnp.sum(kept) / jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
 
 
+def _wide(x: Shaped[AnyArray, "..."]) -> Inexact[Array, "..."]:
+    """In float32, or wider where it is: sums of float16 overflow, logarithms round."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
 def cross_entropy(
-    logits: Float[Array, "T B v"],
-    labels: Int[Array, "T B"],
-    mask: Bool[Array, "T B"] | None = None,
+    logits: Float[AnyArray, "T B v"],
+    labels: Integer[AnyArray, "T B"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood of the labels, in nats per step.
 
@@ -53,7 +73,13 @@ def cross_entropy(
         >>> round(float(loss), 4)  # ln 4
         1.3863
     """
+    logits = _wide(logits)
+    labels = jnp.asarray(labels)
+    # 32 bits at least: the number of symbols may not fit into the labels' own dtype
+    if jnp.issubdtype(labels.dtype, jnp.integer) and labels.itemsize < 4:
+        labels = labels.astype(jnp.int32)
     if mask is not None:
+        mask = jnp.asarray(mask)
         logits = jnp.where(mask[..., None], logits, jnp.zeros_like(logits))
         labels = jnp.where(mask, labels, jnp.zeros_like(labels))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -61,9 +87,9 @@ def cross_entropy(
 
 
 def squared_error(
-    predictions: Inexact[Array, "T B y"],
-    targets: Inexact[Array, "T B y"],
-    mask: Bool[Array, "T B"] | None = None,
+    predictions: Inexact[AnyArray, "T B y"],
+    targets: Shaped[AnyArray, "T B y"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean squared error, over the steps that count and all features.
 
@@ -80,17 +106,18 @@ def squared_error(
         >>> float(training.squared_error(ones, 3 * ones, mask))
         4.0
     """
-    difference = predictions - targets
+    difference = _wide(predictions) - _wide(targets)
     if mask is not None:
+        mask = jnp.asarray(mask)
         difference = jnp.where(mask[..., None], difference, jnp.zeros_like(difference))
     squares = (difference * jnp.conj(difference)).real
     return masked_mean(jnp.mean(squares, axis=-1), mask)
 
 
 def bernoulli(
-    logits: Float[Array, "T B y"],
-    targets: Float[Array, "T B y"],
-    mask: Bool[Array, "T B"] | None = None,
+    logits: Float[AnyArray, "T B y"],
+    targets: Shaped[AnyArray, "T B y"],
+    mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood of binary features, in nats per step.
 
@@ -110,7 +137,9 @@ def bernoulli(
         >>> round(float(training.bernoulli(zeros, zeros)), 4)  # 2 ln 2
         1.3863
     """
+    logits, targets = _wide(logits), _wide(targets)
     if mask is not None:
+        mask = jnp.asarray(mask)
         logits = jnp.where(mask[..., None], logits, jnp.zeros_like(logits))
         targets = jnp.where(mask[..., None], targets, jnp.zeros_like(targets))
     losses = optax.sigmoid_binary_cross_entropy(logits, targets)

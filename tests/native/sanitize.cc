@@ -109,7 +109,7 @@ Array run(const Case& c) {
   const int64_t T = c.time, B = c.batch, I = c.inputs, H = c.hidden;
   const bool d_x_wanted = c.time != 5;
   const bool own = c.kind == CellKind::indrnn_relu, has_c = c.kind == CellKind::lstm;
-  const int64_t G = gates_of(c.kind), S = own ? 0 : c.kind == CellKind::gru_after ? 4 : G;
+  const int64_t G = facts_of(c.kind).gates, S = own ? 0 : c.kind == CellKind::gru_after ? 4 : G;
   Array x = filled(T * B * I, 1);
   const Array h0 = filled(B * H, 2), c0 = filled(B * H, 3),
               start = filled(H, 4), w = filled(I * G * H, 5),

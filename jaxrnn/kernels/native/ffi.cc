@@ -1,12 +1,13 @@
 // The kernels as XLA sees them: handlers of its foreign function interface, and a few plain
 // functions for Python's ctypes.
+#include <cstring>
 #include <memory>
 #include <string>
+#include <tuple>
 
+#include "checks.h"
 #include "host.h"
 #include "team.h"
-#include "workspace.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
@@ -29,74 +30,94 @@ class PoolTeam {
   std::shared_ptr<OpenTeam> team_;
 };
 
-// Arguments, or results, in their order.
-template <class Remaining>
-class Reader {
+// What a call of a layer was given, and the sizes and the type of all of it.
+class LayerCall {
  public:
-  explicit Reader(Remaining& all) : all_(all) {}
+  LayerCall(const ffi::RemainingArgs& args, const ffi::RemainingRets& rets)
+      : in(args, checks), out(rets, checks), rets_(rets) {}
 
-  ffi::AnyBuffer next() {
-    if constexpr (std::is_same_v<Remaining, ffi::RemainingRets>) {
-      return **all_.template get<ffi::AnyBuffer>(index_++);
-    } else {
-      return *all_.template get<ffi::AnyBuffer>(index_++);
+  Checks checks;
+  Reader<ffi::RemainingArgs> in;
+  Reader<ffi::RemainingRets> out;
+  ffi::DataType type = ffi::F32;
+  int64_t T = 0, B = 0, I = 0, H = 0;
+  CellFacts facts{};
+  Marks marks{};
+
+  // x, h0, [c0], start_h, [start_c], w, u, b, [b_n], valid, reset: the order in `_native.py`.
+  void read(int64_t kind, Layer& layer) {
+    if (kind < 0 || kind >= kCellCount)
+      return checks.fail("there is no cell " + std::to_string(kind));
+    layer.kind = static_cast<CellKind>(kind);
+    facts = facts_of(layer.kind);
+    const auto x = in.next("x"), h0 = in.next("h0");
+    if (!x || !h0 || !sizes(*x, *h0)) return;
+    layer.is_double = type == ffi::F64;
+    layer.inputs = I;
+    layer.hidden = H;
+    layer.x = checks.array("x", *x, type, {T, B, I});
+    layer.h0 = checks.array("h0", *h0, type, {B, H});
+    if (facts.has_c) layer.c0 = in.array("c0", type, {B, H});
+    layer.start_h = in.array("start_h", type, {H});
+    if (facts.has_c) layer.start_c = in.array("start_c", type, {H});
+    const int64_t GH = facts.gates * H;
+    layer.w = in.array("w", type, {I, GH});
+    layer.u = facts.has_product ? in.array("u", type, {H, GH}) : in.array("u", type, {H});
+    layer.b = in.array("b", type, {GH});
+    if (facts.has_b_n) layer.b_n = in.array("b_n", type, {H});
+    marks.valid = mark("valid");
+    marks.reset = mark("reset");
+  }
+
+  // Everything is as it must be.
+  bool complete() {
+    in.end();
+    out.end();
+    return checks.passed();
+  }
+  // Of every result, which will be written for the first time.
+  template <class Fn>
+  void each_result(Fn&& fn) const {
+    for (size_t i = 0; i < rets_.size(); ++i) {
+      const ffi::AnyBuffer result = **rets_.get<ffi::AnyBuffer>(i);
+      fn(result.untyped_data(), result.size_bytes());
     }
   }
-  // Null for an empty array: what is not given, or not wanted.
-  void* data() {
-    ffi::AnyBuffer buffer = next();
-    return buffer.element_count() ? buffer.untyped_data() : nullptr;
-  }
-  // A result that will be written for the first time.
-  void* fresh() {
-    ffi::AnyBuffer buffer = next();
-    prefer_huge_pages(buffer.untyped_data(), buffer.size_bytes());
-    return buffer.element_count() ? buffer.untyped_data() : nullptr;
+  // Without rows there is nothing to run, and every sum over them is zero.
+  bool done_without_rows() const {
+    each_result(prefer_huge_pages);
+    if (B > 0) return false;
+    each_result([](void* data, size_t bytes) {
+      if (bytes) std::memset(data, 0, bytes);
+    });
+    return true;
   }
 
  private:
-  Remaining& all_;
-  size_t index_ = 0;
+  bool sizes(ffi::AnyBuffer x, ffi::AnyBuffer h0) {
+    checks.real("x", x);
+    checks.rank("x", x, 3, "(T, B, I)");
+    checks.rank("h0", h0, 2, "(B, H)");
+    if (!checks.passed()) return false;
+    type = x.element_type();
+    T = x.dimensions()[0], B = x.dimensions()[1], I = x.dimensions()[2];
+    H = h0.dimensions()[1];
+    for (int64_t size : {T, B, I, H})
+      if (size > kMostSteps) checks.fail("a dimension of x or h0 is 2^31 or more");
+    if (T < 1 || I < 1 || H < 1 || B < 0)
+      checks.fail("x is " + described(type, Dims(x.dimensions())) + " and h0 is " +
+                  described(type, Dims(h0.dimensions())) +
+                  ", where at least one step, one feature and one unit are needed");
+    if (!checks.passed()) T = B = I = H = 0;  // products of them are within 64 bits
+    return checks.passed();
+  }
+
+  const uint8_t* mark(const char* name) {
+    return static_cast<const uint8_t*>(in.maybe(name, ffi::PRED, {T, B}, {0, 0}));
+  }
+
+  const ffi::RemainingRets& rets_;
 };
-
-struct Shape {
-  int64_t time, batch;
-};
-
-bool has_c(const Layer& layer) {
-  return layer.kind == CellKind::lstm || layer.kind == CellKind::lstm_coupled;
-}
-
-bool has_b_n(const Layer& layer) { return layer.kind == CellKind::gru_after; }
-
-// x, h0, [c0], start_h, [start_c], w, u, b, [b_n]: the order in `_native.py`.
-template <class Args>
-Shape read_layer(Reader<Args>& in, int64_t kind, Layer& layer) {
-  layer.kind = static_cast<CellKind>(kind);
-  ffi::AnyBuffer x = in.next();
-  layer.x = x.untyped_data();
-  layer.is_double = x.element_type() == ffi::F64;
-  ffi::AnyBuffer h0 = in.next();
-  layer.h0 = h0.untyped_data();
-  layer.inputs = x.dimensions()[2];
-  layer.hidden = h0.dimensions()[1];
-  layer.c0 = has_c(layer) ? in.data() : nullptr;
-  layer.start_h = in.data();
-  layer.start_c = has_c(layer) ? in.data() : nullptr;
-  layer.w = in.data();
-  layer.u = in.data();
-  layer.b = in.data();
-  layer.b_n = has_b_n(layer) ? in.data() : nullptr;
-  return {x.dimensions()[0], x.dimensions()[1]};
-}
-
-template <class Args>
-Marks read_marks(Reader<Args>& in) {
-  const void* valid = in.data();
-  return {static_cast<const uint8_t*>(valid), static_cast<const uint8_t*>(in.data())};
-}
-
-bool has_saved(const Layer& layer) { return layer.kind < CellKind::elman_tanh; }
 
 ffi::Error done(bool had_memory) {
   return had_memory ? ffi::Error::Success()
@@ -106,53 +127,106 @@ ffi::Error done(bool had_memory) {
 
 ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
                    int64_t kind, bool residuals) {
-  Reader<ffi::RemainingArgs> in(args);
-  Reader<ffi::RemainingRets> out(rets);
+  LayerCall call(args, rets);
   Forward f{};
-  const Shape shape = read_layer(in, kind, f);
-  const Marks marks = read_marks(in);
-  f.ys = out.fresh();
-  f.h = out.data();
-  f.c = has_c(f) ? out.data() : nullptr;
-  f.cs = residuals && has_c(f) ? out.fresh() : nullptr;
-  f.saved = residuals && has_saved(f) ? out.fresh() : nullptr;
-  PoolTeam team(pool, operations_of(f, shape.time, shape.batch));
-  return done(run_forward(best_kernels(), f, shape.time, shape.batch, marks, *team));
+  call.read(kind, f);
+  const auto [T, B, H] = std::tuple(call.T, call.B, call.H);
+  const CellFacts& cell = call.facts;
+  f.ys = call.out.array("ys", call.type, {T, B, H});
+  f.h = call.out.array("h", call.type, {B, H});
+  if (cell.has_c) f.c = call.out.array("c", call.type, {B, H});
+  if (cell.has_c && residuals) f.cs = call.out.array("cs", call.type, {T, B, H});
+  if (cell.saved && residuals)
+    f.saved = call.out.array("saved", call.type, {T, B, cell.saved * H});
+  if (!call.complete()) return call.checks.error();
+  if (call.done_without_rows()) return ffi::Error::Success();
+  PoolTeam team(pool, operations_of(f, T, B));
+  return done(run_forward(best_kernels(), f, T, B, call.marks, *team));
+}
+
+// The gradients of a layer, all or none of its weights' among them.
+void read_gradients(LayerCall& call, Backward& f) {
+  const int64_t T = call.T, B = call.B, I = call.I, H = call.H, GH = call.facts.gates * H;
+  Reader<ffi::RemainingRets>& out = call.out;
+  const ffi::DataType type = call.type;
+  f.d_x = out.maybe("d_x", type, {T, B, I}, {0});
+  f.d_h0 = out.array("d_h0", type, {B, H});
+  if (call.facts.has_c) f.d_c0 = out.array("d_c0", type, {B, H});
+  f.d_start_h = out.array("d_start_h", type, {H});
+  if (call.facts.has_c) f.d_start_c = out.array("d_start_c", type, {H});
+  f.d_w = out.maybe("d_w", type, {I, GH}, {0});
+  auto weight = [&](const char* name, Dims dims) {
+    return f.d_w ? out.array(name, type, dims) : out.array(name, type, {0});
+  };
+  f.d_u = call.facts.has_product ? weight("d_u", {H, GH}) : weight("d_u", {H});
+  f.d_b = weight("d_b", {GH});
+  if (call.facts.has_b_n) f.d_b_n = weight("d_b_n", {H});
 }
 
 ffi::Error backward(ffi::ThreadPool pool, ffi::RemainingArgs args,
                     ffi::RemainingRets rets, int64_t kind) {
-  Reader<ffi::RemainingArgs> in(args);
-  Reader<ffi::RemainingRets> out(rets);
+  LayerCall call(args, rets);
   Backward f{};
-  const Shape shape = read_layer(in, kind, f);
-  const Marks marks = read_marks(in);
-  f.ys = in.data();
-  f.cs = has_c(f) ? in.data() : nullptr;
-  f.saved = has_saved(f) ? in.data() : nullptr;
-  f.d_ys = in.data();
-  f.d_h = in.data();
-  f.d_c = has_c(f) ? in.data() : nullptr;
-  f.d_x = out.fresh();
-  f.d_h0 = out.data();
-  f.d_c0 = has_c(f) ? out.data() : nullptr;
-  f.d_start_h = out.data();
-  f.d_start_c = has_c(f) ? out.data() : nullptr;
-  f.d_w = out.fresh();
-  f.d_u = out.fresh();
-  f.d_b = out.data();
-  f.d_b_n = has_b_n(f) ? out.data() : nullptr;
-  PoolTeam team(pool, 2 * operations_of(f, shape.time, shape.batch));
-  return done(run_backward(best_kernels(), f, shape.time, shape.batch, marks, *team));
+  call.read(kind, f);
+  const auto [T, B, H] = std::tuple(call.T, call.B, call.H);
+  const CellFacts& cell = call.facts;
+  f.ys = call.in.array("ys", call.type, {T, B, H});
+  if (cell.has_c) f.cs = call.in.array("cs", call.type, {T, B, H});
+  if (cell.saved) f.saved = call.in.array("saved", call.type, {T, B, cell.saved * H});
+  f.d_ys = call.in.array("d_ys", call.type, {T, B, H});
+  f.d_h = call.in.array("d_h", call.type, {B, H});
+  if (cell.has_c) f.d_c = call.in.array("d_c", call.type, {B, H});
+  read_gradients(call, f);
+  if (!call.complete()) return call.checks.error();
+  if (call.done_without_rows()) return ffi::Error::Success();
+  PoolTeam team(pool, 2 * operations_of(f, T, B));
+  return done(run_backward(best_kernels(), f, T, B, call.marks, *team));
 }
+
+// The arrays of a linear recurrence: some like the state, the others (T, ...) of such.
+class LinearCall {
+ public:
+  LinearCall(ffi::AnyBuffer a, ffi::AnyBuffer h0)
+      : type_(a.element_type()), steps_(a.dimensions()), state_(h0.dimensions()) {
+    checks.real("a", a);
+    if (steps_.size() != state_.size() + 1 ||
+        !std::equal(state_.begin(), state_.end(), steps_.begin() + 1))
+      checks.fail("a is " + described(type_, steps_) + " and h0 is " +
+                  described(h0.element_type(), state_) +
+                  ", where a has one axis more, its first");
+    if (!checks.passed()) return;
+    time = *steps_.begin();
+    width = count_of(state_, bytes_each(type_));
+  }
+
+  Checks checks;
+  int64_t time = 0, width = 0;
+  bool is_double() const { return type_ == ffi::F64; }
+  void* steps(const char* name, ffi::AnyBuffer given) {
+    return checks.array(name, given, type_, steps_);
+  }
+  void* state(const char* name, ffi::AnyBuffer given) {
+    return checks.array(name, given, type_, state_);
+  }
+  void* fresh(void* data) const {
+    if (data) prefer_huge_pages(data, time * width * bytes_each(type_));
+    return data;
+  }
+
+ private:
+  ffi::DataType type_;
+  Dims steps_, state_;
+};
 
 ffi::Error linear(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
                   ffi::AnyBuffer h0, ffi::Result<ffi::AnyBuffer> hs, bool cuts) {
-  const int64_t width = h0.element_count(), time = a.element_count() / width;
-  prefer_huge_pages(hs->untyped_data(), hs->size_bytes());
-  const Linear f{a.element_type() == ffi::F64, time, width, a.untyped_data(),
-                 b.untyped_data(), h0.untyped_data(), hs->untyped_data(), cuts};
-  PoolTeam team(pool, 8.0 * time * width);
+  LinearCall call(a, h0);
+  Linear f{call.is_double(),     call.time,           call.width,
+           call.steps("a", a),   call.steps("b", b),  call.state("h0", h0),
+           call.steps("hs", *hs),  cuts};
+  if (!call.checks.passed()) return call.checks.error();
+  call.fresh(f.hs);
+  PoolTeam team(pool, 8.0 * f.time * f.width);
   best_kernels().linear(f, *team);
   return ffi::Error::Success();
 }
@@ -162,21 +236,22 @@ ffi::Error linear_backward(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffe
                            ffi::Result<ffi::AnyBuffer> d_a,
                            ffi::Result<ffi::AnyBuffer> d_b,
                            ffi::Result<ffi::AnyBuffer> d_h0, bool cuts) {
-  const int64_t width = h0.element_count(), time = a.element_count() / width;
-  for (auto* out : {&d_a, &d_b})
-    prefer_huge_pages((*out)->untyped_data(), (*out)->size_bytes());
-  const LinearBackward f{a.element_type() == ffi::F64,
-                         time,
-                         width,
-                         a.untyped_data(),
-                         hs.untyped_data(),
-                         h0.untyped_data(),
-                         d_hs.untyped_data(),
-                         d_a->untyped_data(),
-                         d_b->untyped_data(),
-                         d_h0->untyped_data(),
+  LinearCall call(a, h0);
+  const LinearBackward f{call.is_double(),
+                         call.time,
+                         call.width,
+                         call.steps("a", a),
+                         call.steps("hs", hs),
+                         call.state("h0", h0),
+                         call.steps("d_hs", d_hs),
+                         call.steps("d_a", *d_a),
+                         call.steps("d_b", *d_b),
+                         call.state("d_h0", *d_h0),
                          cuts};
-  PoolTeam team(pool, 16.0 * time * width);
+  if (!call.checks.passed()) return call.checks.error();
+  call.fresh(f.d_a);
+  call.fresh(f.d_b);
+  PoolTeam team(pool, 16.0 * f.time * f.width);
   best_kernels().linear_backward(f, *team);
   return ffi::Error::Success();
 }

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "team.h"
 #include "workspace.h"
 
 namespace jaxrnn {
@@ -68,8 +69,9 @@ Valid place_of(const Marks& marks, int64_t time, int64_t batch) {
     if (marks.reset[k] && !valid[k]) return Valid::anywhere;
   bool falling = true, rising = true;
   for (int64_t k = batch; k < time * batch; ++k) {
-    falling &= valid[k] <= valid[k - batch];
-    rising &= valid[k] >= valid[k - batch];
+    const bool before = valid[k - batch], now = valid[k];
+    falling &= now <= before;
+    rising &= now >= before;
   }
   return falling ? Valid::at_start : rising ? Valid::at_end : Valid::anywhere;
 }
@@ -82,7 +84,7 @@ Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
   std::vector<int64_t> steps(batch, time);
   for (int64_t b = 0; leave_out && b < batch; ++b) {
     steps[b] = 0;
-    for (int64_t t = 0; t < time; ++t) steps[b] += marks.valid[t * batch + b];
+    for (int64_t t = 0; t < time; ++t) steps[b] += marks.valid[t * batch + b] != 0;
   }
   std::vector<int32_t> sorted(batch);
   std::iota(sorted.begin(), sorted.end(), 0);
@@ -106,20 +108,6 @@ Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
   return plan;
 }
 
-int64_t gates_of(CellKind kind) {
-  switch (kind) {
-    case CellKind::lstm: return 4;
-    case CellKind::lstm_coupled:
-    case CellKind::gru_after:
-    case CellKind::gru_before: return 3;
-    default: return 1;
-  }
-}
-
-bool has_product(CellKind kind) {
-  return kind != CellKind::indrnn_tanh && kind != CellKind::indrnn_relu;
-}
-
 // JAXRNN_SPLIT (0 or 1) and JAXRNN_BLOCK (rows) are there to measure what the rules below
 // decide; users need neither.
 int64_t env_or(const char* name, int64_t otherwise) {
@@ -132,9 +120,9 @@ int64_t env_or(const char* name, int64_t otherwise) {
 bool split_units(const Layer& layer, int64_t batch, int threads) {
   if (threads == 1) return false;
   const int64_t size = layer.is_double ? 8 : 4;
-  const int64_t u = layer.hidden * layer.hidden * gates_of(layer.kind) * size;
+  const int64_t u = layer.hidden * layer.hidden * facts_of(layer.kind).gates * size;
   const int64_t rows = batch / threads;
-  if (!has_product(layer.kind)) return rows < 1;
+  if (!facts_of(layer.kind).has_product) return rows < 1;
   const int64_t forced = env_or("JAXRNN_SPLIT", -1);
   if (forced >= 0) return forced;
   return rows < 4 || (u > (1 << 20) && rows < 24);
@@ -167,12 +155,13 @@ bool run_backward(const Kernels& kernels, Backward f, int64_t time, int64_t batc
 
 int threads_for(double operations, int available) {
   // a thread takes some microseconds to come, in which another does 100 000s
-  return std::max(1, std::min<int>(available, operations / 1e6));
+  const double worth = std::min(operations / 1e6, double{OpenTeam::kMaxShares});
+  return std::max(1, std::min(available, static_cast<int>(worth)));
 }
 
 double operations_of(const Layer& layer, int64_t time, int64_t batch) {
-  const double depth = layer.inputs + (has_product(layer.kind) ? layer.hidden : 8) + 16;
-  return 2.0 * time * batch * gates_of(layer.kind) * layer.hidden * depth;
+  const double depth = layer.inputs + (facts_of(layer.kind).has_product ? layer.hidden : 8) + 16;
+  return 2.0 * time * batch * facts_of(layer.kind).gates * layer.hidden * depth;
 }
 
 }  // namespace jaxrnn

@@ -18,6 +18,30 @@ enum class CellKind : int64_t {
   indrnn_relu,
 };
 
+// What a cell's arrays look like. The kernels know more, in `cells.h`.
+struct CellFacts {
+  int64_t gates;  // of W, and of U
+  int64_t saved;  // values of each unit and step that are kept for the way back
+  bool has_c, has_b_n;
+  bool has_product;  // U is a matrix; else each unit sees itself alone
+};
+
+constexpr CellFacts kCells[] = {
+    {4, 4, true, false, true},   // lstm
+    {3, 3, true, false, true},   // lstm_coupled
+    {3, 4, false, true, true},   // gru_after
+    {3, 3, false, false, true},  // gru_before
+    {1, 0, false, false, true},  // elman
+    {1, 0, false, false, true},
+    {1, 0, false, false, false},  // indrnn
+    {1, 0, false, false, false},
+};
+constexpr int64_t kCellCount = sizeof(kCells) / sizeof(kCells[0]);
+
+inline const CellFacts& facts_of(CellKind kind) {
+  return kCells[static_cast<int64_t>(kind)];
+}
+
 // Threads that work on one call. `run` returns when fn(context, 0 ... shares - 1) are done.
 struct Team {
   int size;

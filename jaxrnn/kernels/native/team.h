@@ -14,14 +14,14 @@ namespace jaxrnn {
 
 class OpenTeam : public Team {
  public:
-  explicit OpenTeam(int size);
+  static constexpr int kMaxShares = 256;
+  explicit OpenTeam(int size);  // of at most that many
   // What a helper runs, on a thread of the pool; returns when the team is closed.
   void help();
   // No share is handed out any more, and no helper is inside one.
   void close() { closed_.store(true, std::memory_order_release); }
 
  private:
-  static constexpr int kMaxShares = 256;
   static void run_shares(Team* self, int shares, void (*fn)(void*, int), void* context);
   void take_shares(uint64_t epoch, int shares, void (*fn)(void*, int), void* context,
                    int first);
