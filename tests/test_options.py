@@ -84,6 +84,10 @@ def hard_sigmoid(v):
     return np.clip(v / 6 + 0.5, 0, 1)
 
 
+def hard_tanh(v):
+    return np.clip(v, -1, 1)
+
+
 def softsign(v):
     return v / (1 + np.abs(v))
 
@@ -132,13 +136,14 @@ JAX_OF = {
     softsign: jax.nn.soft_sign,
     sigmoid: jax.nn.sigmoid,
     hard_sigmoid: jax.nn.hard_sigmoid,
+    hard_tanh: jax.nn.hard_tanh,
 }
 ROWS = [
     (np.tanh, sigmoid, 1.0),
     (softsign, hard_sigmoid, None),
     (softsign, hard_sigmoid, 0.7),
     (np.tanh, hard_sigmoid, None),
-    (softsign, sigmoid, None),
+    (softsign, hard_tanh, None),  # whose 1 - f(v) is not f(-v)
 ]
 
 
