@@ -68,13 +68,13 @@ class LinearKernel(NativeKernel):
     rows = RowAxes(operands=(1, 1, 0), marks=1, out=1, saved=1)
 
     def reference(self, operands, marks):
-        return reference_linear(*operands, marks)
+        return reference_linear(*operands, resets=marks)
 
     def native_value(self, operands, marks):
-        return _native.linear(*operands, marks)
+        return _native.linear(*operands, resets=marks)
 
     def native_forward(self, operands, marks):
-        hs = _native.linear(*operands, marks)
+        hs = _native.linear(*operands, resets=marks)
         return hs, hs
 
     def native_backward(self, operands, marks, saved, grads, wanted):
