@@ -157,7 +157,7 @@ def in_loops(text, operation):
 CONTEXTS = ["auto", "explicit", "shard_map", "pmap"]
 SOME = [
     (GRU(3, 5), jaxrnn.Scan()),
-    (GRU(3, 5), jaxrnn.Hoisted(block=3)),
+    (GRU(3, 5), jaxrnn.Hoisted()),
     (MinGRU(3, 4), jaxrnn.Chunked(2)),
     (MinGRU(3, 4), jaxrnn.Associative()),
     (MLSTM(3, 4, heads=2), jaxrnn.Chunked(2)),
