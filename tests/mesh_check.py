@@ -51,7 +51,7 @@ class Row:
             )  # fmt: skip
 
         given = (case.params, case.xs, case.state, marks)
-        weights = cotangents(case.key, jax.eval_shape(run, *given))
+        weights = cotangents(case.seed, jax.eval_shape(run, *given))
         self.args = (*given, weights)
         self.specs = (P(), STEPS, ROWS, (ROWS, STEPS), (ROWS, STEPS))
         self.run = run
