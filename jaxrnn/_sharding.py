@@ -37,6 +37,17 @@ def _cast(x: Any, axes: frozenset) -> Any:
     return jax.lax.pcast(x, missing, to="varying") if missing else x
 
 
+def abstract(x: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of an array, or of its type, and along what it varies."""
+    kind = x if isinstance(x, jax.core.ShapedArray) else jax.typeof(x)
+    if not _varying([kind]):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+    axes = kind.manual_axis_type
+    return jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=kind.sharding, manual_axis_type=axes
+    )
+
+
 def abstract_result(avals: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The type of a primitive's result, for arguments of the types `avals`, all aligned."""
     mesh = avals[0].sharding.mesh

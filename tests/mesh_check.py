@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, MLSTM, Bidirectional, MinGRU, Stack, testing
+from jaxrnn import GRU, LSTM, MLSTM, Bidirectional, IndRNN, MinGRU, Stack, testing
 from jaxrnn.testing._case import (
     awkward_lengths,
     awkward_resets,
@@ -163,7 +163,7 @@ SOME = [
     (MLSTM(3, 4, heads=2), jaxrnn.Chunked(2)),
     (GRU(3, 5), jaxrnn.Newton()),
     (Stack((LSTM(3, 3), LSTM(3, 3))), jaxrnn.Wavefront()),
-    (Bidirectional(GRU(3, 4)), jaxrnn.Checkpointed(2)),
+    (Bidirectional(IndRNN(3, 4)), jaxrnn.Checkpointed(2)),
 ]
 
 

@@ -20,7 +20,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .._sharding import abstract_result, aligned
+from .._sharding import abstract, abstract_result, aligned
 from ._fold import SHARED, RowAxes, fold, foldable, unfold
 
 
@@ -153,13 +153,12 @@ def _no_tangent(x):
 def _shapes(kernel, operands, marks):
     """The outputs, as shapes and dtypes."""
     leaves, tree = jax.tree.flatten((operands, marks))
-    return _traced(kernel, tree, tuple((x.shape, x.dtype) for x in leaves))
+    return _traced(kernel, tree, tuple(map(abstract, leaves)))
 
 
 @lru_cache(maxsize=64)
 def _traced(kernel, tree, given):
-    leaves = [jax.ShapeDtypeStruct(*one) for one in given]
-    return jax.eval_shape(kernel.reference, *jax.tree.unflatten(tree, leaves))
+    return jax.eval_shape(kernel.reference, *jax.tree.unflatten(tree, given))
 
 
 def _evaluate(*flat, kernel, tree):

@@ -43,7 +43,7 @@ class Operation:
     outputs: tuple[Slot, ...]
 
     def __call__(self, values: dict[Slot, Any]) -> None:
-        read = aligned([_read(values, operand) for operand in self.inputs])
+        read = [_read(values, operand) for operand in self.inputs]
         params = self.primitive.get_bind_params(self.params)
         found = self.primitive.bind(*read, **params)
         several = self.primitive.multiple_results
@@ -173,19 +173,23 @@ class Cut:
 
 def cut(step: Callable, params: Any, state: Any, z: Any) -> Cut:
     """Traces `step(params, state, z) -> state'`, for arrays of these shapes."""
-    # by shapes alone: in `shard_map`, casts of constants would be operations of their own
-    shapes = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
-    traced = jax.make_jaxpr(step)(*jax.tree.map(shapes, (params, state, z)))
+    traced = jax.make_jaxpr(step)(params, state, z)
     ins = [Slot() for _ in traced.jaxpr.invars]
     constants: dict[Slot, Any] = {}
     operations, after = _inlined(traced, ins, constants)
     p, s = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
     alone = {*ins[:p], *constants}
     before, during = [], []
+    literal: set[Slot] = (
+        set()
+    )  # in `shard_map`, literals that are cast, and what follows
     for operation in operations:
         if all(isinstance(i, Literal) or i in alone for i in operation.inputs):
             before.append(operation)
             alone.update(operation.outputs)
+            if _of_cast_literals(operation, literal):
+                during.append(operation)  # no parameter, whose gradient would be summed
+                literal.update(operation.outputs)
         else:
             during.append(_as_product(operation, alone))
     products = tuple(o for o in during if isinstance(o, Product))
@@ -195,12 +199,18 @@ def cut(step: Callable, params: Any, state: Any, z: Any) -> Cut:
         for o in during
     ]
     read = [i for inputs in (*used, after) for i in inputs]
-    rest = _unique(i for i in read if isinstance(i, Slot) and i in alone)
+    rest = _unique(i for i in read if isinstance(i, Slot) and i in alone - literal)
     return Cut(
         tuple(before), tuple(during), constants,
         tuple(ins[:p]), tuple(ins[p : p + s]), tuple(ins[p + s :]), tuple(after),
         products, weights, rest,
     )  # fmt: skip
+
+
+def _of_cast_literals(operation: Operation, literal: set[Slot]) -> bool:
+    slots = [i for i in operation.inputs if isinstance(i, Slot)]
+    cast = operation.primitive.name == "pvary"
+    return all(i in literal for i in slots) and (cast or bool(slots))
 
 
 def _as_product(operation: Operation, alone: set[Slot]) -> Operation:
