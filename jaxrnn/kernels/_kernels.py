@@ -68,13 +68,15 @@ class LinearKernel(NativeKernel):
     rows = RowAxes(operands=(1, 1, 0), marks=1, out=1, saved=1)
 
     def reference(self, operands, marks):
-        return reference_linear(*operands, marks)
+        a, b, h0 = operands
+        return reference_linear(a, b, h0, marks)
 
     def native_value(self, operands, marks):
-        return _native.linear(*operands, marks)
+        a, b, h0 = operands
+        return _native.linear(a, b, h0, marks)
 
     def native_forward(self, operands, marks):
-        hs = _native.linear(*operands, marks)
+        hs = self.native_value(operands, marks)
         return hs, hs
 
     def native_backward(self, operands, marks, saved, grads, wanted):

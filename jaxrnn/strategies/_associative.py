@@ -54,8 +54,8 @@ def run_linear(
 
     def run(a, b, start):
         dtype = state_dtype(a, b, start)
-        wide = (x.astype(dtype) for x in (a, b, start))
-        states = linear_recurrence(*wide, resets_of(zs), loop=loop)
+        a, b, wide = (x.astype(dtype) for x in (a, b, start))
+        states = linear_recurrence(a, b, wide, resets_of(zs), loop=loop)
         return states.astype(start.dtype)
 
     states = jax.tree.map(run, decays, inputs, state)
