@@ -16,7 +16,8 @@ from jaxtyping import Array
 
 from .._arrays import trailing
 from .._derivative import Kernel
-from ._chunk import Restart, attend, attend_delta
+from ._chunk import attend, attend_delta
+from ._decays import Restart
 from ._fold import folded, unfolded
 
 
