@@ -12,10 +12,6 @@ Every exponent is at most 0, since only differences over time forwards are taken
 overflows, however strong the decay. A reset cuts the sum, and replaces S_0. The first axis of
 what follows is of chunks.
 
-A difference of two sums has the rounding errors of both, which after one strong decay are
-larger than what it leaves of the others. So a sum has two parts: multiples of a power of two,
-which add up without rounding, and what is left of each decay, which is small. See `Sum`.
-
 The delta rule writes u_t = beta_t (v_t - what k_t reads), which depends on the u before
 it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
 
@@ -24,102 +20,18 @@ it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.0
 """
 
 import functools
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from .._arrays import spread
+from ._decays import Decays, Restart, Sum, decays_of, over
 
 
 _MILD = 20.0  # the exponential of half of it has an error of 5e-7 in float32
 _TINY = 4  # rows
 BLOCK = 16  # steps between which decays by channel are taken pair by pair
-
-
-class Restart(NamedTuple):
-    """Where the steps of a chunk start anew, and from which state (None: from zero)."""
-
-    resets: Bool[Array, "N ... C"]
-    state: Float[Array, "1 ... k v"] | None = None
-
-
-class Sum(NamedTuple):
-    """A sum of log decays in two parts, of which differences are exact to the last digits.
-
-    Attributes:
-        coarse: multiples of a power of two, without error and without a derivative.
-        fine: less than it for each decay.
-    """
-
-    coarse: Array
-    fine: Array
-
-    def value(self) -> Array:
-        """The sum."""
-        return self.coarse + self.fine
-
-    def since(self, earlier: "Sum") -> Array:
-        """What was added after `earlier`."""
-        return (self.coarse - earlier.coarse) + (self.fine - earlier.fine)
-
-    def each(self, fn: Callable[[Array], Array]) -> "Sum":
-        """Both parts of it, cut or laid out in the same way."""
-        return Sum(fn(self.coarse), fn(self.fine))
-
-
-def _in_parts(log_decay: Array) -> Sum:
-    """The two parts of each log decay, of a chunk `(..., C, d)`."""
-    kind = jnp.finfo(log_decay.dtype)
-    # the exponential of anything less is zero; -inf would leave NaN
-    least = math.log(kind.tiny) + math.log(kind.eps) - 1
-    log_decay = jnp.maximum(log_decay, least)
-    bits = math.ceil(math.log2(-least * log_decay.shape[-2])) - kind.nmant
-    coarse = jnp.round(log_decay * 2.0**-bits) * 2.0**bits
-    coarse = jax.lax.stop_gradient(coarse)
-    return Sum(coarse, log_decay - coarse)
-
-
-class _Decays(NamedTuple):
-    """What is left at one step of a chunk of what was there at another.
-
-    Attributes:
-        total: `(..., C, d)`, the sum of the log decays up to each step; d is 1 or k.
-        rest: `(..., C, d)`, the sum of those after each step.
-        segment: `(..., C)`, how many restarts there were up to each step, or None.
-        since: `(..., C, d)`, the same sum from the latest restart on; None without.
-    """
-
-    total: Sum
-    rest: Array
-    segment: Any = None
-    since: Any = None
-
-
-def _decays(log_decay: Array, restart: Restart | None) -> _Decays:
-    parts = _in_parts(log_decay)
-    total = parts.each(lambda x: jnp.cumsum(x, axis=-2))
-    last = total.each(lambda x: x[..., -1:, :])
-    # not as a difference, whose derivative would be one of sums that are not small
-    after = jnp.concatenate(
-        [parts.fine[..., 1:, :], jnp.zeros_like(last.fine)], axis=-2
-    )
-    rest = (last.coarse - total.coarse) + jax.lax.cumsum(
-        after, axis=after.ndim - 2, reverse=True
-    )
-    if restart is None:
-        return _Decays(total, rest)
-    resets = jnp.broadcast_to(restart.resets, log_decay.shape[:-1])
-    segment = jnp.cumsum(resets.astype(jnp.int32), axis=-1)
-    steps = jnp.arange(log_decay.shape[-2])
-    latest = jax.lax.cummax(jnp.where(resets, steps, 0), axis=resets.ndim - 1)
-    # the total before the latest restart
-    before = Sum(*(x - y for x, y in zip(total, parts, strict=True)))
-    at_latest = lambda x: jnp.take_along_axis(x, latest[..., None], axis=-2)
-    return _Decays(total, rest, segment, total.since(before.each(at_latest)))
 
 
 def attend(
@@ -132,7 +44,7 @@ def attend(
 ) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
     """Chunks of linear attention, one after the other: the state after them, and the
     outputs of their steps. All but the passing on of the state is done for all at once."""
-    decays = _decays(log_decay, restart)
+    decays = decays_of(log_decay, restart)
     kept, left, fresh = _passed(k, state, decays, restart)
     written = jnp.swapaxes(left, -1, -2) @ u + fresh
 
@@ -156,7 +68,7 @@ def attend_delta(
 ) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
     """Chunks of the delta rule, one after the other: the state after them, and the
     outputs of their steps. What does not read the state is done for all at once."""
-    decays = _decays(log_decay, restart)
+    decays = decays_of(log_decay, restart)
     kept, left, fresh = _passed(k, state, decays, restart)
     between = _between(decays)
     written = _wide(beta, k) * k
@@ -247,7 +159,7 @@ def _unit_lower_inverse_jvp(primals, tangents):
     return inverse, -inverse @ tangents[0] @ inverse
 
 
-def _reading(x: Array, decays: _Decays) -> Array:
+def _reading(x: Array, decays: Decays) -> Array:
     """`x` as it reads the state before its chunk; zero where a restart lies between."""
     x = _over_heads(x, decays)
     reading = x * _wide(jnp.exp(decays.total.value()), x)
@@ -256,7 +168,7 @@ def _reading(x: Array, decays: _Decays) -> Array:
     return jnp.where((decays.segment == 0)[..., None], reading, 0)
 
 
-def _read_restart(x: Array, decays: _Decays, restart: Restart | None) -> Array | int:
+def _read_restart(x: Array, decays: Decays, restart: Restart | None) -> Array | int:
     """What each `x_t` reads of the state that it restarted from."""
     if restart is None or restart.state is None:
         return 0
@@ -265,13 +177,13 @@ def _read_restart(x: Array, decays: _Decays, restart: Restart | None) -> Array |
     return jnp.where(first, 0, x * since) @ restart.state
 
 
-def _read(x: Array, state: Array, decays: _Decays, restart: Restart | None) -> Array:
+def _read(x: Array, state: Array, decays: Decays, restart: Restart | None) -> Array:
     """What each `x_t` reads of the state that its step started from."""
     return _reading(x, decays) @ state + _read_restart(x, decays, restart)
 
 
 def _passed(
-    k: Array, state: Array, decays: _Decays, restart: Restart | None
+    k: Array, state: Array, decays: Decays, restart: Restart | None
 ) -> tuple[Array, Array, Array]:
     """What is left after each chunk: of the state before it, as a factor; of its keys;
     and of the state that it restarted from."""
@@ -294,7 +206,7 @@ def _wide(x: Array, like: Array) -> Array:
     return x if x.shape[-1] > 1 else spread(x, like.shape[-1])
 
 
-def _over_heads(x: Array, decays: _Decays) -> Array:
+def _over_heads(x: Array, decays: Decays) -> Array:
     """`(..., 1, C, d)`, which all heads share, once for each of them."""
     heads = decays.total.fine.shape[-3]
     if x.shape[-3] == heads:
@@ -308,13 +220,13 @@ def _by_key(decay: Array) -> Array:
     return jnp.swapaxes(decay, -1, -2)
 
 
-def _scores(q: Array, k: Array, decays: _Decays) -> Array:
+def _scores(q: Array, k: Array, decays: Decays) -> Array:
     """`(..., C, C)`: q_t . exp(g_t - g_s) k_s where s <= t and no restart is between."""
     if decays.total.fine.shape[-1] == 1:
         return _overlap(q, k, decays) * _between(decays)
     # under checkpoints, so that the branch not taken leaves no residuals to fill
     scores = jax.lax.cond(
-        _mild(jax.lax.stop_gradient(decays.total.value())),
+        _mild(decays.total.coarse),
         jax.checkpoint(_scores_by_product),
         jax.checkpoint(_scores_chunk_by_chunk),
         q,
@@ -322,36 +234,38 @@ def _scores(q: Array, k: Array, decays: _Decays) -> Array:
         decays.total,
     )
     size = q.shape[-2]
-    own = spread(jnp.einsum("...td,...td->...t", q, k)[..., None], size)
-    scores = jnp.where(_over(_earlier(decays), scores.ndim), scores, 0)
-    return jnp.where(_over(jnp.eye(size, dtype=bool), scores.ndim), own, scores)
+    # q_t . k_t, in every column; it has no decay, and none of its derivative
+    ones = jnp.ones((q.shape[-1], size), q.dtype)
+    own = jnp.matmul(q * k, ones, precision=jax.lax.Precision.HIGHEST)
+    scores = jnp.where(over(_earlier(decays), scores.ndim), scores, 0)
+    return jnp.where(over(jnp.eye(size, dtype=bool), scores.ndim), own, scores)
 
 
-def _overlap(q: Array, k: Array, decays: _Decays) -> Array:
+def _overlap(q: Array, k: Array, decays: Decays) -> Array:
     """`(..., C, C)`: q_t . k_s."""
     return _over_heads(q @ jnp.swapaxes(k, -1, -2), decays)
 
 
-def _between(decays: _Decays) -> Array:
+def _between(decays: Decays) -> Array:
     """`(..., C, C)`: exp(g_t - g_s) where s <= t and no restart is between, else 0."""
     size = decays.total.fine.shape[-2]
     total = Sum(decays.total.coarse, spread(decays.total.fine, size))
     between = total.since(total.each(lambda x: jnp.swapaxes(x, -1, -2)))
-    earlier = _over(_earlier(decays), between.ndim)
+    earlier = over(_earlier(decays), between.ndim)
     # a constant where s = t: the derivative would be a difference of two equal sums
-    own = _over(jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf), between.ndim)
+    own = over(jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf), between.ndim)
     # the exponent, not the result: exp of a positive one may be infinite
     return jnp.exp(jnp.where(earlier, between, own.astype(between.dtype)))
 
 
-def _earlier(decays: _Decays) -> Array:
+def _earlier(decays: Decays) -> Array:
     """`(..., C, C)`: whether s < t, and no restart is between."""
     size = decays.total.fine.shape[-2]
     earlier = jnp.tril(jnp.ones((size, size), bool), -1)
     if decays.segment is None:
         return earlier
     same = decays.segment[..., :, None] == decays.segment[..., None, :]
-    return _over(earlier, same.ndim) & same
+    return over(earlier, same.ndim) & same
 
 
 @jax.custom_batching.custom_vmap
@@ -397,7 +311,7 @@ def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
         total.each(lambda x: x[..., None, :, :])
     )
     within = jnp.tril(jnp.ones((BLOCK, BLOCK), bool), -1)[..., None]
-    left = jnp.exp(jnp.where(_over(within, between.ndim), between, -jnp.inf))
+    left = jnp.exp(jnp.where(over(within, between.ndim), between, -jnp.inf))
     inside = jnp.einsum("...ntd,...nsd,...ntsd->...nts", q, k, left)
 
     end = total.each(lambda x: x[..., -1, :])
@@ -407,12 +321,12 @@ def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
     late = q * jnp.exp(total.since(start.each(row)))
     early = k * jnp.exp(end.each(row).since(total))
     gap = start.each(row).since(end.each(lambda x: x[..., None, :, :]))
-    earlier = _over(jnp.tril(jnp.ones((count, count), bool), -1)[..., None], gap.ndim)
+    earlier = over(jnp.tril(jnp.ones((count, count), bool), -1)[..., None], gap.ndim)
     across = jnp.exp(jnp.where(earlier, gap, -jnp.inf))
     far = across[..., :, :, None, :] * early[..., None, :, :, :]
     scores = jnp.einsum("...ntd,...nmsd->...ntms", late, far)
     own = jnp.eye(count, dtype=scores.dtype)[:, None, :, None]
-    scores = scores + _over(own, scores.ndim) * inside[..., :, :, None, :]
+    scores = scores + over(own, scores.ndim) * inside[..., :, :, None, :]
     whole = (*scores.shape[:-4], count * BLOCK, count * BLOCK)
     return scores.reshape(whole)[..., :size, :size]
 
@@ -424,8 +338,3 @@ def _blocked(x: Array, count: int) -> Array:
     return jnp.pad(x, widths, mode="edge").reshape(
         *x.shape[:-2], count, BLOCK, x.shape[-1]
     )
-
-
-def _over(x: Array, ndim: int) -> Array:
-    """The array with axes of one in front, so that it stands over others of `ndim`."""
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
