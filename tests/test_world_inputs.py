@@ -172,6 +172,16 @@ def test_copies_are_equal(value):
         assert type(again) is type(value) and str(again) == str(value)
 
 
+def test_a_strategy_with_a_mesh_is_copied_and_not_pickled():
+    """Devices are of one process, and Python says so."""
+    mesh = jax.make_mesh((1,), ("time",), axis_types=(jax.sharding.AxisType.Auto,))
+    strategy = jaxrnn.SequenceParallel(mesh, "time")
+    for again in (copy.copy(strategy), copy.deepcopy(strategy)):
+        assert again == strategy and hash(again) == hash(strategy)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(strategy)
+
+
 def test_a_function_without_a_name_is_refused_by_pickle():
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(jaxrnn.Elman(3, 4, activation=lambda x: x))

@@ -75,9 +75,6 @@ def cross_entropy(
     """
     logits = _wide(logits)
     labels = jnp.asarray(labels)
-    # 32 bits at least: the number of symbols may not fit into the labels' own dtype
-    if jnp.issubdtype(labels.dtype, jnp.integer) and labels.itemsize < 4:
-        labels = labels.astype(jnp.int32)
     if mask is not None:
         mask = jnp.asarray(mask)
         logits = jnp.where(mask[..., None], logits, jnp.zeros_like(logits))
