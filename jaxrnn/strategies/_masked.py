@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool
 
 from .._layer import Cell, Context, LinearCell, Marks, MatrixCell
 from .._wrapper import Wrapper
+from ..kernels._arrays import trailing
 
 
 class Marked(NamedTuple):
@@ -51,6 +52,9 @@ class Masked(Wrapper):
     def recur(self, params, state, z):
         return _recur(self, params, state, z)
 
+    def readout(self, params, state, z):
+        return _taken(z.valid, self.cell.readout(params, state, z.value))
+
 
 @dataclass(frozen=True)
 class MaskedMatrix(Masked, MatrixCell):
@@ -62,7 +66,8 @@ class MaskedMatrix(Masked, MatrixCell):
         del marks  # its own are in the inputs
         initial = None if zs.reset is None else self.initial_state(params)
         marks = Marks(zs.valid, zs.reset, initial)
-        return self.cell.chunk(params, state, zs.value, marks)
+        state, ys = self.cell.chunk(params, state, zs.value, marks)
+        return state, _taken(zs.valid, ys)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ class MaskedLinear(Wrapper, LinearCell):
     # a user's linear cell has no `recur` of its own; this one selects the state first
     def recur(self, params, state, z):  # type: ignore[misc]
         return _recur(self, params, state, z)
+
+    def readout(self, params, state, z):
+        return _taken(z.valid, self.cell.readout(params, state, z.value))
 
     def coefficients(self, params, z):
         a, b = self.cell.coefficients(params, z.value)
@@ -87,6 +95,18 @@ class MaskedLinear(Wrapper, LinearCell):
             b = jax.tree.map(lambda a, b, s: a * s + b, a, b, start)
             a = _where(z.reset, none, a)
         return a, b
+
+
+def _taken(valid: Array | None, ys: Any) -> Any:
+    """The outputs of steps that are taken, and zeros elsewhere.
+
+    A state that is kept may be NaN, and the layers above would multiply by it.
+    """
+    if valid is None:
+        return ys
+    return jax.tree.map(
+        lambda y: jnp.where(trailing(valid, y.ndim), y, jnp.zeros_like(y)), ys
+    )
 
 
 def resets_of(zs: Any) -> Array | None:
