@@ -7,6 +7,7 @@ costs nothing under `jax.jit`. Only lengths are looked at by value, where they a
 import functools
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -287,8 +288,11 @@ def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] |
     )
     given = ", ".join(f"{leaf.shape} {leaf.dtype}" for leaf in jax.tree.leaves(x))
     try:
-        after, _ = _step_for_checks(layer)(params, state, x)
-    except (TypeError, ValueError) as error:
+        with warnings.catch_warnings():
+            # JAX would drop the imaginary part of a complex input with a warning alone
+            warnings.filterwarnings("error", message="Casting (from )?complex")
+            after, _ = _step_for_checks(layer)(params, state, x)
+    except (TypeError, ValueError, Warning) as error:
         what = f"{layer} cannot take a step on an input of {given}"
         return *_reason(error, what, layer), _in_own_code(error)
     if _signature(after) == _signature(state):
@@ -323,7 +327,11 @@ def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:
     words = str(error).splitlines()[0].rstrip(".")
     notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
     words += "".join(f" ({note})" for note in notes)
-    if "dtype" in words or (isinstance(error, TypeError) and "shape" not in words):
+    if (
+        "dtype" in words
+        or isinstance(error, Warning)
+        or (isinstance(error, TypeError) and "shape" not in words)
+    ):
         return TypeError, (
             f"{what}: {words}. Cast the input with xs.astype, or the parameters with "
             "jaxrnn.cast(params, dtype)."

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
 import jax
 import jax.nn
 import jax.numpy
+import numpy as np
 from jaxtyping import Array, Bool, Key
 
 from ._sharding import one_device
@@ -173,6 +174,7 @@ class Cell(Layer[Params, State]):
 
     @final
     def step(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+        params, state, x = jax.tree.map(_jax_array, (params, state, x))
         z = self.project(params, x)
         state = self.recur(params, state, z)
         return state, self.readout(params, state, z)
@@ -230,6 +232,11 @@ class MatrixCell(Cell[Params, State]):
 
         Outputs of steps that are not valid may be anything finite.
         """
+
+
+def _jax_array(x: Any) -> Any:
+    """NumPy's arrays as JAX's: the code of a cell is written for these."""
+    return jax.numpy.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def every_step(fn: Callable, params: Any, *sequences: Any) -> Any:

@@ -216,7 +216,13 @@ def _compiled(**params):
     return jax.jit(partial(_run_p.bind, **params))
 
 
-_run_p.def_impl(lambda *flat, **params: _compiled(**params)(*flat))
+def _run_now(*flat, **params):
+    # also under jax.disable_jit: a kernel is no Python that could be stepped through
+    with jax.disable_jit(False):
+        return _compiled(**params)(*flat)
+
+
+_run_p.def_impl(_run_now)
 _run_p.def_abstract_eval(_avals)
 mlir.register_lowering(_run_p, partial(_lower, here=True), platform="cpu")
 mlir.register_lowering(_run_p, partial(_lower, here=False))

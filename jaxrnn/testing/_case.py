@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._init import float_dtype
 from .._layer import Layer
 from .._unroll import unroll
 from ..strategies import Strategy
@@ -63,6 +64,8 @@ def _random_like(rng: np.random.Generator, leaf: Any, axes: tuple[int, int]) -> 
         return jnp.asarray(rng.integers(0, int(jnp.max(leaf)) + 1, shape), dtype)
     if dtype == jnp.bool_:
         return jnp.asarray(rng.integers(0, 2, shape), dtype)
+    if jnp.issubdtype(dtype, jnp.floating):
+        dtype = float_dtype()  # of now, which may be wider than the example's
     return jnp.asarray(_normal(rng, shape, dtype))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._layer import Layer
 from .._unroll import unroll
-from ..strategies import Auto
+from ..strategies import Auto, Strategy
 from ._by_steps import has_step
 from ._case import (
     Unrolled,
@@ -65,7 +65,7 @@ def _numpy(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.asarray(leaf), tree)
 
 
-def check_copies(layer: Layer, **how: Any) -> None:
+def check_copies(layer: Layer | Strategy, **how: Any) -> None:
     """Pickled, copied and deeply copied, a layer is equal, and traces nothing again.
 
     Python cannot pickle what is defined inside a function, nor a lambda; a layer that
