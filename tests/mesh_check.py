@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, MLSTM, Bidirectional, IndRNN, MinGRU, Stack, testing
+from jaxrnn import GRU, LSTM, Bidirectional, DeltaNet, IndRNN, MinGRU, Stack, testing
 from jaxrnn.testing._case import (
     awkward_lengths,
     awkward_resets,
@@ -160,7 +160,7 @@ SOME = [
     (GRU(3, 5), jaxrnn.Hoisted()),
     (MinGRU(3, 4), jaxrnn.Chunked(2)),
     (MinGRU(3, 4), jaxrnn.Associative()),
-    (MLSTM(3, 4, heads=2), jaxrnn.Chunked(2)),
+    (DeltaNet(3, 4, heads=2), jaxrnn.Chunked(2)),  # a chunk of one step at the end
     (GRU(3, 5), jaxrnn.Newton()),
     (Stack((LSTM(3, 3), LSTM(3, 3))), jaxrnn.Wavefront()),
     (Bidirectional(IndRNN(3, 4)), jaxrnn.Checkpointed(2)),
