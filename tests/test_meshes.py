@@ -30,6 +30,7 @@ def check(*options):
     assert done.stdout.endswith("all equal\n")
 
 
+@pytest.mark.timeout(900)
 def test_devices_together_give_what_one_gives():
     check()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from .._sharding import aligned
 from ._base import Strategy
 
 
@@ -98,6 +99,8 @@ class Hoisted(Strategy):
         from ._adjoint import Recurrence  # late: what it imports takes a while
         from ._passed import passed
 
+        # a step is cut with the types that its arrays have in the loop
+        params, xs, state = aligned((params, xs, state))
         step, z = self._cut(cell, project, params, state, xs)
         time = jax.tree.leaves(xs)[0].shape[0]
         run = Recurrence(

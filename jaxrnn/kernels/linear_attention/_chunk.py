@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._sharding import aligned
 from .._arrays import spread
 from ._decays import Decays, Restart, Sum, decays_of, over
 
@@ -128,7 +129,7 @@ def unit_lower_inverse(
         size *= 2
     pad = [(0, 0)] * (below.ndim - 2) + [(0, size - steps)] * 2
     below, batch = jnp.pad(below, pad), below.shape[:-2]
-    inverse = jnp.ones((*batch, size, 1, 1), below.dtype)
+    inverse = aligned(jnp.ones((*batch, size, 1, 1), below.dtype), below)
     block = 1
     while block < size:
         pairs = size // (2 * block)
