@@ -166,9 +166,11 @@ def temporary_bytes(cell, strategy, time):
 
 @each("cell", [MLSTM(4, 32), GatedDeltaNet(4, 32)])
 def test_no_matrix_is_stored_for_each_step(cell):
+    """By what 2048 steps more take."""
     matrix = 32 * 32 * 4
     assert temporary_bytes(cell, Scan(), 2048) > 2048 * matrix
-    assert temporary_bytes(cell, Chunked(), 2048) < 2048 * matrix / 5
+    more = [temporary_bytes(cell, Chunked(), time) for time in (2048, 4096)]
+    assert more[1] - more[0] < 2048 * matrix / 5
 
 
 @each("cell", [LRU(3, 4), MinLSTM(3, 4), SSD(3, 4, 2), DeltaNet(3, 4, 2)])

@@ -27,9 +27,10 @@ class Chunked(Strategy):
     """In sequence over chunks, all steps of a chunk together.
 
     A matrix cell runs a chunk as matrix products, so that no state is stored but the one
-    before each chunk. A linear cell has its projection, its coefficients and its outputs
-    made for a chunk at a time, while they are in the cache; the recurrence itself runs
-    step by step on a CPU, and by doubling elsewhere. A chunk is computed again backwards.
+    before each chunk; where a number is not finite, steps run in turn. A linear cell has its
+    projection, its coefficients and its outputs made for a chunk at a time, while they are in
+    the cache; the recurrence itself runs step by step on a CPU, and by doubling elsewhere. A
+    chunk is computed again backwards.
 
     When it pays, in ms on 2 CPU cores, forward / forward and backward, against `Scan()`:
 
