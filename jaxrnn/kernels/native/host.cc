@@ -143,9 +143,29 @@ bool run_pass(Problem f, int64_t time, int64_t batch, Marks marks, Team& team,
 
 }  // namespace
 
+namespace {
+
+// Zeros in what is kept of steps that did not run: a check for NaN in the results
+// of a program would find what memory held.
+void clear_skipped(const Forward& f, int64_t time, int64_t batch, Marks marks) {
+  const int64_t bytes = f.hidden * (f.is_double ? sizeof(double) : sizeof(float));
+  auto clear = [&](void* kept, int64_t k, int64_t size) {
+    if (kept) std::memset(static_cast<char*>(kept) + k * size, 0, size);
+  };
+  for (int64_t k = 0; k < time * batch; ++k) {
+    if (marks.valid[k]) continue;
+    clear(f.cs, k, bytes);
+    clear(f.saved, k, bytes * facts_of(f.kind).saved);
+  }
+}
+
+}  // namespace
+
 bool run_forward(const Kernels& kernels, Forward f, int64_t time, int64_t batch,
                  Marks marks, Team& team) {
-  return run_pass(f, time, batch, marks, team, kernels.forward);
+  if (!run_pass(f, time, batch, marks, team, kernels.forward)) return false;
+  if (marks.valid) clear_skipped(f, time, batch, marks);
+  return true;
 }
 
 bool run_backward(const Kernels& kernels, Backward f, int64_t time, int64_t batch,
