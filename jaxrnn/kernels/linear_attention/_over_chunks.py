@@ -17,9 +17,7 @@ from .._arrays import (
     state_dtype,
     trailing,
 )
-from .._derivative import call
 from ._fold import folded, unfolded
-from ._guarded import MatrixRecurrence
 
 
 OUTPUTS = "outputs of chunks"
@@ -218,5 +216,8 @@ def over_chunks(
 
     `fresh` is the state that a reset puts in place; None for zero.
     """
+    from .._derivative import call  # late: jax.extend, which it imports, takes a while
+    from ._guarded import MatrixRecurrence
+
     state, outputs = call(MatrixRecurrence(size), (arrays, state, fresh), resets)
     return state, checkpoint_name(outputs, OUTPUTS)
