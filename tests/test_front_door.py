@@ -94,14 +94,16 @@ def test_import_pulls_in_only_jax_and_jaxtyping():
 
 
 def test_import_is_quick():
-    """At most 0.15 s of processor time beside JAX, the best of some tries."""
+    """At most 0.4 of the processor time that JAX takes in the same process, the best of
+    some tries: a slow or busy machine slows both."""
     script = (
-        "import time, jax, jax.numpy; start = time.process_time(); import jaxrnn; "
-        "print(time.process_time() - start)"
+        "import time; start = time.process_time(); import jax, jax.numpy; "
+        "middle = time.process_time(); import jaxrnn; "
+        "print((time.process_time() - middle) / (middle - start))"
     )
     command = [sys.executable, "-c", script]
-    times = [float(subprocess.check_output(command, text=True)) for _ in range(5)]
-    assert min(times) <= 0.15
+    ratios = [float(subprocess.check_output(command, text=True)) for _ in range(5)]
+    assert min(ratios) <= 0.4
 
 
 def test_version_is_that_of_the_package():
