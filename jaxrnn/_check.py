@@ -144,34 +144,31 @@ def check_lengths(lengths: Any, time: Size, batch: Size) -> Any:
 
 def check_resets(resets: Any, time: Size, batch: Size) -> Any:
     """Booleans `(T, B)`."""
-    resets = _as_array(resets, "resets", "give booleans (T, B)")
-    if resets.dtype != jnp.bool_:
+    means = "True where a step starts from the initial state"
+    return _check_booleans("resets", resets, means, time, batch)
+
+
+def check_mask(mask: Any, time: Size, batch: Size) -> Any:
+    """Booleans `(T, B)`."""
+    means = "True where a step is taken and False where it is skipped"
+    return _check_booleans("mask", mask, means, time, batch)
+
+
+def _check_booleans(name: str, given: Any, means: str, time: Size, batch: Size) -> Any:
+    given = _as_array(given, name, "give booleans (T, B)")
+    verb = "are" if name.endswith("s") else "is"
+    if given.dtype != jnp.bool_:
         raise TypeError(
-            f"resets are {resets.dtype}: give booleans, True where a step starts from "
-            "the initial state; resets.astype(bool) makes them."
+            f"{name} {verb} {given.dtype}: give booleans, {means}; {name}.astype(bool) "
+            "makes them."
         )
-    if resets.shape != (time, batch):
+    if given.shape != (time, batch):
+        has = "have" if verb == "are" else "has"
         raise ValueError(
-            f"resets have the shape {resets.shape}, but xs has (T, B) = ({time}, "
+            f"{name} {has} the shape {given.shape}, but xs has (T, B) = ({time}, "
             f"{batch}): give one boolean for each step and row."
         )
-    return jnp.asarray(resets)
-
-
-def check_mask(mask: Any, time: int, batch: int) -> Any:
-    """Booleans `(T, B)`."""
-    mask = _as_array(mask, "mask", "give booleans (T, B)")
-    if mask.dtype != jnp.bool_:
-        raise TypeError(
-            f"mask is {mask.dtype}: give booleans, True where a step is taken and False "
-            "where it is skipped; mask.astype(bool) makes them."
-        )
-    if mask.shape != (time, batch):
-        raise ValueError(
-            f"mask has the shape {mask.shape}, but xs has (T, B) = ({time}, {batch}): "
-            "give one boolean for each step and row."
-        )
-    return jnp.asarray(mask)
+    return jnp.asarray(given)
 
 
 def check_key(key: Any) -> Any:

@@ -70,7 +70,7 @@ class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or do not
-            divide, or a ring that is none.
+            divide, or radii that bound no ring.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
