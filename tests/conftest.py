@@ -32,3 +32,16 @@ def x64():
     """float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+_TESTS_BETWEEN = 50
+_finished = 0
+
+
+def pytest_runtest_teardown():
+    """Drop compiled programs now and then: each maps memory, of which Linux allows a process
+    65,530 pieces by default, and LLVM aborts without more."""
+    global _finished
+    _finished += 1
+    if _finished % _TESTS_BETWEEN == 0:
+        jax.clear_caches()
