@@ -1,6 +1,10 @@
 """The tables that the laws run over. A new cell, layer or strategy adds a row here."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -120,6 +124,20 @@ COMBINATORS = [
 
 LAYERS = CELLS + MORE_CELLS + COMBINATORS
 
+KINDS = [
+    Elman(3, 5),
+    LSTM(3, 5),
+    GRU(3, 5, reset_after=False),
+    LayerNormGRU(3, 5),
+    Decay(3),
+    CfC(3, 4, 5),
+    Stack((LSTM(3, 5), GRU(5, 4))),
+    Bidirectional(GRU(3, 5), LSTM(3, 5), merge=jnp.add),
+    Zoneout(LearnedState(MGU(3, 5)), 0.2),
+    Embedding(7, 3),
+]
+"""Layers of which each has something that the others lack; the rest of a table is slow."""
+
 _INPUTS = {
     Dropout(0.5): jnp.zeros(3),
     VariationalDropout(0.5): jnp.zeros(3),
@@ -148,6 +166,28 @@ def label(value: object) -> str:
     return str(value).replace(" ", "")
 
 
-def each(name: str, rows: list) -> pytest.MarkDecorator:
-    """Parametrises over the rows of a table."""
-    return pytest.mark.parametrize(name, rows, ids=label)
+def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorator:
+    """Parametrises over the rows of a table; those that are not among `quick` are slow."""
+
+    def marked(row):
+        if quick is None or row in quick:
+            return row
+        return pytest.param(
+            *(row if "," in name else [row]), marks=pytest.mark.slow, id=label(row)
+        )
+
+    return pytest.mark.parametrize(name, list(map(marked, rows)), ids=label)
+
+
+def on_devices(count: int, module: str, *options: str) -> str:
+    """What `python -m tests.<module>` prints, in a process that has `count` CPU devices."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.{module}", *options],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    return done.stdout

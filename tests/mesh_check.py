@@ -5,6 +5,7 @@ compared with one device. Prints "all equal" at its end; `test_meshes.py` starts
 "all" for every layer and strategy.
 """
 
+import contextlib
 import re
 import sys
 from functools import partial
@@ -113,7 +114,7 @@ def results(row, context, count):
     """Gradients and values as the context gives them, and the compiled program's text."""
     if context == "pmap":
         return pmapped(row, count)(*row.args), ""
-    kind = AxisType.Explicit if context == "explicit" else AxisType.Auto
+    kind = AxisType.Explicit if context in EXPLICIT else AxisType.Auto
     devices = jax.devices()[:count]
     mesh = jax.make_mesh((count,), ("data",), (kind,), devices=devices)
     fn, args = row.both, row.args
@@ -123,8 +124,10 @@ def results(row, context, count):
         args = over(
             lambda s, x: jax.device_put(x, NamedSharding(mesh, s)), row.specs, args
         )
-    program = jax.jit(fn).lower(*args).compile()
-    return program(*args), program.as_text()
+    here = jax.set_mesh(mesh) if context == "set_mesh" else contextlib.nullcontext()
+    with here:
+        program = jax.jit(fn).lower(*args).compile()
+        return program(*args), program.as_text()
 
 
 def check(layer, strategy, contexts, count, *, marked):
@@ -154,7 +157,8 @@ def in_loops(text, operation):
     return any(f" {operation}(" in bodies[name] for name in seen)
 
 
-CONTEXTS = ["auto", "explicit", "shard_map", "pmap"]
+CONTEXTS = ["auto", "explicit", "set_mesh", "shard_map", "pmap"]
+EXPLICIT = "explicit", "set_mesh"
 SOME = [
     (GRU(3, 5), jaxrnn.Scan()),
     (GRU(3, 5), jaxrnn.Hoisted()),

@@ -134,7 +134,7 @@ if __name__ == "__main__":
     one = jaxrnn.SequenceParallel(jax.make_mesh((8,), ("time",), auto[:1]), "time")
     both = jax.make_mesh((4, 2), ("t", "rows"), auto)
     two = jaxrnn.SequenceParallel(both, "t", "rows")
-    for names in ([], ["lengths", "resets", "reverse"]):
+    for names in ([], ["lengths", "mask", "resets", "reverse"]):
         check_values_and_gradients(one, Decay(3), names)
     check_a_complex_state(one)
     check_values_and_gradients(two, Decay(3), ["resets"])

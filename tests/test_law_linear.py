@@ -64,7 +64,7 @@ def test_chunks_equal_the_scan(cell):
     testing.check_strategy(Chunked(4), cell, OPTIONS, time=8, batch=4)
 
 
-@each("cell", [*MATRIX[:3], MATRIX[-1]])
+@each("cell", [*MATRIX[:3], MATRIX[-1]], [MATRIX[1], MATRIX[-1]])
 def test_long_chunks_equal_the_scan(cell):
     """Of two whole pieces and a part of one."""
     testing.check_strategy(Chunked(150), cell, OPTIONS, time=150, batch=4)
@@ -90,7 +90,7 @@ def test_doubling_equals_the_scan(cell):
 LEARNED = [LearnedState(SRU(3, 4)), LearnedState(MLSTM(3, 4))]
 
 
-@each("cell", [RGLRU(4), GLA(3, 4), LINEAR[-1], MATRIX[-1], *SOME, *LEARNED])
+@each("cell", [RGLRU(4), GLA(3, 4), LINEAR[-1], MATRIX[-1], *SOME, *LEARNED], SOME)
 def test_dtypes_are_kept(cell):
     testing.check_dtypes(cell, strategy=Chunked(4))
 

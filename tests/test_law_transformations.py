@@ -10,10 +10,10 @@ import pytest
 import jaxrnn
 from jaxrnn import testing
 
-from .helpers import CELLS, LAYERS, Decay, each, example
+from .helpers import CELLS, KINDS, LAYERS, Decay, each, example
 
 
-@each("layer", LAYERS)
+@each("layer", LAYERS, KINDS)
 def test_vmap_jvp_and_hessian(layer):
     testing.check_transformations(layer, x=example(layer), time=4, batch=2)
 
@@ -23,7 +23,7 @@ def test_vmap_jvp_and_hessian_under(strategy):
     testing.check_transformations(jaxrnn.LSTM(3, 5), strategy=strategy, time=5, batch=2)
 
 
-@each("layer", LAYERS)
+@each("layer", LAYERS, KINDS)
 def test_dtypes_are_kept(layer):
     testing.check_dtypes(layer, x=example(layer))
 
@@ -39,7 +39,7 @@ def test_protocol(layer):
 
 
 @each("strategy", [jaxrnn.Scan(), jaxrnn.Checkpointed(50)])
-@each("cell", [c for c in CELLS if not isinstance(c, Decay)])
+@each("cell", [c for c in CELLS if not isinstance(c, Decay)], KINDS[1:3])
 def test_bfloat16_gradients_are_added_up_in_float32(cell, strategy):
     """512 equal additions: in bfloat16 the sum would stop growing at 256 times its term."""
     time = 512

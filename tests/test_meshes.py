@@ -1,10 +1,5 @@
 """A batch divided over devices: on 4 of them in a process of its own, and what is refused."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -13,32 +8,18 @@ from jax.sharding import PartitionSpec as P
 
 import jaxrnn
 
-
-ROOT = Path(__file__).parents[1]
-
-
-def check(*options):
-    flags = (
-        "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    )
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.mesh_check", *options]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.endswith("all equal\n")
+from .helpers import on_devices
 
 
 @pytest.mark.timeout(900)
 def test_devices_together_give_what_one_gives():
-    check()
+    assert on_devices(4, "mesh_check") == "all equal\n"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_every_layer_under_every_strategy_over_devices():
-    check("all")
+    assert on_devices(4, "mesh_check", "all") == "all equal\n"
 
 
 MESH = jax.make_mesh((1, 1), ("data", "other"), (AxisType.Explicit,) * 2)

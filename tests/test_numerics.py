@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import jaxrnn
 from jaxrnn import (
@@ -95,15 +94,19 @@ def ways():
     for cell in CELL_OF_A_KIND.values():
         if type(cell).__name__ not in dir(cells):
             continue
+        yield cell, jaxrnn.Scan()
         if isinstance(cell, DELICATE):
-            yield cell, jaxrnn.Scan()
             by_chunks = isinstance(cell, jaxrnn.LinearCell | jaxrnn.MatrixCell)
             yield cell, jaxrnn.Chunked(8) if by_chunks else jaxrnn.Hoisted()
-        else:
-            yield pytest.param((cell, jaxrnn.Scan()), marks=pytest.mark.slow)
 
 
-@each("way", [*ways()])
+WAYS = [*ways()]
+QUICK = [
+    way for way in WAYS if isinstance(way[0], DELICATE) and way[1] != jaxrnn.Scan()
+]
+
+
+@each("way", WAYS, QUICK)
 def test_float16_is_near_float32(way):
     """Values and gradients over 20 steps, the first input zero, the last ones large.
 

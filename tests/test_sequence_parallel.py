@@ -1,31 +1,16 @@
 """Time divided over devices: on 8 of them in a process of its own, and what is refused."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 import jaxrnn
 
-from .helpers import Decay
-
-
-ROOT = Path(__file__).parents[1]
+from .helpers import Decay, on_devices
 
 
 def test_eight_devices_give_what_one_gives_and_send_carries_alone():
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.sequence_parallel_check"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.endswith("all equal\n")
+    assert on_devices(8, "sequence_parallel_check").endswith("all equal\n")
 
 
 AUTO, EXPLICIT = (
