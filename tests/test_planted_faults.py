@@ -220,7 +220,6 @@ GRU, MGU, GLA = jaxrnn.GRU(3, 4), jaxrnn.MGU(3, 4), jaxrnn.GLA(3, 4, heads=2)
 BY_CHUNKS = partial(testing.check_nan, GLA, strategy=jaxrnn.Chunked(4))
 SYMBOLS = partial(testing.check_inputs, jaxrnn.Embedding(256, 3), x=jnp.int32(255))
 
-RED = AssertionError, TypeError, ValueError, NotImplementedError
 PLANTED = [
     (narrow_symbols_wrap, SYMBOLS, "dtypes of inputs"),
     (resets_multiply, partial(testing.check_nan, jaxrnn.MinGRU(3, 4)), "NaN|nan"),
@@ -259,7 +258,8 @@ PLANTED = [
 def test_a_law_turns_red(plant, law, words, monkeypatch):
     jax.clear_caches()  # programs of before the fault
     plant(monkeypatch)
-    with pytest.raises(RED, match=words):
+    # where types clash the error is of a kind that JAX has to itself: the words decide
+    with pytest.raises(Exception, match=words):
         law()
     monkeypatch.undo()
     jax.clear_caches()
