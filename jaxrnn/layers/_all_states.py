@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from .._layer import Cell, LinearCell
 from .._sizes import check_kind
+from .._wrapper import Around
 
 
 @dataclass(frozen=True)
-class AllStates(Cell):
+class AllStates(Around):
     """A cell whose output at each step is its state: `y_t = s_t`.
 
     The outputs are a pytree like the state, leaves `(T, B, ...)`, in the state's own dtypes:
@@ -41,23 +42,6 @@ class AllStates(Cell):
     def __post_init__(self):
         hint = "give one cell, such as jaxrnn.LSTM(8, 64); in a stack, wrap each cell."
         check_kind(self, "cell", self.cell, Cell, hint)
-
-    @property
-    def input_size(self):
-        """Features that it takes; None if the cell does not say."""
-        return getattr(self.cell, "input_size", None)
-
-    def init(self, key):
-        return self.cell.init(key)
-
-    def initial_state(self, params):
-        return self.cell.initial_state(params)
-
-    def project(self, params, x):
-        return self.cell.project(params, x)
-
-    def recur(self, params, state, z):
-        return self.cell.recur(params, state, z)
 
     def readout(self, params, state, z):
         return state
