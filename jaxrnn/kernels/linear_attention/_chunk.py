@@ -54,7 +54,7 @@ def attend(
         return kept * state + written, state
 
     state, before = jax.lax.scan(body, state, (kept, written))
-    outputs = _read(q, before, decays, restart) + _scores(q, k, decays) @ u
+    outputs = _read(q, before, decays, restart) + _attended(q, k, u, decays)
     return state, outputs
 
 
@@ -221,10 +221,10 @@ def _by_key(decay: Array) -> Array:
     return jnp.swapaxes(decay, -1, -2)
 
 
-def _scores(q: Array, k: Array, decays: Decays) -> Array:
-    """`(..., C, C)`: q_t . exp(g_t - g_s) k_s where s <= t and no restart is between."""
+def _attended(q: Array, k: Array, u: Array, decays: Decays) -> Array:
+    """Sums of q_t . exp(g_t - g_s) k_s u_s over s <= t, where no restart is between."""
     if decays.total.fine.shape[-1] == 1:
-        return _overlap(q, k, decays) * _between(decays)
+        return (_overlap(q, k, decays) * _between(decays)) @ u
     # under checkpoints, so that the branch not taken leaves no residuals to fill
     scores = jax.lax.cond(
         _mild(decays.total.coarse),
@@ -234,12 +234,11 @@ def _scores(q: Array, k: Array, decays: Decays) -> Array:
         k,
         decays.total,
     )
-    size = q.shape[-2]
-    # q_t . k_t, in every column; it has no decay, and none of its derivative
-    ones = jnp.ones((q.shape[-1], size), q.dtype)
-    own = jnp.matmul(q * k, ones, precision=jax.lax.Precision.HIGHEST)
     scores = jnp.where(over(_earlier(decays), scores.ndim), scores, 0)
-    return jnp.where(over(jnp.eye(size, dtype=bool), scores.ndim), own, scores)
+    # a step's own: q_t . k_t, for every value; it has no decay, and none of its derivative
+    ones = jnp.ones((q.shape[-1], u.shape[-1]), q.dtype)
+    own = jnp.matmul(q * k, ones, precision=jax.lax.Precision.HIGHEST)
+    return scores @ u + own * u
 
 
 def _overlap(q: Array, k: Array, decays: Decays) -> Array:
