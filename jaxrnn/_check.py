@@ -2,6 +2,7 @@
 
 Everything here is a question of structure, shape and dtype, so it works on tracers and
 costs nothing under `jax.jit`. Only lengths are looked at by value, where they are known.
+The file is long because the checks share their words: one place decides how errors read.
 """
 
 import functools

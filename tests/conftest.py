@@ -6,9 +6,8 @@ from importlib.metadata import version
 
 os.environ.setdefault(
     "XLA_FLAGS",
-    # LLVM's optimiser is not what is tested, and takes a third of the time; XLA's passes
-    # all run. The emitters before those of fusions compile in half the time, where there are
-    # any: JAX 0.12 has none.
+    # The tests do not need LLVM's optimiser, which takes a third of the time; XLA's passes
+    # all run. XLA's older CPU emitters compile in half the time; JAX 0.12 no longer has them.
     "--xla_backend_optimization_level=0"
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
@@ -46,8 +45,11 @@ _finished = 0
 
 
 def pytest_runtest_teardown():
-    """Drop compiled programs now and then: each maps memory, of which Linux allows a process
-    65,530 pieces by default, and LLVM aborts without more."""
+    """Clears compiled programs now and then.
+
+    Each holds memory mappings. Linux allows a process 65,530 of them by default, and LLVM
+    aborts when there are no more.
+    """
     global _finished
     _finished += 1
     if _finished % _TESTS_BETWEEN == 0:

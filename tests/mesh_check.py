@@ -195,7 +195,8 @@ if __name__ == "__main__":
             check(layer, strategy, CONTEXTS, 2, marked=True)
     else:
         for i, row in enumerate(SOME):
-            # 2 and 4 devices, marks and none; XLA divides alone what no type speaks of
+            # 2 and 4 devices, with marks and without. Three rows run in every context: under
+            # automatic axes and pmap, XLA divides the program without help from the types.
             contexts = CONTEXTS if i in (0, 1, 5) else ["explicit", "shard_map"]
             check(*row, contexts, 4 if i % 2 else 2, marked=i % 4 < 2)
     print("all equal")
