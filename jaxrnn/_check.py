@@ -10,15 +10,58 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._layer import Layer
+from ._layer import Context, Executor, Layer
 from ._typing import Size
-from .strategies._base import Strategy
+
+
+class Arguments(NamedTuple):
+    """The arguments of `unroll`, checked; all arrays are JAX's."""
+
+    layer: Layer
+    params: Any
+    xs: Any
+    state: Any
+    lengths: Any = None
+    mask: Any = None
+    resets: Any = None
+    reverse: bool = False
+    key: Any = None
+
+
+def arguments(
+    layer: Any,
+    params: Any,
+    xs: Any,
+    state: Any = None,
+    lengths: Any = None,
+    mask: Any = None,
+    resets: Any = None,
+    reverse: Any = False,
+    key: Any = None,
+) -> Arguments:
+    """Checks all that `unroll` is given, but for the strategy."""
+    check_layer(layer)
+    params = check_params(layer, params)
+    xs, time, batch = check_sequence(xs)
+    state = check_state(layer, params, state, batch)
+    if lengths is not None:
+        lengths = check_lengths(lengths, time, batch)
+    if mask is not None:
+        mask = check_mask(mask, time, batch)
+    if resets is not None:
+        resets = check_resets(resets, time, batch)
+    if not isinstance(reverse, bool):
+        raise TypeError(f"reverse is {reverse!r}; give True or False.")
+    if key is not None:
+        key = check_key(key)
+    check_step(layer, params, state, xs)
+    return Arguments(layer, params, xs, state, lengths, mask, resets, reverse, key)
 
 
 def check_layer(layer: Any) -> None:
@@ -40,15 +83,6 @@ def check_layer(layer: Any) -> None:
             f"{layer} cannot be hashed, so jax.jit cannot take it. Declare its class with "
             "@dataclass(frozen=True), and keep arrays and lists out of its fields."
         ) from None
-
-
-def check_strategy(strategy: Any) -> None:
-    """A strategy object."""
-    if not isinstance(strategy, Strategy):
-        raise TypeError(
-            f"strategy is {_described(strategy)}; give an object, such as jaxrnn.Scan() "
-            "or jaxrnn.Checkpointed(every=32)."
-        )
 
 
 def check_params(layer: Layer, params: Any) -> Any:
@@ -355,13 +389,19 @@ def _step_for_checks(layer: Layer) -> Callable:
 
 
 def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
-    from ._layer import Context
-    from .strategies._scan import Scan
-
     rows = jax.tree.map(lambda s: s[None], state)
     xs = jax.tree.map(lambda x: x[None, None], x)
-    after, ys = layer.unroll(params, xs, rows, Context(Scan()))
+    after, ys = layer.unroll(params, xs, rows, Context(_OneStep()))
     return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
+
+
+class _OneStep(Executor):
+    """Runs sequences of one step."""
+
+    def __call__(self, cell, params, xs, state, context):
+        x = jax.tree.map(lambda x: x[0], xs)
+        state, y = jax.vmap(cell.step, in_axes=(None, 0, 0))(params, state, x)
+        return state, jax.tree.map(lambda y: y[None], y)
 
 
 def _shown(tree: Any) -> str:
@@ -397,12 +437,3 @@ def _same_shapes(
                 f"{label} is {leaf.dtype}, where {want.dtype} is needed: the state has "
                 f"the dtype of the parameters. {hint}"
             )
-
-
-def check_platform(platform):
-    """One of JAX's platforms, or None."""
-    if platform not in (None, "cpu", "gpu", "tpu"):
-        raise ValueError(
-            f'platform is {platform!r}; give "cpu", "gpu" or "tpu", or None for the one '
-            "that JAX would use."
-        )

@@ -15,9 +15,9 @@ A strategy owns both, and decides how `recur` is executed.
 import abc
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
+from typing import Any, Generic, NamedTuple, final
 
 import jax
 import jax.nn
@@ -27,10 +27,6 @@ from jaxtyping import Array, Bool, Key
 
 from ._sharding import one_device
 from ._typing import Mask, Params, State
-
-
-if TYPE_CHECKING:
-    from .strategies._base import Strategy
 
 
 class Static:
@@ -96,6 +92,33 @@ def _default(field: dataclasses.Field) -> Any:
     return field.default
 
 
+class Executor(abc.ABC):
+    """Runs cells over sequences: a strategy, as layers see it."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, cell: "Cell", params: Any, xs: Any, state: Any, context: "Context"
+    ) -> tuple[Any, Any]:
+        """`(state, ys)` of one cell; `xs` has leaves `(T, B, ...)`, `state` `(B, ...)`."""
+
+    def joined(self, layers: Sequence["Layer"]) -> int:
+        """How many of these layers, counted from the first, it runs in one loop."""
+        del layers
+        return 1
+
+    def unroll_stack(
+        self, cell: "Cell", params: Any, xs: Any, states: Any, context: "Context"
+    ) -> tuple[tuple[Any, ...], Any]:
+        """`(states, ys)` of equal cells that follow each other, where `joined` says so."""
+        raise NotImplementedError(f"{self} runs each layer of a stack by itself")
+
+    def unroll_side_by_side(
+        self, cell: "Cell", params: Any, xs: Any, states: Any, contexts: Any
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """`(states, ys)` of equal cells with inputs of their own, one of each for a cell."""
+        raise NotImplementedError(f"{self} runs each direction by itself")
+
+
 class Context(NamedTuple):
     """What holds for one whole call of `unroll`, handed from layer to layer.
 
@@ -108,7 +131,7 @@ class Context(NamedTuple):
         key: the randomness of dropout-like layers; None makes them deterministic.
     """
 
-    strategy: "Strategy"
+    strategy: Executor
     valid: Mask | None = None
     cuts: Bool[Array, "T+1 B"] | None = None
     key: Key[Array, ""] | None = None

@@ -1,8 +1,5 @@
 """`unroll` runs any layer over sequences; `explain` says how it would."""
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,6 +15,8 @@ from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
 from .strategies._base import (
     Decision,
+    check_platform,
+    check_strategy,
     default_platform,
     on_platform,
     recorded_decisions,
@@ -27,68 +26,6 @@ from .strategies._base import (
 Tree = TypeVar("Tree")
 
 
-def _validated(fn: Callable) -> Callable:
-    """Validates the arguments of `unroll` before anything else sees them."""
-    signature = inspect.signature(fn)
-
-    @functools.wraps(fn)
-    def wrapper(*args, **kwargs):
-        try:
-            given = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(
-                f"unroll: {error}. It is unroll(layer, params, xs, state=None, *, "
-                "lengths, mask, resets, reverse, key, strategy)."
-            ) from None
-        given.apply_defaults()
-        return fn(**_checked(**given.arguments))
-
-    return wrapper
-
-
-def _checked(
-    layer,
-    params,
-    xs,
-    state=None,
-    lengths=None,
-    mask=None,
-    resets=None,
-    reverse=False,
-    key=None,
-    strategy=Auto(),
-):
-    _check.check_layer(layer)
-    _check.check_strategy(strategy)
-    params = _check.check_params(layer, params)
-    xs, time, batch = _check.check_sequence(xs)
-    state = _check.check_state(layer, params, state, batch)
-    if lengths is not None:
-        lengths = _check.check_lengths(lengths, time, batch)
-    if mask is not None:
-        mask = _check.check_mask(mask, time, batch)
-    if resets is not None:
-        resets = _check.check_resets(resets, time, batch)
-    if not isinstance(reverse, bool):
-        raise TypeError(f"reverse is {reverse!r}; give True or False.")
-    if key is not None:
-        key = _check.check_key(key)
-    _check.check_step(layer, params, state, xs)
-    return {
-        "layer": layer,
-        "params": params,
-        "xs": xs,
-        "state": state,
-        "lengths": lengths,
-        "mask": mask,
-        "resets": resets,
-        "reverse": reverse,
-        "key": key,
-        "strategy": strategy,
-    }
-
-
-@_validated
 def unroll(
     layer: Layer[Params, State],
     params: Params,
@@ -152,7 +89,11 @@ def unroll(
         (20, 4, 64)
         >>> state, ys = jaxrnn.unroll(model, params, xs, state)
     """
-    return _run(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy)
+    check_strategy(strategy)
+    given = _check.arguments(
+        layer, params, xs, state, lengths, mask, resets, reverse, key
+    )
+    return _run(*given, strategy)
 
 
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
@@ -285,16 +226,17 @@ def explain(
         no recurrence: every step stands by itself
     """
     _check.check_layer(layer)
-    _check.check_platform(platform)
+    check_strategy(strategy)
+    check_platform(platform)
     xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 
     decisions: list[Decision] = []
 
     def run(params, xs):
-        args = _checked(layer, params, xs, strategy=strategy)
+        given = _check.arguments(layer, params, xs)
         with on_platform(platform or default_platform()), recorded_decisions() as made:
-            out = _trace(**args)
+            out = _trace(*given, strategy)
         decisions.extend(made)
         return out
 

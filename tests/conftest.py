@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 os.environ.setdefault(
     "XLA_FLAGS",
-    # The tests do not need LLVM's optimiser, which takes a third of the time; XLA's passes
+    # The tests do not need LLVM's optimizer, which takes a third of the time; XLA's passes
     # all run. XLA's older CPU emitters compile in half the time; JAX 0.12 no longer has them.
     "--xla_backend_optimization_level=0"
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),

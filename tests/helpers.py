@@ -26,12 +26,10 @@ from jaxrnn import (
     Dropout,
     Elman,
     Embedding,
-    Identity,
     IndRNN,
     LayerNormGRU,
     LayerNormLSTM,
     LearnedState,
-    LSTMState,
     ParaGRU,
     ParaLSTM,
     PeepholeLSTM,
@@ -42,6 +40,8 @@ from jaxrnn import (
     VariationalDropout,
     Zoneout,
 )
+from jaxrnn.cells import LSTMState
+from jaxrnn.initializers import Identity
 
 
 class DecayParams(NamedTuple):

@@ -182,7 +182,7 @@ def every_row():
         yield layer, jaxrnn.Associative()
     for layer in (GRU(3, 5), MinGRU(3, 4), jaxrnn.ParaGRU(3, 4), jaxrnn.ParaLSTM(3, 4)):
         yield layer, jaxrnn.Newton()
-    yield GRU(3, 4), jaxrnn.Newton(jacobian=jaxrnn.DiagonalJacobian())
+    yield GRU(3, 4), jaxrnn.Newton(jacobian=jaxrnn.strategies.DiagonalJacobian())
     yield MinGRU(3, 4), jaxrnn.Newton(damping=0.1)
     for layer in (Stack((GRU(3, 3),) * 3), Bidirectional(LSTM(3, 4))):
         yield layer, jaxrnn.Wavefront()

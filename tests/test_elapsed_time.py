@@ -32,7 +32,7 @@ def test_time_is_one_where_it_is_not_given(cell):
 
 def test_two_half_steps_are_one_step(x64):
     """Without recurrent weights the equation is solved exactly, however time is cut."""
-    cell = jaxrnn.CTRNN(3, 4, u_init=jaxrnn.Identity(0.0))
+    cell = jaxrnn.CTRNN(3, 4, u_init=jaxrnn.initializers.Identity(0.0))
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
     _, whole = unroll(cell, params, (xs, jnp.full((5, 2), 0.8)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxrnn
-from jaxrnn.kernels.linear_attention._guarded import by_steps
+from jaxrnn.ops._linear_attention._guarded import by_steps
 
 
 STRONG = [0, -60, -1e3, -1e4, -1e6, -1e8, -np.inf]
@@ -45,7 +45,11 @@ def planted(time):
 
 
 def chunks(arrays, state, resets):
-    run = jaxrnn.chunked_delta if len(arrays) == 5 else jaxrnn.chunked_linear_attention
+    run = (
+        jaxrnn.ops.chunked_delta
+        if len(arrays) == 5
+        else jaxrnn.ops.chunked_linear_attention
+    )
     return run(*arrays, state, resets=resets)
 
 
@@ -112,5 +116,5 @@ def test_the_examples():
     q, g = jnp.ones((4, 1)), jnp.array([0.0, -1e9, -0.7, -0.7])
     want = [1, 1, 1 + np.exp(-0.7), 1 + np.exp(-0.7) + np.exp(-1.4)]
     for decays in (g, g.at[1].set(-jnp.inf)):
-        found = jaxrnn.chunked_linear_attention(q, q, q, decays)[1][:, 0]
+        found = jaxrnn.ops.chunked_linear_attention(q, q, q, decays)[1][:, 0]
         np.testing.assert_allclose(found, want, rtol=1e-6)

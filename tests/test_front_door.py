@@ -38,7 +38,7 @@ def as_users_have_it() -> Iterator[None]:
 
 def public(room) -> list[tuple[str, object]]:
     """What a room exports, but for modules."""
-    names = [name for name in vars(room) if not name.startswith("_")]
+    names = [name for name in dir(room) if not name.startswith("_")]
     things = [(name, getattr(room, name)) for name in names]
     return [(name, thing) for name, thing in things if not inspect.ismodule(thing)]
 

@@ -6,7 +6,8 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, MGU, Elman, Fused, IndRNN, LearnedState, Stack, testing
-from jaxrnn.kernels import _kernels, _native
+from jaxrnn.kernels import _native
+from jaxrnn.strategies import kernel_table
 
 from .helpers import Decay, each
 
@@ -178,5 +179,5 @@ def test_the_table_knows_the_cell_and_nothing_that_looks_like_it():
     class Mine(LSTM):
         """A cell of somebody's own, with other equations."""
 
-    assert _kernels.find(LSTM(3, 5)) is not None
-    assert _kernels.find(Mine(3, 5)) is None
+    assert kernel_table.find(LSTM(3, 5)) is not None
+    assert kernel_table.find(Mine(3, 5)) is None

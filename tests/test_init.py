@@ -1,4 +1,4 @@
-"""Initialisers give what they say, gate by gate, and every layer starts as documented."""
+"""Initializers give what they say, gate by gate, and every layer starts as documented."""
 
 import dataclasses
 import math
@@ -10,6 +10,17 @@ import numpy as np
 import pytest
 
 import jaxrnn
+from jaxrnn.initializers import (
+    Chrono,
+    ForgetBias,
+    ForgetRange,
+    Glorot,
+    Identity,
+    Orthogonal,
+    SmallNormal,
+    TorchUniform,
+    Uniform,
+)
 
 
 KEY = jax.random.key(7)
@@ -47,7 +58,7 @@ def _spread(*arrays):
 
 @every_matrix_cell
 def test_orthogonal_gate_by_gate(cell, x64):
-    half, whole = jaxrnn.Orthogonal(0.5), jaxrnn.Orthogonal()
+    half, whole = Orthogonal(0.5), Orthogonal()
     params = dataclasses.replace(cell, w_init=half, u_init=whole).init(KEY)
     gates = _blocks(cell, 2 * params.w) + _blocks(cell, params.u)
     for block in gates:
@@ -61,7 +72,7 @@ def test_orthogonal_gate_by_gate(cell, x64):
 
 @every_matrix_cell
 def test_identity_gate_by_gate(cell):
-    half, whole = jaxrnn.Identity(0.5), jaxrnn.Identity()
+    half, whole = Identity(0.5), Identity()
     params = dataclasses.replace(cell, w_init=whole, u_init=half).init(KEY)
     for block in _blocks(cell, params.w):
         np.testing.assert_array_equal(block, np.eye(*block.shape))
@@ -72,16 +83,14 @@ def test_identity_gate_by_gate(cell):
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (1, 200)])
 def test_glorot_bound(shape):
     bound = math.sqrt(6 / sum(shape))
-    low, high = _spread(jaxrnn.Glorot()(KEY, shape, jnp.float32))
+    low, high = _spread(Glorot()(KEY, shape, jnp.float32))
     assert -bound <= low < -0.9 * bound and 0.9 * bound < high <= bound
 
 
 @every_cell
 def test_glorot_sees_one_gate(cell):
     bound = math.sqrt(6 / (INPUTS + HIDDEN))
-    for block in _blocks(
-        cell, dataclasses.replace(cell, w_init=jaxrnn.Glorot()).init(KEY).w
-    ):
+    for block in _blocks(cell, dataclasses.replace(cell, w_init=Glorot()).init(KEY).w):
         low, high = _spread(block)
         assert -bound <= low < -0.8 * bound and 0.8 * bound < high <= bound
 
@@ -90,7 +99,7 @@ def test_glorot_sees_one_gate(cell):
 def test_torch_uniform_bound(cell):
     # As torch.nn.RNNBase.reset_parameters: 1 / sqrt(hidden_size), whatever the weight.
     bound = 1 / math.sqrt(HIDDEN)
-    torch = jaxrnn.TorchUniform()
+    torch = TorchUniform()
     cell = dataclasses.replace(cell, w_init=torch, u_init=torch, b_init=torch)
     params = cell.init(KEY)
     drawn = [params.w, params.u, params.b, getattr(params, "w_p", params.w)]
@@ -102,14 +111,14 @@ def test_torch_uniform_bound(cell):
 
 
 def test_uniform_range():
-    low, high = _spread(jaxrnn.Uniform(-0.3, 2.0)(KEY, (40, 50), jnp.float32))
+    low, high = _spread(Uniform(-0.3, 2.0)(KEY, (40, 50), jnp.float32))
     assert -0.3 <= low < -0.29 and 1.99 < high < 2.0
 
 
 @every_cell
 def test_forget_bias_positions(cell):
     """On the forget gate; where there is none, negative on the gate that writes."""
-    bias = dataclasses.replace(cell, b_init=jaxrnn.ForgetBias(2.5)).init(KEY).b
+    bias = dataclasses.replace(cell, b_init=ForgetBias(2.5)).init(KEY).b
     want = {"f": 2.5} if "f" in GATES[cell] else {"i": -2.5}
     for gate, block in zip(GATES[cell], _blocks(cell, bias), strict=True):
         np.testing.assert_array_equal(block, want.get(gate, 0.0))
@@ -118,7 +127,7 @@ def test_forget_bias_positions(cell):
 @every_cell
 def test_chrono_gates(cell):
     longest = 100.0
-    bias = dataclasses.replace(cell, b_init=jaxrnn.Chrono(longest)).init(KEY).b
+    bias = dataclasses.replace(cell, b_init=Chrono(longest)).init(KEY).b
     gates = dict(zip(GATES[cell], _blocks(cell, bias), strict=True))
     for gate, block in gates.items():
         sign = {"f": 1, "i": -1}.get(gate, 0)
@@ -131,7 +140,7 @@ def test_chrono_gates(cell):
 
 def test_chrono_range():
     # The lifetimes, not their logarithms, are uniform.
-    bias = jaxrnn.Chrono(50.0).bias(KEY, ("forget",), 4000, jnp.float32)
+    bias = Chrono(50.0).bias(KEY, ("forget",), 4000, jnp.float32)
     lifetimes = np.exp(np.asarray(bias, np.float64))
     assert 1 <= lifetimes.min() < 1.1 and 48.9 < lifetimes.max() <= 49 + 1e-5
     np.testing.assert_allclose(lifetimes.mean(), 25, atol=1)
@@ -263,13 +272,16 @@ def test_default_shapes_and_dtypes_in_float64(layer, shapes, x64):
 
 
 @every_cell
-def test_default_initialisers(cell, x64):
+def test_default_initializers(cell, x64):
     """Input weights by Glorot, recurrent ones orthogonal, and the rest as documented."""
     params = cell.init(KEY)
-    named = {"w_init": jaxrnn.Glorot(), "u_init": jaxrnn.Orthogonal()}
-    named["b_init"] = jaxrnn.ForgetBias(1.0 if "LSTM" in type(cell).__name__ else 0.0)
+    named = {
+        "w_init": Glorot(),
+        "u_init": Orthogonal(),
+    }
+    named["b_init"] = ForgetBias(1.0 if "LSTM" in type(cell).__name__ else 0.0)
     if isinstance(cell, jaxrnn.IndRNN):
-        named["u_init"] = jaxrnn.Uniform(0.0, 1.0)
+        named["u_init"] = Uniform(0.0, 1.0)
     expected = dataclasses.replace(cell, **named).init(KEY)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     for path, leaf in jax.tree.leaves_with_path(params):
@@ -281,7 +293,7 @@ def test_default_initialisers(cell, x64):
 
 
 def test_forget_range_is_even_and_has_its_sign_from_the_gate():
-    spread = jaxrnn.ForgetRange(3.0, 6.0)
+    spread = ForgetRange(3.0, 6.0)
     keeps, writes = (
         np.asarray(spread.bias(KEY, gates, 4, jnp.float32)).reshape(2, 4)
         for gates in (("forget", "candidate"), ("reset", "input"))
@@ -301,11 +313,11 @@ def test_forget_power_law_is_drawn_head_by_head():
 
 
 def test_heads_and_vectors_start_as_documented():
-    by_head = jaxrnn.SLSTM(INPUTS, HIDDEN, 2, u_init=jaxrnn.Orthogonal()).init(KEY).u
+    by_head = jaxrnn.SLSTM(INPUTS, HIDDEN, 2, u_init=Orthogonal()).init(KEY).u
     for gate in np.concatenate(np.split(np.asarray(by_head), 4, axis=-1)):
         np.testing.assert_allclose(gate @ gate.T, np.eye(HIDDEN // 2), atol=1e-6)
     np.testing.assert_array_equal(jaxrnn.SLSTM(INPUTS, HIDDEN).init(KEY).u, 0.0)
-    u = np.asarray(jaxrnn.SmallNormal()(KEY, (300, HIDDEN), jnp.float32))
+    u = np.asarray(SmallNormal()(KEY, (300, HIDDEN), jnp.float32))
     np.testing.assert_allclose(u.std(), 2 / math.sqrt(5 * HIDDEN), rtol=0.05)
     tau = np.exp(np.asarray(jaxrnn.CTRNN(INPUTS, 500).init(KEY).log_tau))
     assert 1 <= tau.min() < 1.1 and 9.9 < tau.max() <= 10 + 1e-5
@@ -327,7 +339,7 @@ def test_the_key_decides(layer, shapes):
 
 def test_no_two_parts_share_a_key():
     # Square, so that two weights of one key would be equal.
-    cell = jaxrnn.LSTM(HIDDEN, HIDDEN, w_init=jaxrnn.Orthogonal())
+    cell = jaxrnn.LSTM(HIDDEN, HIDDEN, w_init=Orthogonal())
     ways = jaxrnn.Bidirectional(cell, merge=jnp.add)
     params = jaxrnn.Stack((ways, ways, cell)).init(KEY)
     cells = jax.tree.leaves(params, is_leaf=lambda p: hasattr(p, "w"))

@@ -5,19 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrnn import (
-    GRU,
-    LSTM,
-    BlockJacobian,
-    DiagonalJacobian,
-    FullJacobian,
-    ParaLSTM,
-    ProjectedLSTM,
-)
+from jaxrnn import GRU, LSTM, ParaLSTM, ProjectedLSTM
 from jaxrnn._layer import every_step
-from jaxrnn.strategies import _newton, _recurrences
-from jaxrnn.strategies._elementwise import is_elementwise
+from jaxrnn.strategies import BlockJacobian, DiagonalJacobian, FullJacobian
 from jaxrnn.strategies._masked import Marked, Masked
+from jaxrnn.strategies.newton import _recurrences
+from jaxrnn.strategies.newton import _strategy as _newton
+from jaxrnn.strategies.newton._elementwise import is_elementwise
 from jaxrnn.testing._case import make_case
 
 from .helpers import CELLS, MORE_CELLS, each

@@ -14,8 +14,7 @@ import pytest
 
 from jaxrnn.kernels import _native, release_workspace
 from jaxrnn.kernels._native import OPS
-from jaxrnn.kernels._reference import Marks, Operands, layer
-from jaxrnn.kernels.linear.reference import linear
+from jaxrnn.kernels.reference import Marks, Operands, layer, linear
 
 from .helpers import each
 

@@ -88,9 +88,9 @@ def test_zoneout_keeps_units_at_its_rate_and_is_right_on_average():
 
 
 def test_zoneout_takes_a_rate_for_each_part_of_the_state():
-    layer = Zoneout(LSTM(3, 5), jaxrnn.LSTMState(h=0.0, c=0.999999))
+    layer = Zoneout(LSTM(3, 5), jaxrnn.cells.LSTMState(h=0.0, c=0.999999))
     params = layer.init(KEY)
-    state = jaxrnn.LSTMState(jnp.ones((2, 5)), 2 * jnp.ones((2, 5)))
+    state = jaxrnn.cells.LSTMState(jnp.ones((2, 5)), 2 * jnp.ones((2, 5)))
     after, _ = unroll(layer, params, jnp.ones((1, 2, 3)), state, key=KEY)
     np.testing.assert_array_equal(after.c, state.c)
     assert bool((after.h != state.h).all())

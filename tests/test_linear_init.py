@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn
-from jaxrnn import log_diag_scan
+from jaxrnn.ops import log_diag_scan
 
 from .helpers import each
 

@@ -12,9 +12,9 @@ from .helpers import each
 
 STEPS = 100_000
 PAIRS = [
-    (jaxrnn.SLSTM(2, 4, heads=2, u_init=jaxrnn.Orthogonal(0.5)), Scan()),
-    (jaxrnn.CTRNN(2, 4, u_init=jaxrnn.Orthogonal(0.5)), Scan()),
-    (jaxrnn.ParaLSTM(2, 4, b_init=jaxrnn.ForgetRange(3.0, 6.0)), Newton()),
+    (jaxrnn.SLSTM(2, 4, heads=2, u_init=jaxrnn.initializers.Orthogonal(0.5)), Scan()),
+    (jaxrnn.CTRNN(2, 4, u_init=jaxrnn.initializers.Orthogonal(0.5)), Scan()),
+    (jaxrnn.ParaLSTM(2, 4, b_init=jaxrnn.initializers.ForgetRange(3.0, 6.0)), Newton()),
 ]
 
 

@@ -11,9 +11,6 @@ import jaxrnn
 from jaxrnn import (
     GRU,
     LSTM,
-    BlockJacobian,
-    DiagonalJacobian,
-    FullJacobian,
     IndRNN,
     Newton,
     ParaGRU,
@@ -24,6 +21,7 @@ from jaxrnn import (
     unroll,
 )
 from jaxrnn._layer import every_step
+from jaxrnn.strategies import BlockJacobian, DiagonalJacobian, FullJacobian
 
 from .helpers import each
 

@@ -173,7 +173,7 @@ def test_an_slstm_remembers_for_thousands_of_steps(dtype):
 @each("dtype", [jnp.bfloat16, jnp.float16])
 def test_a_slow_ctrnn_moves(dtype):
     """tau = 4096: h = tanh(1) (1 - exp(-T / tau)), a step of which is below 1/4000 of h."""
-    cell = jaxrnn.CTRNN(1, 1, u_init=jaxrnn.Identity(0.0))
+    cell = jaxrnn.CTRNN(1, 1, u_init=jaxrnn.initializers.Identity(0.0))
     params = cell.init(KEY)._replace(
         w=jnp.ones((1, 1)), log_tau=jnp.log(jnp.array([4096.0]))
     )
@@ -212,7 +212,9 @@ def test_learned_complex_states_descend(cell):
 def test_a_learned_complex_state_is_in_the_dtype_of_the_cell():
     cell = jaxrnn.LearnedState(jaxrnn.LRU(3, 4))
     params = cell.init(KEY)
-    params = params._replace(initial=jaxrnn.ComplexParts(jnp.ones(4), -jnp.ones(4)))
+    params = params._replace(
+        initial=jaxrnn.layers.ComplexParts(jnp.ones(4), -jnp.ones(4))
+    )
     for dtype in (jnp.float32, jnp.bfloat16):
         state = cell.initial_state(jaxrnn.cast(params, dtype))
         np.testing.assert_array_equal(state, np.full(4, 1 - 1j, np.complex64))
@@ -268,7 +270,10 @@ def test_norms_by_lag_of_a_complex_state(scale):
 def test_norms_by_lag_in_float16():
     """h' = h + x, y = h: |d 4e4 sum(y) / d h| = 4e4 sqrt(4), which float16 cannot hold."""
     cell = jaxrnn.IndRNN(
-        4, 4, w_init=jaxrnn.Identity(), u_init=jaxrnn.Uniform(1.0, 1.0)
+        4,
+        4,
+        w_init=jaxrnn.initializers.Identity(),
+        u_init=jaxrnn.initializers.Uniform(1.0, 1.0),
     )
     params = jaxrnn.cast(cell.init(KEY), jnp.float16)
     norms = diagnostics.gradient_norm_by_lag(

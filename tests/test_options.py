@@ -9,7 +9,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn import GRU, LSTM, Dense, Elman, IndRNN, testing
-from jaxrnn.kernels import _kernels
+from jaxrnn.strategies import kernel_table
 
 from .helpers import each
 
@@ -69,7 +69,7 @@ BARE = [
 
 @each("cell", BARE)
 def test_kernels_serve_cells_without_biases(cell):
-    assert _kernels.find(cell) is not None
+    assert kernel_table.find(cell) is not None
     options = ["lengths", "mask", "resets"]
     testing.check_strategy(jaxrnn.Fused(), cell, options, time=7, batch=3)
 
@@ -185,7 +185,7 @@ OTHERS = [
 
 @each("cell", OTHERS)
 def test_kernels_leave_other_activations_to_others(cell):
-    assert _kernels.find(cell) is None
+    assert kernel_table.find(cell) is None
     (decision,) = jaxrnn.explain(cell, (5, 2, 3)).decisions
     assert decision.choice.strategy == jaxrnn.Hoisted()
 
@@ -194,7 +194,7 @@ def test_the_defaults_are_what_they_were():
     given = LSTM(3, 4, activation=jnp.tanh, gate_activation=jax.nn.sigmoid, clip=None)
     assert given == LSTM(3, 4) and hash(given) == hash(LSTM(3, 4))
     assert str(given) == "LSTM(input_size=3, hidden_size=4)"
-    assert _kernels.find(given) is not None
+    assert kernel_table.find(given) is not None
 
 
 @pytest.mark.parametrize(

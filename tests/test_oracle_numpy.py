@@ -212,7 +212,7 @@ def relu(v):
 
 TIME, BATCH, INPUTS, HIDDEN = 5, 2, 3, 4
 _SIZES = (INPUTS, HIDDEN)
-_LSTM, _ZONES = jaxrnn.LSTM(*_SIZES), jaxrnn.LSTMState(h=0.3, c=0.6)
+_LSTM, _ZONES = jaxrnn.LSTM(*_SIZES), jaxrnn.cells.LSTMState(h=0.3, c=0.6)
 CELLS = {
     "Elman, sine": (jaxrnn.Elman(*_SIZES, jnp.sin), partial(elman_step, np.sin)),
     "LSTM, coupled": (jaxrnn.LSTM(*_SIZES, coupled=True), coupled_lstm_step),

@@ -14,9 +14,8 @@ import pytest
 import jaxrnn
 from jaxrnn import _check, _unroll, testing
 from jaxrnn.cells import _s5, _slstm
-from jaxrnn.kernels import _kernels
-from jaxrnn.kernels.linear_attention import _decays, _guarded
-from jaxrnn.strategies import _auto, _base, _masked, _scan
+from jaxrnn.ops._linear_attention import _decays, _guarded
+from jaxrnn.strategies import _auto, _base, _masked, _scan, kernel_table
 from jaxrnn.training import _losses
 
 from . import mesh_check
@@ -147,8 +146,10 @@ def booleans_as_they_come(patch):
     """A kernel that reads a byte for a boolean as if it were a float."""
 
     def unroll(self, cell, params, xs, state):
-        found = _kernels.find(cell)
-        return _kernels.run_layer(found, cell, params, xs, state, _kernels.Marks())
+        found = kernel_table.find(cell)
+        return kernel_table.run_layer(
+            found, cell, params, xs, state, kernel_table.Marks()
+        )
 
     patch.setattr(jaxrnn.Fused, "unroll", unroll)
 

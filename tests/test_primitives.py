@@ -9,13 +9,13 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxrnn
-from jaxrnn.kernels.diag_scan import diag_scan_reference
-from jaxrnn.kernels.linear_attention import (
+from jaxrnn.ops import (
     delta_reference,
+    diag_scan_reference,
     linear_attention_reference,
+    log_diag_scan_reference,
 )
-from jaxrnn.kernels.linear_attention._chunk import unit_lower_inverse
-from jaxrnn.kernels.log_diag_scan import log_diag_scan_reference
+from jaxrnn.ops._linear_attention._chunk import unit_lower_inverse
 
 
 def test_unit_lower_inverse():
@@ -47,7 +47,7 @@ def test_a_batch_takes_one_way_through_its_decays():
     *mild, _ = attention(rng, 40, channels=True)
     rows = [np.stack([a, a]) for a in mild]
     rows[3][1] *= 10
-    over = jax.jit(jax.vmap(jaxrnn.chunked_linear_attention))
+    over = jax.jit(jax.vmap(jaxrnn.ops.chunked_linear_attention))
     assert "conditional(" in over.lower(*rows).compile().as_text()
     for row in (0, 1):
         want = linear_attention_reference(*(a[row] for a in rows))
@@ -87,15 +87,15 @@ def delta(rng, time):
     return q, k, v, rng.uniform(0, 2, decay.shape), decay, state
 
 
-ATTENTION = jaxrnn.chunked_linear_attention, linear_attention_reference, attention
+ATTENTION = jaxrnn.ops.chunked_linear_attention, linear_attention_reference, attention
 OPERATIONS = {
-    "diag": (jaxrnn.diag_scan, diag_scan_reference, diagonal),
+    "diag": (jaxrnn.ops.diag_scan, diag_scan_reference, diagonal),
     "complex diag": (
-        jaxrnn.diag_scan,
+        jaxrnn.ops.diag_scan,
         diag_scan_reference,
         partial(diagonal, dtype=np.complex128),
     ),
-    "log diag": (jaxrnn.log_diag_scan, log_diag_scan_reference, logarithms),
+    "log diag": (jaxrnn.ops.log_diag_scan, log_diag_scan_reference, logarithms),
     "attention": (partial(ATTENTION[0], size=7), *ATTENTION[1:]),
     "attention by channel": (
         partial(ATTENTION[0], size=20),  # more than one block, and a part of one
@@ -107,7 +107,7 @@ OPERATIONS = {
         ATTENTION[1],
         partial(attention, channels=True, strength=5),
     ),
-    "delta": (partial(jaxrnn.chunked_delta, size=7), delta_reference, delta),
+    "delta": (partial(jaxrnn.ops.chunked_delta, size=7), delta_reference, delta),
 }
 each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
@@ -221,7 +221,7 @@ def test_low_precision_inputs_have_a_float32_state(name):
 
 def test_bad_input_is_refused():
     a = jnp.ones((4, 2, 3))
-    scan, attend = jaxrnn.diag_scan, jaxrnn.chunked_linear_attention
+    scan, attend = jaxrnn.ops.diag_scan, jaxrnn.ops.chunked_linear_attention
     bad = [
         (lambda: scan(a, a[:3]), ValueError, r"a has the shape \(4, 2, 3\)"),
         (lambda: scan([1.0], a), TypeError, "a is list"),
@@ -232,7 +232,7 @@ def test_bad_input_is_refused():
         (lambda: scan(a, a, resets=jnp.ones(2, bool)), ValueError, r"\(2,\)"),
         (lambda: scan(a, a, reverse=1), TypeError, "True or False"),
         (
-            lambda: jaxrnn.log_diag_scan(a.astype(complex), a),
+            lambda: jaxrnn.ops.log_diag_scan(a.astype(complex), a),
             TypeError,
             "log_a is complex",
         ),

@@ -16,7 +16,6 @@ from jaxrnn import (
     Bidirectional,
     Checkpointed,
     Chunked,
-    FullJacobian,
     Fused,
     Hoisted,
     LearnedState,
@@ -26,15 +25,16 @@ from jaxrnn import (
     Wavefront,
     Zoneout,
 )
-from jaxrnn.kernels.diag_scan import diag_scan_reference
-from jaxrnn.kernels.diag_scan._scan import at_once, linear_recurrence
-from jaxrnn.kernels.linear_attention import (
+from jaxrnn.ops import _log_diag_scan as log_scan
+from jaxrnn.ops import (
     delta_reference,
+    diag_scan_reference,
     linear_attention_reference,
+    log_diag_scan_reference,
 )
-from jaxrnn.kernels.log_diag_scan import _scan as log_scan
-from jaxrnn.kernels.log_diag_scan import log_diag_scan_reference
-from jaxrnn.strategies._recurrences import parallel_matrix
+from jaxrnn.ops._diag_scan import at_once, linear_recurrence
+from jaxrnn.strategies import FullJacobian
+from jaxrnn.strategies.newton._recurrences import parallel_matrix
 from jaxrnn.testing._case import make_case
 
 from .helpers import Decay, each, label
@@ -162,11 +162,11 @@ def test_nothing_passes_a_reset_or_the_end_of_a_row(row):
 def test_the_examples():
     a, b = jnp.full((4, 1), 0.5), jnp.array([[1.0], [jnp.nan], [1.0], [1.0]])
     resets = jnp.array([[0], [0], [1], [0]], bool)
-    found = jaxrnn.diag_scan(a, b, resets=resets)[1][:, 0]
+    found = jaxrnn.ops.diag_scan(a, b, resets=resets)[1][:, 0]
     np.testing.assert_array_equal(found, [1, np.nan, 1, 1.5])
     q = jnp.ones((6, 1))
     v = q.at[4].set(jnp.nan)
-    found = jaxrnn.chunked_linear_attention(q, q, v, jnp.zeros(6))[1][:, 0]
+    found = jaxrnn.ops.chunked_linear_attention(q, q, v, jnp.zeros(6))[1][:, 0]
     np.testing.assert_array_equal(found, [1, 2, 3, 4, np.nan, np.nan])
 
 
@@ -202,12 +202,12 @@ def log_diag_at_once(log_a, log_b, start, resets):
     return states[-1], states
 
 
-attend, delta = jaxrnn.chunked_linear_attention, jaxrnn.chunked_delta
+attend, delta = jaxrnn.ops.chunked_linear_attention, jaxrnn.ops.chunked_delta
 OPERATIONS = {
-    "diag": (jaxrnn.diag_scan, diag_scan_reference),
+    "diag": (jaxrnn.ops.diag_scan, diag_scan_reference),
     "diag at once": (diag_at_once, diag_scan_reference),
-    "complex diag": (jaxrnn.diag_scan, diag_scan_reference),
-    "log diag": (jaxrnn.log_diag_scan, log_diag_scan_reference),
+    "complex diag": (jaxrnn.ops.diag_scan, diag_scan_reference),
+    "log diag": (jaxrnn.ops.log_diag_scan, log_diag_scan_reference),
     "log diag at once": (log_diag_at_once, log_diag_scan_reference),
     "attention": (partial(attend, size=5), linear_attention_reference),
     "attention by channel": (partial(attend, size=5), linear_attention_reference),

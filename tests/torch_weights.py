@@ -20,10 +20,10 @@ import jaxrnn
 Arrays = dict[str, Any]
 
 _CELL_PARAMS = (
-    jaxrnn.ElmanParams,
-    jaxrnn.GRUParams,
-    jaxrnn.LSTMParams,
-    jaxrnn.ProjectedLSTMParams,
+    jaxrnn.cells.ElmanParams,
+    jaxrnn.cells.GRUParams,
+    jaxrnn.cells.LSTMParams,
+    jaxrnn.cells.ProjectedLSTMParams,
 )
 
 
@@ -55,14 +55,16 @@ def gradients_to_torch(weights: Arrays, gradients: Any) -> Arrays:
 
 def state_from_torch(weights: Arrays, h: Any, c: Any = None) -> Any:
     """The state of that layer; `c` for the LSTM alone."""
-    rows = iter(h) if c is None else map(jaxrnn.LSTMState, h, c)
+    rows = iter(h) if c is None else map(jaxrnn.cells.LSTMState, h, c)
     return _nested(weights, lambda _: next(rows))
 
 
 def state_to_torch(state: Any) -> tuple[Any, ...]:
     """A state, or its gradient, as PyTorch has it: `(h,)`, or `(h, c)` for the LSTM."""
-    rows = jax.tree.leaves(state, is_leaf=lambda s: isinstance(s, jaxrnn.LSTMState))
-    if not isinstance(rows[0], jaxrnn.LSTMState):
+    rows = jax.tree.leaves(
+        state, is_leaf=lambda s: isinstance(s, jaxrnn.cells.LSTMState)
+    )
+    if not isinstance(rows[0], jaxrnn.cells.LSTMState):
         return (jnp.stack(rows),)
     return jnp.stack([s.h for s in rows]), jnp.stack([s.c for s in rows])
 
@@ -78,7 +80,7 @@ def _suffixes(weights: Arrays) -> list[list[str]]:
 def _nested(weights: Arrays, of_cell: Callable[[str], Any]) -> Any:
     """What `of_cell` gives for each cell, nested as params and states are."""
     layers = [[of_cell(suffix) for suffix in ways] for ways in _suffixes(weights)]
-    layers = [c[0] if len(c) == 1 else jaxrnn.BothWays(*c) for c in layers]
+    layers = [c[0] if len(c) == 1 else jaxrnn.layers.BothWays(*c) for c in layers]
     return layers[0] if len(layers) == 1 else tuple(layers)
 
 
@@ -107,10 +109,10 @@ def _params(mode: str, cell: Arrays) -> Any:
         # The recurrent bias of n is inside the product with r, so it cannot be merged.
         b_r, b_z, b_n = np.split(b_h, 3)
         merged = b_i + np.concatenate([b_r, b_z, np.zeros_like(b_n)])
-        return jaxrnn.GRUParams(w, u, merged, b_n)
+        return jaxrnn.cells.GRUParams(w, u, merged, b_n)
     if mode == "LSTM" and "weight_hr" in cell:
-        return jaxrnn.ProjectedLSTMParams(w, u, b_i + b_h, cell["weight_hr"].T)
-    make = jaxrnn.LSTMParams if mode == "LSTM" else jaxrnn.ElmanParams
+        return jaxrnn.cells.ProjectedLSTMParams(w, u, b_i + b_h, cell["weight_hr"].T)
+    make = jaxrnn.cells.LSTMParams if mode == "LSTM" else jaxrnn.cells.ElmanParams
     return make(w, u, b_i + b_h)
 
 
@@ -122,9 +124,9 @@ def _gradients(cell: Any) -> Arrays:
         "bias_ih": cell.b,
         "bias_hh": cell.b,
     }
-    if isinstance(cell, jaxrnn.GRUParams):
+    if isinstance(cell, jaxrnn.cells.GRUParams):
         b_r, b_z, _ = jnp.split(cell.b, 3)
         named["bias_hh"] = jnp.concatenate([b_r, b_z, cell.b_n])
-    if isinstance(cell, jaxrnn.ProjectedLSTMParams):
+    if isinstance(cell, jaxrnn.cells.ProjectedLSTMParams):
         named["weight_hr"] = cell.w_p.T
     return named

@@ -1,4 +1,4 @@
-"""One published recurrence per file, and the initialisers of their parameters."""
+"""One published recurrence per file, and the initializers of their parameters."""
 
 from ._cfc import CfC as CfC
 from ._cfc import CfCParams as CfCParams

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._sizes import check_callable
+from .._validate import check_callable
 
 
 def clipped(

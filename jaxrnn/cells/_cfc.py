@@ -9,16 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetBias,
-    Glorot,
-    add_bias,
-    blocks,
-    check_dense,
-    float_dtype,
-)
+from .._arrays import add_bias, float_dtype
 from .._layer import Cell
-from .._sizes import check_callable
+from .._validate import check_callable
+from ..initializers import ForgetBias, Glorot
+from ._common import blocks, check_dense
 from ._elapsed import with_elapsed
 
 
@@ -63,15 +58,15 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
         hidden_size: units of h, which is the state and the output.
         backbone_size: units of each backbone layer.
         backbone_layers: how many there are, at least 1.
-        activation: of the backbone; `jaxrnn.lecun_tanh` as in the authors' code, with
+        activation: of the backbone; `jaxrnn.cells.lecun_tanh` as in the authors' code, with
             0.666 for LeCun's 2/3.
-        w_init, u_init, b_init: initialisers of W and of all that follow it, of U, and of
+        w_init, u_init, b_init: initializers of W and of all that follow it, of U, and of
             the backbone's first bias; the others start at zero.
         use_bias: False for a cell without any bias.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

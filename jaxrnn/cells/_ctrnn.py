@@ -8,19 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetBias,
-    Glorot,
-    Orthogonal,
-    Uniform,
-    add_bias,
-    check_dense,
-    dense_gates,
-)
+from .._arrays import add_bias
 from .._layer import Cell
-from .._sizes import check_callable
+from .._validate import check_callable
+from ..initializers import ForgetBias, Glorot, Orthogonal, Uniform
+from ._common import check_dense, dense_gates, wide
 from ._elapsed import with_elapsed
-from ._linear import wide
 
 
 class CTRNNParams(NamedTuple):
@@ -58,13 +51,13 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         activation: `jnp.tanh`, or another element-wise function.
-        w_init, u_init, b_init: initialisers of W, U and b.
-        tau_init: initialiser of tau, which is trained by its logarithm.
+        w_init, u_init, b_init: initializers of W, U and b.
+        tau_init: initializer of tau, which is trained by its logarithm.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -92,7 +85,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
     def __post_init__(self):
         check_dense(self)
         check_callable(self, "activation", "give a function, such as jnp.tanh.")
-        check_callable(self, "tau_init", "give jaxrnn.Uniform(1.0, 10.0).")
+        check_callable(self, "tau_init", "give jaxrnn.initializers.Uniform(1.0, 10.0).")
 
     def init(self, key):
         k_dense, k_tau = jax.random.split(key)

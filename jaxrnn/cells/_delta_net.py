@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, silu
 from jaxtyping import Array, Float
 
-from .._init import Glorot, float_dtype
-from .._sizes import check_kind
-from ._linear import rms_norm, unit, wide
+from .._arrays import float_dtype
+from .._validate import check_kind
+from ..initializers import Glorot
+from ._common import rms_norm, unit, wide
 from ._matrix import HeadedCell, Heads
 
 
@@ -51,11 +52,11 @@ class DeltaNet(HeadedCell):
         heads: matrices.
         key_size: rows of each; None for as many as columns.
         negative_eigenvalues: whether beta goes up to 2 instead of 1.
-        w_init: initialiser of the matrices.
+        w_init: initializer of the matrices.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initialiser that cannot be called.
+            divide, or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

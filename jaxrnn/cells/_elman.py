@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
 from ._activation import check_activations, clipped
+from ._common import check_dense, dense_gates
 
 
 class ElmanParams(NamedTuple):
@@ -26,7 +28,7 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
 
         h' = activation(W x + U h + b)
 
-    `Elman(i, h, activation=jax.nn.relu, u_init=jaxrnn.Identity())` is the IRNN.
+    `Elman(i, h, activation=jax.nn.relu, u_init=jaxrnn.initializers.Identity())` is the IRNN.
 
     No authors' code is known (1990). Agrees with PyTorch's `nn.RNN`, whose two biases
     are one here, their sum. The state has the dtype of the parameters.
@@ -35,14 +37,14 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         activation: `jnp.tanh`, `jax.nn.relu` or another element-wise function.
-        w_init, u_init, b_init: initialisers of W, U and b.
+        w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b.
         clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
             None for no bounds.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called, or a clip that is not a
+            activation or an initializer that cannot be called, or a clip that is not a
             number above 0.
 
     Example:

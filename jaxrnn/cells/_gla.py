@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, silu
 from jaxtyping import Array, Float
 
-from .._init import Glorot, float_dtype
-from .._sizes import check_sizes
-from ._linear import rms_norm
+from .._arrays import float_dtype
+from .._validate import check_sizes
+from ..initializers import Glorot
+from ._common import rms_norm
 from ._matrix import HeadedCell, Heads
 
 
@@ -55,11 +56,11 @@ class GLA(HeadedCell):
         heads: matrices.
         key_size: rows of each; None for half of its columns, as in the paper.
         rank: of the matrix that sets the decays.
-        w_init: initialiser of the matrices.
+        w_init: initializer of the matrices.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initialiser that cannot be called.
+            divide, or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

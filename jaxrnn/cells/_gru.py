@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
 from ._activation import check_activations, clipped
+from ._common import check_dense, dense_gates
 
 
 class GRUParams(NamedTuple):
@@ -42,7 +44,7 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         reset_after: where the reset gate stands. After, one product a step is enough.
-        w_init, u_init, b_init: initialisers of W, U and b; b_n starts at zero. The roles
+        w_init, u_init, b_init: initializers of W, U and b; b_n starts at zero. The roles
             of the gates are "reset", "forget" (z) and "candidate"; the biases are zero by
             default.
         use_bias: False for a cell without b and b_n.
@@ -54,7 +56,7 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called, or a clip that is not a
+            activation or an initializer that cannot be called, or a clip that is not a
             number above 0.
 
     Example:

@@ -8,20 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetBias,
-    Glorot,
-    Identity,
-    Orthogonal,
-    Uniform,
-    add_bias,
-    biases,
-    blocks,
-    check_dense,
-    float_dtype,
-)
+from .._arrays import add_bias, float_dtype
 from .._layer import Cell
-from .._sizes import check_callable
+from .._validate import check_callable
+from ..initializers import ForgetBias, Glorot, Identity, Orthogonal, Uniform
+from ._common import biases, blocks, check_dense
 
 
 class IndRNNParams(NamedTuple):
@@ -47,12 +38,12 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         activation: `jax.nn.relu`, as in the paper, or another element-wise function.
-        w_init, u_init, b_init: initialisers of W, u and b.
+        w_init, u_init, b_init: initializers of W, u and b.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -78,8 +69,8 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
         check_callable(self, "activation", "give a function, such as jax.nn.relu.")
         if isinstance(self.u_init, Glorot | Orthogonal | Identity):
             raise TypeError(
-                f"IndRNN(u_init={self.u_init}): u is a vector, which an initialiser of "
-                "matrices cannot make; give jaxrnn.Uniform(0.0, 1.0)."
+                f"IndRNN(u_init={self.u_init}): u is a vector, which an initializer of "
+                "matrices cannot make; give jaxrnn.initializers.Uniform(0.0, 1.0)."
             )
 
     def init(self, key):

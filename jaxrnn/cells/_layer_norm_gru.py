@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
+from ._common import check_dense, dense_gates
 from ._norm import NormParams, layer_norm, norm_init
 
 
@@ -43,12 +45,12 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
-        w_init, u_init, b_init: initialisers of W, U and b.
+        w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b; the shifts of the norms stay.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from .._init import float_dtype
+from .._arrays import as_complex, float_dtype
 from .._layer import LinearCell
-from .._sizes import check_sizes
-from ._linear import as_complex, check_between, complex_state, real_part, ring, wide
+from .._validate import check_between, check_sizes
+from ._common import complex_state, real_part, ring, wide
 
 
 class LRUParams(NamedTuple):

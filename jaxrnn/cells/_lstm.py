@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
 from ._activation import check_activations, clipped
+from ._common import check_dense, dense_gates
 
 
 class LSTMParams(NamedTuple):
@@ -48,8 +50,8 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
         coupled: ties the gates by `sigmoid(f) = 1 - sigmoid(i)`; three gates are left.
-        w_init, u_init, b_init: initialisers of W, U and b; `b_init=jaxrnn.Chrono(1000)`
-            for dependencies of up to 1000 steps.
+        w_init, u_init, b_init: initializers of W, U and b;
+            `b_init=jaxrnn.initializers.Chrono(1000)` for dependencies of up to 1000 steps.
         use_bias: False for a cell without b.
         activation: in place of both tanh: Keras' `activation`, Flax's `activation_fn`,
             ONNX's g and h.
@@ -60,7 +62,7 @@ class LSTM(Cell[LSTMParams, LSTMState]):
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called, or a clip that is not a
+            activation or an initializer that cannot be called, or a clip that is not a
             number above 0.
 
     Example:

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import Glorot, blocks
 from .._layer import Marks, MatrixCell
-from .._sizes import check_callable, check_sizes
-from ..kernels.linear_attention import over_chunks
-from ._linear import check_heads, wide
+from .._validate import check_callable, check_heads, check_sizes
+from ..initializers import Glorot
+from ..ops._linear_attention import over_chunks
+from ._common import blocks, wide
 
 
 _PIECE = 64  # steps; 16 and 256 are slower
@@ -105,11 +105,12 @@ class HeadedCell(MatrixCell[Any, Any]):
         return self.hidden_size // self.heads
 
     def check(self) -> None:
-        """Sizes that are integers of at least 1, and divide; an initialiser."""
+        """Sizes that are integers of at least 1, and divide; an initializer."""
         optional = () if self.key_size is None else ("key_size",)
         check_sizes(self, "input_size", "hidden_size", "heads", *optional)
         check_heads(self, "hidden_size")
-        check_callable(self, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
+        hint = "give an initializer, such as jaxrnn.initializers.Glorot()."
+        check_callable(self, "w_init", hint)
 
     def split(self, x: Array) -> Array:
         """`(heads * n,)` as `(heads, n)`."""

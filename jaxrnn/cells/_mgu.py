@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
+from ._common import check_dense, dense_gates
 
 
 class MGUParams(NamedTuple):
@@ -28,7 +30,7 @@ class MGU(Cell[MGUParams, Float[Array, "h"]]):
         h' = (1 - f) h + f n
 
     The surprise: the paper calls f the forget gate, but a large f writes. Its role is
-    therefore "input", so that `jaxrnn.Chrono` gives it the negative bias.
+    therefore "input", so that `jaxrnn.initializers.Chrono` gives it the negative bias.
 
     The authors' code was not compared; the equations are the paper's. The state has the
     dtype of the parameters (see `LSTM`).
@@ -36,12 +38,12 @@ class MGU(Cell[MGUParams, Float[Array, "h"]]):
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
-        w_init, u_init, b_init: initialisers of W, U and b.
+        w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, add_bias, biases, blocks
+from .._arrays import add_bias
 from .._layer import LinearCell
-from .._sizes import check_callable
-from ._linear import check_gates, positive, wide
+from .._validate import check_callable
+from ..initializers import ForgetBias, Glorot
+from ._common import biases, blocks, check_gates, positive, wide
 
 
 class MinGRUParams(NamedTuple):
@@ -32,7 +33,7 @@ class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
 
     z writes, unlike that of `GRU`. The default activation is the paper's g, x + 1/2 for x
     of at least 0 and sigmoid(x) below, which keeps h positive and so allows the log-space
-    form (`jaxrnn.log_diag_scan`); the identity and tanh are the other two that are used.
+    form (`jaxrnn.ops.log_diag_scan`); the identity and tanh are the other two that are used.
     The state is float32 at least, also where the parameters are bfloat16.
 
     Agrees with the authors' code, which has an output matrix behind it, an option to
@@ -42,13 +43,13 @@ class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
         activation: an element-wise function.
-        w_init, b_init: initialisers of W and b; the gates' roles are "input" (z) and
+        w_init, b_init: initializers of W and b; the gates' roles are "input" (z) and
             "candidate".
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
-from .._init import Glorot, float_dtype
+from .._arrays import broadcast_by_matmul, float_dtype
 from .._layer import Marks
-from ..kernels._arrays import spread
-from ._linear import wide
+from ..initializers import Glorot
+from ._common import wide
 from ._matrix import HeadedCell, Heads, read, run_chunk, run_step
 
 
@@ -74,11 +74,11 @@ class MLSTM(HeadedCell):
         hidden_size: values of all heads together, h, the output; a multiple of `heads`.
         heads: matrices.
         key_size: rows of each; None for as many as columns.
-        w_init: initialiser of W_q, W_k, W_v and W_o.
+        w_init: initializer of W_q, W_k, W_v and W_o.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initialiser that cannot be called.
+            divide, or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -145,7 +145,9 @@ class MLSTM(HeadedCell):
         # the normaliser's floor of 1, on the scale of what was read
         assert scale is not None
         floor = jnp.exp(-scale)[:, None]
-        by = spread(1 / jnp.maximum(jnp.abs(read[:, -1:]), floor), self.values)
+        by = broadcast_by_matmul(
+            1 / jnp.maximum(jnp.abs(read[:, -1:]), floor), self.values
+        )
         h = read[:, :-1] * by
         return z.o * h.reshape(-1).astype(z.o.dtype)
 
@@ -161,7 +163,7 @@ class MLSTM(HeadedCell):
 
 def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
     """The step on memories divided by exp(before) and, after it, by exp(scale)."""
-    i = spread(jnp.exp(z.log_i - scale)[..., None], z.k.shape[-1])
+    i = broadcast_by_matmul(jnp.exp(z.log_i - scale)[..., None], z.k.shape[-1])
     log_decay = (z.log_f + before - scale)[..., None]
     return Heads(z.q, i * z.k.astype(i.dtype), z.v, log_decay, None, None)
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arrays import state_dtype
 from .._typing import DType
-from ..kernels._arrays import state_dtype
 
 
 class NormParams(NamedTuple):

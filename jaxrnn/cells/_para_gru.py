@@ -8,17 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetRange,
-    Glorot,
-    SmallNormal,
-    add_bias,
-    biases,
-    blocks,
-    check_vectors,
-    float_dtype,
-)
+from .._arrays import add_bias, float_dtype
 from .._layer import Cell
+from ..initializers import ForgetRange, Glorot, SmallNormal
+from ._common import biases, blocks, check_vectors
 
 
 class ParaGRUParams(NamedTuple):
@@ -48,13 +41,13 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
     Args:
         input_size: features of x.
         hidden_size: units of h, which is the state and the output.
-        w_init, u_init, b_init: initialisers of W, u and b. The roles of the gates are
+        w_init, u_init, b_init: initializers of W, u and b. The roles of the gates are
             "input" (z), "reset" and "candidate"; b_z falls evenly from 0 to -1.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -8,17 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetRange,
-    Glorot,
-    SmallNormal,
-    add_bias,
-    biases,
-    blocks,
-    check_vectors,
-    float_dtype,
-)
+from .._arrays import add_bias, float_dtype
 from .._layer import Cell
+from ..initializers import ForgetRange, Glorot, SmallNormal
+from ._common import biases, blocks, check_vectors
 from ._lstm import LSTMState
 
 
@@ -43,7 +36,8 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
 
     The Jacobian of a step is a 2 x 2 block for each unit, so `jaxrnn.Newton()` is exact
     Newton. The surprise: the forget gate's bias falls from 0 to -1, as in the authors'
-    code, where `LSTM`'s is 1; `b_init=jaxrnn.ForgetRange(3.0, 6.0)` for long memories.
+    code, where `LSTM`'s is 1; `b_init=jaxrnn.initializers.ForgetRange(3.0, 6.0)` for long
+    memories.
 
     Differs from the authors' code in: W is dense, there block-diagonal with 2 heads by
     default. u and b start alike. The state has the dtype of the parameters (see
@@ -52,13 +46,13 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
-        w_init, u_init, b_init: initialisers of W, of u and the peepholes, and of b. The
+        w_init, u_init, b_init: initializers of W, of u and the peepholes, and of b. The
             roles of the gates are "forget", "candidate" and "output".
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

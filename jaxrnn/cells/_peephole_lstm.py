@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, Orthogonal, add_bias, check_dense, dense_gates
+from .._arrays import add_bias
 from .._layer import Cell
+from ..initializers import ForgetBias, Glorot, Orthogonal
+from ._common import check_dense, dense_gates
 from ._lstm import LSTMState
 
 
@@ -39,12 +41,12 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
-        w_init, u_init, b_init: initialisers of W, U and b.
+        w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that is none.
+            initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._init import ForgetBias, Glorot, add_bias, biases, blocks
+from .._arrays import add_bias
 from .._layer import LinearCell
-from .._sizes import check_callable
-from ._linear import check_gates, wide
+from .._validate import check_callable
+from ..initializers import ForgetBias, Glorot
+from ._common import biases, blocks, check_gates, wide
 
 
 class QRNNParams(NamedTuple):
@@ -43,13 +44,13 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         input_size: features of x.
         hidden_size: units of c, the state, and of h, the output.
         activation: tanh, as in the paper, or another element-wise function.
-        w_init, b_init: initialisers of W and b; the gates' roles are "candidate",
+        w_init, b_init: initializers of W and b; the gates' roles are "candidate",
             "forget" and "output". All biases start at zero by default.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initialiser that cannot be called.
+            activation or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

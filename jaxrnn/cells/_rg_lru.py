@@ -8,17 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 from jaxtyping import Array, Float
 
-from .._init import float_dtype
+from .._arrays import float_dtype
 from .._layer import LinearCell
-from .._sizes import check_sizes
-from ._linear import (
-    bounded_sqrt,
-    check_between,
-    check_heads,
-    ring,
-    softplus_inverse,
-    wide,
-)
+from .._validate import check_between, check_heads, check_sizes
+from ._common import bounded_sqrt, ring, softplus_inverse, wide
 
 
 _SHARPNESS = 8.0  # the paper's c

@@ -9,17 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._init import float_dtype
+from .._arrays import as_complex, float_dtype
 from .._layer import LinearCell
-from .._sizes import check_sizes
-from ._linear import (
-    as_complex,
-    check_between,
-    complex_state,
-    log_uniform,
-    real_part,
-    wide,
-)
+from .._validate import check_between, check_sizes
+from ._common import complex_state, log_uniform, real_part, wide
 from ._phi import phi
 
 

@@ -8,17 +8,10 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
-from .._init import (
-    ForgetPowerLaw,
-    Glorot,
-    Identity,
-    add_bias,
-    blocks,
-    check_dense,
-    float_dtype,
-)
+from .._arrays import add_bias, float_dtype
 from .._layer import Cell
-from ._linear import wide
+from ..initializers import ForgetPowerLaw, Glorot, Identity
+from ._common import blocks, check_dense, wide
 
 
 class SLSTMParams(NamedTuple):
@@ -61,13 +54,13 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         input_size: features of x.
         hidden_size: units of h, the output, and of c, n and m.
         heads: parts that the units are divided into; a unit sees the h of its own head.
-        w_init, u_init, b_init: initialisers of W, of each head's U, which starts at zero as
+        w_init, u_init, b_init: initializers of W, of each head's U, which starts at zero as
             in the authors' code, and of b, which is drawn head by head.
         use_bias: False for a cell without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, heads that do
-            not divide the units, or an initialiser that is none.
+            not divide the units, or an initializer that is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

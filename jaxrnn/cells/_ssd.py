@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.nn import silu, softplus
 from jaxtyping import Array, Float
 
-from .._init import Glorot, float_dtype
-from ._linear import log_uniform, rms_norm, softplus_inverse, wide
+from .._arrays import float_dtype
+from ..initializers import Glorot
+from ._common import log_uniform, rms_norm, softplus_inverse, wide
 from ._matrix import HeadedCell, Heads
 
 
@@ -54,11 +55,11 @@ class SSD(HeadedCell):
         hidden_size: features of u, of all heads together, h; a multiple of `heads`.
         heads: matrices.
         key_size: rows of each, the state size N of the paper; None for as many as columns.
-        w_init: initialiser of the matrices.
+        w_init: initializer of the matrices.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initialiser that cannot be called.
+            divide, or an initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

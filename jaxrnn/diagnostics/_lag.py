@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._arrays import state_dtype
 from .._layer import Layer
 from .._typing import Sequence
-from ..kernels._arrays import state_dtype
 
 
 def gradient_norm_by_lag(
@@ -44,7 +44,7 @@ def gradient_norm_by_lag(
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
         >>> from jaxrnn import diagnostics
-        >>> cell = jaxrnn.Elman(3, 8, u_init=jaxrnn.Orthogonal(0.5))
+        >>> cell = jaxrnn.Elman(3, 8, u_init=jaxrnn.initializers.Orthogonal(0.5))
         >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((20, 2, 3))
         >>> norms = diagnostics.gradient_norm_by_lag(
         ...     cell, params, xs, jnp.zeros(2), lambda y, target: jnp.sum(y - target)

@@ -14,12 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._arrays import trailing
-from ._reference import Marks, Operands, Step
-from .elman import reference as elman
-from .gru import reference as gru
-from .indrnn import reference as indrnn
-from .lstm import reference as lstm
+from .._arrays import expand_trailing
+from . import reference
+from .reference import Marks, Operands, Step
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,14 @@ class Op:
 
 
 OPS = {
-    "lstm": Op(0, lstm.step, states=2, saved=4),
-    "lstm_coupled": Op(1, lstm.coupled_step, states=2, saved=3),
-    "gru_after": Op(2, gru.after_step, saved=4),
-    "gru_before": Op(3, gru.before_step, saved=3),
-    "elman_tanh": Op(4, elman.tanh_step),
-    "elman_relu": Op(5, elman.relu_step),
-    "indrnn_tanh": Op(6, indrnn.tanh_step),
-    "indrnn_relu": Op(7, indrnn.relu_step),
+    "lstm": Op(0, reference.lstm, states=2, saved=4),
+    "lstm_coupled": Op(1, reference.lstm_coupled, states=2, saved=3),
+    "gru_after": Op(2, reference.gru_after, saved=4),
+    "gru_before": Op(3, reference.gru_before, saved=3),
+    "elman_tanh": Op(4, reference.elman_tanh),
+    "elman_relu": Op(5, reference.elman_relu),
+    "indrnn_tanh": Op(6, reference.indrnn_tanh),
+    "indrnn_relu": Op(7, reference.indrnn_relu),
 }
 
 _INTERFACE = 3  # of `native/ffi.cc`
@@ -216,7 +213,7 @@ def _cut(a: Array, resets: Array | None) -> Array:
     if resets is None:
         return a
     positive = jnp.where(a == 0, jnp.zeros_like(a), a)
-    return jnp.where(trailing(resets, a.ndim), -jnp.zeros_like(a), positive)
+    return jnp.where(expand_trailing(resets, a.ndim), -jnp.zeros_like(a), positive)
 
 
 def release_workspace() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .._layer import Cell, LinearCell
-from .._sizes import check_kind
+from .._validate import check_kind
 from .._wrapper import Around
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Layer
-from .._sizes import check_callable, check_kind
+from .._validate import check_callable, check_kind
 
 
 class BothWays(NamedTuple):
@@ -102,8 +102,8 @@ class Bidirectional(Layer):
         both = zip((context, context.flipped()), keys, strict=True)
         contexts = [c._replace(key=key) for c, key in both]
         run = self._apart
-        if context.strategy.together(self._layers) > 1:
-            run = partial(context.strategy.beside, self.forward)
+        if context.strategy.joined(self._layers) > 1:
+            run = partial(context.strategy.unroll_side_by_side, self.forward)
         state, (ys, flipped) = run(params, (xs, flip(xs)), state, contexts)
         return BothWays(*state), jax.tree.map(self.merge, ys, flip(flipped))
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import Glorot, add_bias, float_dtype
-from .._sizes import check_callable, check_kind, check_sizes
+from .._arrays import add_bias, float_dtype
+from .._validate import check_callable, check_kind, check_sizes
+from ..initializers import Glorot
 from ._stepwise import Stepwise
 
 
@@ -25,12 +26,12 @@ class Dense(Stepwise):
     Args:
         input_size: features of x.
         output_size: features of y.
-        w_init: initialiser of W; b starts at zero.
+        w_init: initializer of W; b starts at zero.
         use_bias: False for a linear map, without b.
 
     Raises:
         TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initialiser that cannot be called.
+            initializer that cannot be called.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -48,7 +49,8 @@ class Dense(Stepwise):
 
     def __post_init__(self):
         check_sizes(self, "input_size", "output_size")
-        check_callable(self, "w_init", "give an initialiser, such as jaxrnn.Glorot().")
+        hint = "give an initializer, such as jaxrnn.initializers.Glorot()."
+        check_callable(self, "w_init", hint)
         check_kind(self, "use_bias", self.use_bias, bool, "give True or False.")
 
     def init(self, key):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from .._sizes import check_rate
+from .._validate import check_rate
 
 
 Tree = TypeVar("Tree")

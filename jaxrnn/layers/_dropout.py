@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from .._init import float_dtype
+from .._arrays import float_dtype
 from .._layer import Layer
-from .._sizes import check_rate
+from .._validate import check_rate
 
 
 @dataclass(frozen=True)

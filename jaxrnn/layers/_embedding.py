@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._init import float_dtype
-from .._sizes import check_sizes
+from .._arrays import float_dtype
+from .._validate import check_sizes
 from ._stepwise import Stepwise
 
 

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._arrays import as_complex
 from .._layer import Cell, LinearCell, MatrixCell
-from .._sizes import check_kind
-from ..cells._linear import as_complex
+from .._validate import check_kind
 
 
 class ComplexParts(NamedTuple):
-    """A complex array as two real ones, which an optimiser can train.
+    """A complex array as two real ones, which an optimizer can train.
 
     `jax.grad` gives the conjugate of the direction in which a real function of a complex
     number grows, so descending along it does not descend; of real arrays it gives the
@@ -40,7 +40,7 @@ class LearnedState(Cell):
 
     It starts at the cell's own initial state. Resets go back to it as well, and its
     gradient counts every restart. Where the state is complex, `initial` holds its real and
-    imaginary parts (`jaxrnn.ComplexParts`).
+    imaginary parts (`jaxrnn.layers.ComplexParts`).
 
     Args:
         cell: the cell.

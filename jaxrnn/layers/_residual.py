@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Layer
-from .._sizes import check_kind
+from .._validate import check_kind
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 
 from .._layer import Layer
-from .._sizes import check_kind
+from .._validate import check_kind
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Stack(Layer):
         keys = [None] * count if key is None else jax.random.split(key, count)
         after: tuple = ()
         while (i := len(after)) < count:
-            layer, end = self.layers[i], i + strategy.together(self.layers[i:])
+            layer, end = self.layers[i], i + strategy.joined(self.layers[i:])
             with self._noted(i):
                 if end > i + 1:
-                    states, xs = strategy.wave(
+                    states, xs = strategy.unroll_stack(
                         layer, params[i:end], xs, state[i:end], context
                     )
                 else:

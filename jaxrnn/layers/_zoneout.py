@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._layer import Cell, Layer
-from .._sizes import check_kind, check_rate
+from .._validate import check_kind, check_rate
 from .._wrapper import Wrapper
 
 
@@ -24,7 +24,7 @@ class Zoneout(Layer):
     Args:
         cell: the cell.
         rate: the probability of keeping, at least 0 and below 1. A number, or one for
-            each part of the state, like `jaxrnn.LSTMState(h=0.05, c=0.5)`.
+            each part of the state, like `jaxrnn.cells.LSTMState(h=0.05, c=0.5)`.
 
     Raises:
         TypeError, ValueError: for anything but a cell, or a rate that is not such a
@@ -32,7 +32,7 @@ class Zoneout(Layer):
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
-        >>> model = jaxrnn.Zoneout(jaxrnn.LSTM(3, 4), jaxrnn.LSTMState(h=0.05, c=0.5))
+        >>> model = jaxrnn.Zoneout(jaxrnn.LSTM(3, 4), jaxrnn.cells.LSTMState(h=0.05, c=0.5))
         >>> params = model.init(jax.random.key(0))
         >>> state, ys = jaxrnn.unroll(
         ...     model, params, jnp.ones((5, 2, 3)), key=jax.random.key(1)

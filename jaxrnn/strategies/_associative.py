@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
+from .._arrays import state_dtype
 from .._layer import Cell, LinearCell, every_step
-from ..kernels._arrays import state_dtype
-from ..kernels.diag_scan._scan import Loop, at_once, linear_recurrence
+from ..ops._diag_scan import Loop, at_once, linear_recurrence
 from ._base import Strategy, unmasked
 from ._masked import resets_of
 

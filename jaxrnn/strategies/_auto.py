@@ -8,9 +8,9 @@ from ._base import Choice, Strategy, has_sizes, on_platform, platform
 from ._checkpointed import Checkpointed
 from ._chunked import Chunked
 from ._fused import Fused
-from ._hoisted import Hoisted
 from ._scan import Scan
 from ._wavefront import Wavefront
+from .hoisted import Hoisted
 
 
 _CANDIDATES: tuple[Strategy, ...] = (

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from .._layer import Cell, Context, Layer, Static, every_step
+from .._layer import Cell, Context, Executor, Static, every_step
 from ._masked import Masked, MaskedLinear, masked
 
 
@@ -77,7 +77,7 @@ def recorded_decisions() -> Iterator[list[Decision]]:
         _decisions.reset(token)
 
 
-class Strategy(Static, abc.ABC):
+class Strategy(Static, Executor):
     """How a recurrence is executed. May change cost; never values nor gradients.
 
     A variant gives `run`, and `check` if there are cells that it cannot serve. One that
@@ -103,11 +103,6 @@ class Strategy(Static, abc.ABC):
     def check(self, cell: Cell, params: Any, state: Any, xs: Any) -> None:
         """Raises NotImplementedError, with the reason, for a cell it cannot serve."""
         del cell, params, state, xs
-
-    def together(self, layers: Sequence[Layer]) -> int:
-        """How many of these layers, from the first on, it runs in one loop."""
-        del layers
-        return 1
 
     def advise(self, cell: Cell, params: Any, state: Any, xs: Any) -> str:
         """Why `Auto` should pass it over for this cell, which it could serve."""
@@ -178,3 +173,21 @@ def wide(params: Any) -> tuple[Any, Callable[[Any], Any]]:
         return jax.tree.map(lambda p, dtype: p.astype(dtype), params, dtypes)
 
     return jax.tree.map(widen, params), back
+
+
+def check_strategy(strategy: Any) -> None:
+    """A strategy object."""
+    if not isinstance(strategy, Strategy):
+        raise TypeError(
+            f"strategy is {strategy!r}; give an object, such as jaxrnn.Scan() "
+            "or jaxrnn.Checkpointed(every=32)."
+        )
+
+
+def check_platform(platform):
+    """One of JAX's platforms, or None."""
+    if platform not in (None, "cpu", "gpu", "tpu"):
+        raise ValueError(
+            f'platform is {platform!r}; give "cpu", "gpu" or "tpu", or None for the one '
+            "that JAX would use."
+        )

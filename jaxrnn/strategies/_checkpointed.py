@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from ._base import Strategy, wide
-from ._hoisted import Hoisted
+from .hoisted import Hoisted
 
 
 _STATE = "the state before a chunk"

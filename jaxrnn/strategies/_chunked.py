@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import LinearCell, Marks, MatrixCell, every_step
-from ..kernels.linear_attention import OUTPUTS
+from ..ops._linear_attention import OUTPUTS
 from ._associative import run_linear
 from ._base import Strategy, unmasked, wide
 from ._scan import Scan

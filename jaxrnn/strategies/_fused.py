@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import LinearCell, every_step
+from . import kernel_table
 from ._base import Strategy, platform, unmasked
-from ._hoisted import Hoisted
 from ._masked import Masked, resets_of
 from ._scan import Scan
+from .hoisted import Hoisted
 
 
 _FEW = 4
@@ -52,16 +53,15 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
-        from ..kernels import _kernels  # late: cells are imported after strategies
 
         own = unmasked(cell)
-        if not isinstance(own, LinearCell) and _kernels.find(own) is None:
+        if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
             raise NotImplementedError(f"Fused() has no kernel for {own}")
         if platform() not in (None, "cpu"):
             raise NotImplementedError(
                 f"Fused() has kernels for CPU, and this is {platform()}"
             )
-        reason = _kernels.missing()
+        reason = kernel_table.missing()
         if reason:
             raise NotImplementedError(f"Fused(): {reason}")
         # integers and booleans, marks among them, mean the same numbers in any dtype
@@ -80,28 +80,28 @@ class Fused(Strategy):
             _check_coefficients(own, params, state, getattr(xs, "value", xs))
 
     def unroll(self, cell, params, xs, state):
-        from ..kernels import _kernels
 
         masked = isinstance(cell, Masked)
         own, inputs = (cell.cell, xs.value) if masked else (cell, xs)
-        found = _kernels.find(own)
+        found = kernel_table.find(own)
         if found is None:
             return super().unroll(cell, params, xs, state)
         if inputs.shape[0] * inputs.shape[1] <= _FEW:
             return Scan().unroll(cell, params, xs, state)
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             inputs = inputs.astype(jax.tree.leaves(state)[0].dtype)
-        marks = _kernels.Marks(xs.valid, xs.reset) if masked else _kernels.Marks()
-        return _kernels.run_layer(found, own, params, inputs, state, marks)
+        marks = (
+            kernel_table.Marks(xs.valid, xs.reset) if masked else kernel_table.Marks()
+        )
+        return kernel_table.run_layer(found, own, params, inputs, state, marks)
 
     def run(self, cell, params, state, zs):
         """Linear cells; for the others, whose projection is done already, the reference."""
-        from ..kernels import _kernels
 
         if not isinstance(cell, LinearCell):
             return Hoisted().run(cell, params, state, zs)
         a, b = every_step(cell.coefficients, params, zs)
-        states = _kernels.run_linear(cell, a, b, state, resets_of(zs))
+        states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
 
 

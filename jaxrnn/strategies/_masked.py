@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from .._arrays import expand_trailing
 from .._layer import Cell, Context, LinearCell, Marks, MatrixCell
 from .._wrapper import Wrapper
-from ..kernels._arrays import trailing
 
 
 class Marked(NamedTuple):
@@ -105,7 +105,7 @@ def _taken(valid: Array | None, ys: Any) -> Any:
     if valid is None:
         return ys
     return jax.tree.map(
-        lambda y: jnp.where(trailing(valid, y.ndim), y, jnp.zeros_like(y)), ys
+        lambda y: jnp.where(expand_trailing(valid, y.ndim), y, jnp.zeros_like(y)), ys
     )
 
 

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from .._arrays import expand_trailing
 from .._layer import LinearCell, every_step
-from ..kernels._arrays import trailing
-from ..kernels.diag_scan import diag_scan
+from ..ops import diag_scan
 from ._base import Strategy, wide
 from ._masked import resets_of
 
@@ -159,7 +159,7 @@ class SequenceParallel(Strategy):
         a_wide, into = a.astype(end.dtype), start.astype(end.dtype)
         all_cuts = None
         if resets is not None:
-            cut = trailing(jnp.any(resets, axis=0), end.ndim)
+            cut = expand_trailing(jnp.any(resets, axis=0), end.ndim)
             all_cuts = jax.lax.all_gather(cut, self.axis)
             a_wide = jnp.where(cut, 0, a_wide)
         gathered = jnp.stack([jnp.prod(a_wide, axis=0), end])

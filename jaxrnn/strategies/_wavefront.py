@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._arrays import expand_trailing
 from .._layer import Cell
 from .._sharding import aligned
-from ..kernels._arrays import trailing
 from ._base import Strategy, unmasked
-from ._hoisted import Hoisted
 from ._masked import Marked, Masked
+from .hoisted import Hoisted
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Wavefront(Strategy):
     def unroll(self, cell, params, xs, state):
         return self.inner.unroll(cell, params, xs, state)
 
-    def together(self, layers):
+    def joined(self, layers):
         first = layers[0]
         if not isinstance(first, Cell):
             return 1
         return len(list(takewhile(lambda layer: layer == first, layers)))
 
-    def wave(self, cell, params, xs, states, context):
+    def unroll_stack(self, cell, params, xs, states, context):
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         count = len(params)
         valid = context.valid
@@ -96,7 +96,7 @@ class Wavefront(Strategy):
         ys = jax.tree.map(lambda y: y[count - 1 :], ys)
         return _apart(state.states, count), ys
 
-    def beside(self, cell, params, xs, states, contexts):
+    def unroll_side_by_side(self, cell, params, xs, states, contexts):
         """Cells that do not read each other: xs and contexts are one a cell."""
         context, count = contexts[0], len(params)
         marks = [(c.valid, c.resets) for c in contexts]
@@ -202,7 +202,9 @@ class Beside(Cell):
 
 def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
     """A choice for every layer, `(count,)`."""
-    return jax.tree.map(lambda y, n: jnp.where(trailing(mask, y.ndim), y, n), yes, no)
+    return jax.tree.map(
+        lambda y, n: jnp.where(expand_trailing(mask, y.ndim), y, n), yes, no
+    )
 
 
 def _slanted(mask: jax.Array, count: int) -> jax.Array:

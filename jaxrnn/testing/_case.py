@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._init import float_dtype
+from .._arrays import float_dtype
 from .._layer import Layer
 from .._unroll import unroll
 from ..strategies import Strategy
@@ -126,8 +126,8 @@ class Unrolled:
     reverse: bool = False
 
     def __call__(self, layer, params, xs, state, **marks):
-        how = {"reverse": self.reverse, "strategy": self.strategy}
-        return unroll(layer, params, xs, state, **how, **marks)
+        how = {"reverse": self.reverse, "strategy": self.strategy, **marks}
+        return unroll(layer, params, xs, state, **how)
 
 
 def unrolled(

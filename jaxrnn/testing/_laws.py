@@ -185,7 +185,7 @@ def check_chunks(layer: Layer, **how: Any) -> None:
         case = case_of(layer, how)
         if not has_step(case):
             return  # a layer that needs the whole sequence, and says so
-        resets = awkward_resets(case)
+        resets = jnp.asarray(awkward_resets(case))
         cut = case.time // 3
         whole = unroll(
             layer, case.params, case.xs, case.state, resets=resets, strategy=strategy

@@ -42,7 +42,9 @@ def check_numpy(layer: Layer, **how: Any) -> None:
     case = case_of(layer, how)
     label = label_of(case, strategy)
     options = make_options(case, ("lengths", "resets"))
-    arrays = {name: jnp.asarray(value) for name, value in options.items()}
+    arrays: dict[str, Any] = {
+        name: jnp.asarray(value) for name, value in options.items()
+    }
     given = case.params, case.xs, case.state
     want = unroll(layer, *given, **arrays, strategy=strategy)
     got = unroll(layer, *_numpy(given), **options, strategy=strategy)
@@ -176,7 +178,7 @@ def check_descent(layer: Layer, *, seed: int = 0, **how: Any) -> None:
     """A small step against `jax.grad` lowers the loss, for every parameter.
 
     For a complex parameter JAX gives the conjugate of the direction of ascent, and an
-    optimiser that is not told so climbs: parameters are real, in pairs where need be.
+    optimizer that is not told so climbs: parameters are real, in pairs where need be.
     """
     params = layer.init(jax.random.key(seed))
     for path, leaf in jax.tree.leaves_with_path(params):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from ..kernels._arrays import state_dtype
+from .._arrays import state_dtype
 
 
 class TrainState(NamedTuple):
@@ -49,7 +49,7 @@ def make_train_step(
     Args:
         loss: `loss(params, *batch) -> (scalar, aux)`; aux is handed on, such as the state
             that the next batch goes on from.
-        optimizer: any optax optimiser, as `train_state` was given.
+        optimizer: any optax optimizer, as `train_state` was given.
         max_norm: the global norm above which the gradient is scaled down; None for none.
 
     Example:

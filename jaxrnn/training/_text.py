@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._sizes import check_sizes
+from .._validate import check_sizes
 
 
 class TextBatch(NamedTuple):
@@ -20,35 +20,33 @@ class TextBatch(NamedTuple):
 class TextBatches:
     """A text cut into `batch` streams that are read side by side, `steps` at a time.
 
-            stream b = symbols[b n : (b + 1) n],    n = len(symbols) // batch
+        stream b = symbols[b n : (b + 1) n],    n = len(symbols) // batch
 
-        Batch k goes on where batch k - 1 stopped, so the state that `unroll` returns is what
-        the next batch takes: truncated backpropagation through time. A batch depends on its
-        position alone, which is all that a checkpoint need hold. After the last batch comes
-        the first again, with `resets` True at its first step.
+    Batch k goes on where batch k - 1 stopped, so the state that `unroll` returns is what
+    the next batch takes: truncated backpropagation through time. A batch depends on its
+    position alone, which is all that a checkpoint need hold. After the last batch comes
+    the first again, with `resets` True at its first step.
 
-        A state that is only ever carried on leaves the initial state untrained, and a network
-        may end up in a regime that it cannot reach from there: good on its own batches, lost
-        on any new text. `restart_every` lets each stream start afresh now and then.
+    A state that is only ever carried on leaves the initial state untrained, and a network
+    may end up in a regime that it cannot reach from there: good on its own batches, lost
+    on any new text. `restart_every` lets each stream start afresh now and then.
 
-        Args:
-            symbols: `(N,)` integers.
-            batch: streams, B.
-            steps: steps in a batch, T.
-            restart_every: batches after which a stream starts from the initial state again,
-                the streams one after the other; None for never.
+    Args:
+        symbols: `(N,)` integers.
+        batch: streams, B.
+        steps: steps in a batch, T.
+        restart_every: batches after which a stream starts from the initial state again,
+            the streams one after the other; None for never.
 
-        Raises:
-            ValueError: for a text too short for one batch, or sizes below 1.
+    Raises:
+        ValueError: for a text too short for one batch, or sizes below 1.
 
-        Example:
-            >>> import numpy as np
-
-    from .._sizes import check_sizes
-            >>> from jaxrnn import training
-            >>> batches = training.TextBatches(np.arange(10), batch=2, steps=2)
-            >>> batches[0].inputs.T.tolist(), batches[1].targets.T.tolist()
-            ([[0, 1], [5, 6]], [[3, 4], [8, 9]])
+    Example:
+        >>> import numpy as np
+        >>> from jaxrnn import training
+        >>> batches = training.TextBatches(np.arange(10), batch=2, steps=2)
+        >>> batches[0].inputs.T.tolist(), batches[1].targets.T.tolist()
+        ([[0, 1], [5, 6]], [[3, 4], [8, 9]])
     """
 
     symbols: np.ndarray

@@ -1,0 +1,1 @@
+"""Operations with derivative rules of their own, for every transformation of JAX."""

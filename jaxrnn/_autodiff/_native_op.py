@@ -1,0 +1,228 @@
+"""A kernel written in C++ for CPUs, as one operation of JAX.
+
+Where a program is lowered decides what the operation becomes: the C++ code on a CPU; plain
+JAX in a program that `jax.export` writes, since it may run where jaxrnn is not installed; and
+an error in words elsewhere. On several devices each runs its own sequences of the batch.
+"""
+
+import abc
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._sharding import abstract_result, partly_manual
+from ._fold import SHARED, RowAxes
+from ._op import Kernel
+
+
+class NativeKernel(Kernel):
+    """A kernel of which a variant gives the C++ code, as `native_value` and so on."""
+
+    rows: ClassVar[RowAxes]
+
+    @abc.abstractmethod
+    def native_value(self, operands: Any, marks: Any) -> Any:
+        """As `value`, by the C++ code."""
+
+    @abc.abstractmethod
+    def native_forward(self, operands: Any, marks: Any) -> tuple[Any, Any]:
+        """As `forward`, by the C++ code."""
+
+    @abc.abstractmethod
+    def native_backward(
+        self, operands: Any, marks: Any, saved: Any, grads: Any, wanted: Any
+    ) -> Any:
+        """As `backward`, by the C++ code."""
+
+    def value(self, operands, marks):
+        return _run(self, "value", (), (operands, marks))
+
+    def forward(self, operands, marks):
+        return _run(self, "forward", (), (operands, marks))
+
+    def backward(self, operands, marks, saved, grads, wanted):
+        wanted = tuple(jax.tree.leaves(wanted))
+        return _run(self, "backward", wanted, (operands, marks, saved, grads))
+
+
+def _native(kernel, name, wanted, args):
+    if name != "backward":
+        return getattr(kernel, f"native_{name}")(*args)
+    wanted = jax.tree.unflatten(jax.tree.structure(args[0]), wanted)
+    return kernel.native_backward(*args, wanted)
+
+
+def _plain(kernel, name, wanted, args):
+    """The same in plain JAX: backwards, nothing that was saved is read."""
+    operands, marks = args[:2]
+    if name == "backward":
+        _, vjp = jax.vjp(lambda o: kernel.reference(o, marks), operands)
+        return vjp(args[3])[0]
+    out = kernel.reference(operands, marks)
+    if name == "value":
+        return out
+    _, saved = jax.eval_shape(partial(_native, kernel, name, wanted), args)
+    return out, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), saved)
+
+
+def _run(kernel, name, wanted, args):
+    flat, tree = jax.tree.flatten(args)
+    run = _operation(kernel, name, wanted, tree)
+    return jax.tree.unflatten(run.out_tree(flat), run(*flat))
+
+
+class _Operation:
+    """One method of a kernel, over flat arrays: partitioned by the sequences of the batch."""
+
+    def __init__(self, **params):
+        self.params = params
+        bind = lambda *flat: tuple(_run_p.bind(*flat, **params))
+        over_devices = custom_partitioning(bind)
+        over_devices.def_partition(self.partition, sharding_rule=self.sharding_rule)
+        self.over_devices = sequential_vmap(over_devices)
+        self.alone = sequential_vmap(bind)
+
+    def __call__(self, *flat):
+        # custom_partitioning knows no mesh with axes of both kinds; see `_lower`
+        return (self.alone if partly_manual() else self.over_devices)(*flat)
+
+    def out_tree(self, flat):
+        return jax.tree.structure(_shapes(tuple(flat), **self.params))
+
+    def axes(self, shapes):
+        """The batch axis of every argument and every result; SHARED for none."""
+        kernel, name, tree = (self.params[k] for k in ("kernel", "name", "tree"))
+        rows = kernel.rows
+        args = jax.tree.unflatten(tree, shapes)
+        given = (rows.operands, rows.marks, rows.saved, rows.out)[: len(args)]
+        out = {
+            "value": rows.out,
+            "forward": (rows.out, rows.saved),
+            "backward": rows.operands,
+        }[name]
+        found = _shapes(tuple(shapes), **self.params)
+        leaves = lambda axes, tree: jax.tree.leaves(jax.tree.broadcast(axes, tree))
+        return leaves(given, args), leaves(out, found)
+
+    def sharding_rule(self, mesh, args, results):
+        """Einsum-like: one name for the batch in all arrays, and one for every other axis."""
+        del mesh
+        shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in args]
+        number = iter(range(10**6))
+        others: list[str] = []
+
+        def named(axis, array):
+            names = [f"a{next(number)}" for _ in array.shape]
+            if axis != SHARED:
+                names[axis] = "b"
+            others.extend(n for n in names if n != "b")
+            return " ".join(names)
+
+        before, after = self.axes(shapes)
+        sides = [
+            ", ".join(map(named, axes, arrays))
+            for axes, arrays in ((before, args), (after, results))
+        ]
+        return " -> ".join(sides), {"need_replication_factors": tuple(others)}
+
+    def partition(self, mesh, args, results):
+        """Every device takes its own sequences; what they share gets the sum over devices."""
+        del results
+        before, after = self.axes(args)
+        pairs = zip(before, args, strict=True)
+        specs = [
+            dict(enumerate(x.sharding.spec)).get(axis)
+            for axis, x in pairs
+            if axis != SHARED
+        ]
+        over = next((spec for spec in specs if spec is not None), None)
+
+        def local(*flat):
+            found = _run_p.bind(*flat, **self.params)
+            if over is None:
+                return tuple(found)
+            return tuple(
+                jax.lax.psum(x, over) if axis == SHARED else x
+                for axis, x in zip(after, found, strict=True)
+            )
+
+        def placed(axis):
+            spec = () if axis == SHARED else (*(None,) * axis, over)
+            return NamedSharding(mesh, PartitionSpec(*spec))
+
+        return mesh, local, tuple(map(placed, after)), tuple(map(placed, before))
+
+
+@lru_cache(maxsize=256)
+def _operation(kernel, name, wanted, tree):
+    return _Operation(kernel=kernel, name=name, wanted=wanted, tree=tree)
+
+
+_run_p = Primitive("jaxrnn_kernel")
+_run_p.multiple_results = True
+
+
+def _shapes(flat, *, kernel, name, wanted, tree):
+    """The results, as shapes and dtypes."""
+    return _traced(kernel, name, wanted, tree, tuple((x.shape, x.dtype) for x in flat))
+
+
+@lru_cache(maxsize=256)
+def _traced(kernel, name, wanted, tree, given):
+    leaves = [jax.ShapeDtypeStruct(*one) for one in given]
+    run = partial(_native, kernel, name, wanted)
+    return jax.eval_shape(run, jax.tree.unflatten(tree, leaves))
+
+
+def _flat(run, *flat, kernel, name, wanted, tree):
+    return jax.tree.leaves(run(kernel, name, wanted, jax.tree.unflatten(tree, flat)))
+
+
+def _avals(*avals, **params):
+    found = jax.tree.leaves(_shapes(avals, **params))
+    return [abstract_result(avals, out.shape, out.dtype) for out in found]
+
+
+def _shared(context):
+    """Whether XLA divides this operation among devices, as it can plain JAX alone."""
+    manual = getattr(context, "manual_axes", None)
+    return manual is not None and 0 < len(manual) < len(context.mesh.axis_names)
+
+
+def _lower(ctx, *flat, here, **params):
+    module = ctx.module_context
+    exported = module.lowering_parameters.for_export
+    if not (here or exported) and len(module.platforms) == 1:
+        raise NotImplementedError(
+            "Fused() has kernels for CPU, and this program is lowered for "
+            f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which takes them on "
+            "a CPU alone, or jaxrnn.Hoisted()."
+        )
+    native = here and not exported and not _shared(module.axis_context)
+    run = _native if native else _plain
+    lower = mlir.lower_fun(partial(_flat, run), multiple_results=True)
+    return lower(ctx, *flat, **params)
+
+
+@lru_cache(maxsize=256)
+def _compiled(**params):
+    return jax.jit(partial(_run_p.bind, **params))
+
+
+def _run_now(*flat, **params):
+    # also under jax.disable_jit: a kernel is no Python that could be stepped through
+    with jax.disable_jit(False):
+        return _compiled(**params)(*flat)
+
+
+_run_p.def_impl(_run_now)
+_run_p.def_abstract_eval(_avals)
+mlir.register_lowering(_run_p, partial(_lower, here=True), platform="cpu")
+mlir.register_lowering(_run_p, partial(_lower, here=False))

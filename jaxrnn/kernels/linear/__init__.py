@@ -1,1 +1,0 @@
-"""The specification of the kernel; its code is in `kernels/native/`."""

@@ -1,8 +1,0 @@
-"""Matrix states: linear attention and the delta rule, a chunk of steps at a time."""
-
-from ._over_chunks import OUTPUTS as OUTPUTS
-from ._over_chunks import chunked_delta as chunked_delta
-from ._over_chunks import chunked_linear_attention as chunked_linear_attention
-from ._over_chunks import over_chunks as over_chunks
-from ._reference import delta_reference as delta_reference
-from ._reference import linear_attention_reference as linear_attention_reference

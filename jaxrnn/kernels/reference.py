@@ -1,0 +1,153 @@
+"""What every kernel of a layer computes, slowly: the specification that it is tested against.
+
+    z_t = x_t W + b
+    h_t, c_t = step(z_t, state_{t-1}, U, b_n)
+
+A step that is reset begins at `start`; a step that is not valid keeps the state that it
+begins at, and its output is zero. `step` is one of the functions below: each cell that has
+a kernel has one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import relu, sigmoid
+from jaxtyping import Array, Bool, Float
+
+from .._arrays import expand_trailing
+
+
+class Operands(NamedTuple):
+    """The arrays of one layer: G gates of H units, side by side."""
+
+    x: Float[Array, "T B I"]
+    state: tuple[Float[Array, "B H"], ...]
+    start: tuple[Float[Array, "H"], ...]
+    w: Float[Array, "I GH"]
+    u: Float[Array, "..."]
+    b: Float[Array, "GH"]
+    b_n: Float[Array, "H"] | None
+
+
+class Marks(NamedTuple):
+    """Which steps run, and which of them begin anew; None for all, and for none."""
+
+    valid: Bool[Array, "T B"] | None = None
+    reset: Bool[Array, "T B"] | None = None
+
+
+Step = Callable[[Any, tuple[Array, ...], Array, Array | None], tuple[Array, ...]]
+
+
+def layer(step: Step, operands: Operands, marks: Marks) -> tuple[Array, tuple]:
+    """`(ys, state)` by one `lax.scan`, with all of JAX's derivatives."""
+
+    def body(state, inputs):
+        x, valid, reset = inputs
+        z = x @ operands.w + operands.b[None]
+        begin = _where(reset, operands.start, state)
+        after = step(z, begin, operands.u, operands.b_n)
+        y = after[0] if valid is None else jnp.where(valid[:, None], after[0], 0)
+        return after if valid is None else _where(valid, after, begin), y
+
+    state, ys = jax.lax.scan(body, operands.state, (operands.x, *marks))
+    return ys, state
+
+
+def _where(mask: Array | None, yes: tuple, no: tuple) -> tuple:
+    if mask is None:
+        return no
+    return tuple(
+        jnp.where(mask[:, None], jnp.broadcast_to(y, n.shape), n)
+        for y, n in zip(yes, no, strict=True)
+    )
+
+
+def lstm(z, state, u, b_n):
+    """Gates i, f, g, o side by side in z and U.
+
+    c' = sigmoid(f) c + sigmoid(i) tanh(g),    h' = sigmoid(o) tanh(c')
+    """
+    del b_n
+    h, c = state
+    i, f, g, o = jnp.split(z + h @ u, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+    return sigmoid(o) * jnp.tanh(c), c
+
+
+def lstm_coupled(z, state, u, b_n):
+    """Gates i, g, o; sigmoid(f) = 1 - sigmoid(i) = sigmoid(-i)."""
+    del b_n
+    h, c = state
+    i, g, o = jnp.split(z + h @ u, 3, axis=-1)
+    c = sigmoid(-i) * c + sigmoid(i) * jnp.tanh(g)
+    return sigmoid(o) * jnp.tanh(c), c
+
+
+def gru_after(z, state, u, b_n):
+    """Gates r, z, n side by side in z and U; the reset gate multiplies the product.
+
+    n = tanh(z_n + r (h U_n + b_n)),    h' = (1 - z) n + z h
+    """
+    (h,) = state
+    z_r, z_z, z_n = jnp.split(z, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(h @ u, 3, axis=-1)
+    r, z = sigmoid(z_r + h_r), sigmoid(z_z + h_z)
+    n = jnp.tanh(z_n + r * (h_n + b_n[None]))
+    return ((1 - z) * n + z * h,)
+
+
+def gru_before(z, state, u, b_n):
+    """n = tanh(z_n + (r h) U_n),    h' = (1 - z) n + z h."""
+    del b_n
+    (h,) = state
+    size = h.shape[-1]
+    gates = sigmoid(z[:, : 2 * size] + h @ u[:, : 2 * size])
+    r, keep = jnp.split(gates, 2, axis=-1)
+    n = jnp.tanh(z[:, 2 * size :] + (r * h) @ u[:, 2 * size :])
+    return ((1 - keep) * n + keep * h,)
+
+
+def elman_tanh(z, state, u, b_n):
+    """h' = tanh(z + h U)."""
+    del b_n
+    (h,) = state
+    return (jnp.tanh(z + h @ u),)
+
+
+def elman_relu(z, state, u, b_n):
+    """h' = max(z + h U, 0)."""
+    del b_n
+    (h,) = state
+    return (relu(z + h @ u),)
+
+
+def indrnn_tanh(z, state, u, b_n):
+    """h' = tanh(z + u h): u is a vector."""
+    del b_n
+    (h,) = state
+    return (jnp.tanh(z + u[None] * h),)
+
+
+def indrnn_relu(z, state, u, b_n):
+    """h' = max(z + u h, 0)."""
+    del b_n
+    (h,) = state
+    return (relu(z + u[None] * h),)
+
+
+def linear(a, b, h0, resets=None):
+    """h_t = a_t h_{t-1} + b_t, element by element; a and b `(T, N)`, h0 `(N,)`.
+
+    A step with a reset, booleans over the first axes of `a`, takes h_{t-1} for zero.
+    """
+
+    def body(h, step):
+        a, b, reset = step
+        h = h if reset is None else jnp.where(expand_trailing(reset, h.ndim), 0, h)
+        h = a * h + b
+        return h, h
+
+    return jax.lax.scan(body, h0, (a, b, resets))[1]

@@ -1,0 +1,42 @@
+"""Readouts that only return a part of the state: their outputs need not be kept twice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from ._blocks import is_inexact
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Outputs that are leaves of the state: which leaf each of them is."""
+
+    places: tuple[int, ...]
+    structure: Any
+
+    def outputs(self, states: Any) -> Any:
+        leaves = jax.tree.leaves(states)
+        return jax.tree.unflatten(self.structure, [leaves[i] for i in self.places])
+
+    def gradients(self, states: Any, d_ys: list[jax.Array]) -> list[jax.Array | None]:
+        """Of the inexact leaves of the states; None for those that are no output."""
+        leaves = jax.tree.leaves(states)
+        found: dict[int, jax.Array] = {}
+        inexact = [i for i in self.places if is_inexact(leaves[i])]
+        for i, d in zip(inexact, d_ys, strict=True):
+            found[i] = found[i] + d if i in found else d
+        return [found.get(i) for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+
+
+def passed(readout: Callable, params: Any, state: Any, z: Any) -> Passed | None:
+    """Which leaves of the state a readout returns; None if it returns anything else."""
+    batched = jax.vmap(readout, in_axes=(None, 0, 0))
+    traced, out = jax.make_jaxpr(batched, return_shape=True)(params, state, z)
+    first, count = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
+    leaves = traced.jaxpr.invars[first : first + count]
+    if not all(any(y is s for s in leaves) for y in traced.jaxpr.outvars):
+        return None
+    places = [[y is s for s in leaves].index(True) for y in traced.jaxpr.outvars]
+    return Passed(tuple(places), jax.tree.structure(out))

@@ -1,0 +1,7 @@
+"""All time steps of a non-linear recurrence at once, by Newton's method."""
+
+from ._jacobians import BlockJacobian as BlockJacobian
+from ._jacobians import DiagonalJacobian as DiagonalJacobian
+from ._jacobians import FullJacobian as FullJacobian
+from ._strategy import Newton as Newton
+from ._strategy import Solution as Solution

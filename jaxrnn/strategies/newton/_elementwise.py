@@ -1,0 +1,70 @@
+"""Whether a recurrence is element-wise: each unit of its state sees only that unit.
+
+Read off the traced `recur`, so that no cell need declare it. Conservative: a cell that is
+not found to be element-wise is treated as dense, which costs more and is never wrong.
+"""
+
+from typing import Any
+
+import jax
+
+from ..._layer import Cell
+
+
+_ELEMENTWISE = frozenset(
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp "
+    "convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor "
+    "ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg "
+    "nextafter not or pow rem round rsqrt select_n sign sin sinh sqrt square "
+    "stop_gradient sub tan tanh xor".split()
+)
+
+
+def is_elementwise(cell: Cell, params: Any, state: Any, z: Any) -> bool:
+    """Whether unit u of each leaf of the new state depends on unit u of the old ones alone.
+
+    Args:
+        cell: any cell.
+        params, state, z: what `recur` takes, of one example; shapes are enough.
+    """
+    shapes = {leaf.shape for leaf in jax.tree.leaves(state)}
+    if len(shapes) != 1:
+        return False
+    traced = jax.make_jaxpr(cell.recur)(params, state, z)
+    before = len(jax.tree.leaves(params))
+    count = len(jax.tree.leaves(state))
+    depends = [before <= i < before + count for i, _ in enumerate(traced.jaxpr.invars)]
+    (shape,) = shapes
+    return _follow(traced.jaxpr, depends, shape) is not None
+
+
+def _follow(jaxpr: Any, depends: list[bool], shape: tuple) -> list[bool] | None:
+    """Which outputs depend on the state, if only element by element; else None."""
+    states = {v for v, d in zip(jaxpr.invars, depends, strict=True) if d}
+    # literals have a value and no hash
+    on_state = lambda v: not hasattr(v, "val") and v in states
+    for eqn in jaxpr.eqns:
+        inputs = [on_state(v) for v in eqn.invars]
+        if not any(inputs):
+            continue
+        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        if inner is not None and len(inputs) == len(_open(inner).invars):
+            outputs = _follow(_open(inner), inputs, shape)
+        else:
+            outputs = _of_primitive(eqn, inputs, shape)
+        if outputs is None:
+            return None
+        states |= {v for v, d in zip(eqn.outvars, outputs, strict=True) if d}
+    return [on_state(v) for v in jaxpr.outvars]
+
+
+def _open(jaxpr: Any) -> Any:
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def _of_primitive(eqn: Any, inputs: list[bool], shape: tuple) -> list[bool] | None:
+    moved = [v.aval.shape for v, d in zip(eqn.invars, inputs, strict=True) if d]
+    shapes = {*moved, *(v.aval.shape for v in eqn.outvars)}
+    if eqn.primitive.name not in _ELEMENTWISE or shapes != {shape}:
+        return None
+    return [True] * len(eqn.outvars)

@@ -1,0 +1,66 @@
+"""States as vectors, and a recurrence over them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..._layer import Cell
+from .._base import wide
+
+
+@dataclass(frozen=True)
+class Flat:
+    """How the state of one example lies in a vector of N floats: leaf after leaf.
+
+    Attributes:
+        structure: of the state's pytree.
+        shapes, dtypes: of its leaves.
+    """
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, state: Any) -> "Flat":
+        """For states like this one, of one example."""
+        leaves, structure = jax.tree.flatten(state)
+        return cls(
+            structure, tuple(s.shape for s in leaves), tuple(s.dtype for s in leaves)
+        )
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def dtype(self) -> Any:
+        """That of the vector: float32 at least."""
+        with jax.numpy_dtype_promotion("standard"):
+            return jnp.result_type(jnp.float32, *self.dtypes)
+
+    def vector(self, state: Any) -> Float[Array, "*TB n"]:
+        """States, with any axes before their own, as vectors."""
+        leaves = jax.tree.leaves(state)
+        axes = leaves[0].shape[: leaves[0].ndim - len(self.shapes[0])]
+        rows = [leaf.reshape(*axes, -1).astype(self.dtype) for leaf in leaves]
+        return jnp.concatenate(rows, axis=-1)
+
+    def state(self, vector: Float[Array, "*TB n"], dtype: Any = None) -> Any:
+        """Vectors as states, in their own dtypes or in another."""
+        leaves, start = [], 0
+        for shape, own in zip(self.shapes, self.dtypes, strict=True):
+            part = vector[..., start : start + math.prod(shape)]
+            leaves.append(part.reshape(*vector.shape[:-1], *shape).astype(dtype or own))
+            start += math.prod(shape)
+        return jax.tree.unflatten(self.structure, leaves)
+
+    def step(self, cell: Cell, params: Any, vector: Float[Array, "n"], z: Any) -> Array:
+        """`recur` of one example, over vectors, at least in float32."""
+        params, z = wide(params)[0], wide(z)[0]
+        return self.vector(cell.recur(params, self.state(vector, self.dtype), z))
