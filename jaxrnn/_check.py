@@ -73,7 +73,7 @@ def check_layer(layer: Any) -> None:
         )
     if not isinstance(layer, Layer):
         raise TypeError(
-            f"the layer is {_described(layer)}; give a jaxrnn layer, such as "
+            f"the layer is {described(layer)}; give a jaxrnn layer, such as "
             "jaxrnn.LSTM(8, 64)."
         )
     try:
@@ -210,7 +210,7 @@ def check_key(key: Any) -> Any:
     """One random key: of the new kind, or the words of one, in JAX or NumPy."""
     hint = "give one key, such as jax.random.key(0)."
     if not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key is {_described(key)}; {hint}")
+        raise TypeError(f"key is {described(key)}; {hint}")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape:
             raise ValueError(f"key holds keys of shape {key.shape}; {hint}")
@@ -251,13 +251,13 @@ def as_arrays(tree: Any, name: str, hint: str) -> Any:
 
 def _as_array(leaf: Any, name: str, hint: str) -> Any:
     if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        raise TypeError(f"{name} is or holds {_described(leaf)}, not an array: {hint}.")
+        raise TypeError(f"{name} is or holds {described(leaf)}, not an array: {hint}.")
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
         raise TypeError(f"{name} is an array of {leaf.dtype}, not of numbers: {hint}.")
     return leaf
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
@@ -391,14 +391,14 @@ def _step_for_checks(layer: Layer) -> Callable:
 def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
     rows = jax.tree.map(lambda s: s[None], state)
     xs = jax.tree.map(lambda x: x[None, None], x)
-    after, ys = layer.unroll(params, xs, rows, Context(_OneStep()))
+    after, ys = layer.unroll(params, rows, xs, Context(_OneStep()))
     return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
 
 
 class _OneStep(Executor):
     """Runs sequences of one step."""
 
-    def __call__(self, cell, params, xs, state, context):
+    def __call__(self, cell, params, state, xs, context):
         x = jax.tree.map(lambda x: x[0], xs)
         state, y = jax.vmap(cell.step, in_axes=(None, 0, 0))(params, state, x)
         return state, jax.tree.map(lambda y: y[None], y)

@@ -97,9 +97,9 @@ class Executor(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, cell: "Cell", params: Any, xs: Any, state: Any, context: "Context"
+        self, cell: "Cell", params: Any, state: Any, xs: Any, context: "Context"
     ) -> tuple[Any, Any]:
-        """`(state, ys)` of one cell; `xs` has leaves `(T, B, ...)`, `state` `(B, ...)`."""
+        """`(state, ys)` of one cell; `state` has leaves `(B, ...)`, `xs` `(T, B, ...)`."""
 
     def joined(self, layers: Sequence["Layer"]) -> int:
         """How many of these layers, counted from the first, it runs in one loop."""
@@ -107,13 +107,13 @@ class Executor(abc.ABC):
         return 1
 
     def unroll_stack(
-        self, cell: "Cell", params: Any, xs: Any, states: Any, context: "Context"
+        self, cell: "Cell", params: Any, states: Any, xs: Any, context: "Context"
     ) -> tuple[tuple[Any, ...], Any]:
         """`(states, ys)` of equal cells that follow each other, where `joined` says so."""
         raise NotImplementedError(f"{self} runs each layer of a stack by itself")
 
     def unroll_side_by_side(
-        self, cell: "Cell", params: Any, xs: Any, states: Any, contexts: Any
+        self, cell: "Cell", params: Any, states: Any, xs: Any, contexts: Any
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """`(states, ys)` of equal cells with inputs of their own, one of each for a cell."""
         raise NotImplementedError(f"{self} runs each direction by itself")
@@ -169,9 +169,9 @@ class Layer(Static, abc.ABC, Generic[Params, State]):
 
     @abc.abstractmethod
     def unroll(
-        self, params: Params, xs: Any, state: State, context: Context
+        self, params: Params, state: State, xs: Any, context: Context
     ) -> tuple[State, Any]:
-        """All of `xs`, leaves `(T, B, ...)`, from `state`, leaves `(B, ...)`."""
+        """`(state, ys)` for all of `xs`, `(T, B, ...)`, from `state`, leaves `(B, ...)`."""
 
 
 class Cell(Layer[Params, State]):
@@ -204,9 +204,9 @@ class Cell(Layer[Params, State]):
 
     @final
     def unroll(
-        self, params: Params, xs: Any, state: State, context: Context
+        self, params: Params, state: State, xs: Any, context: Context
     ) -> tuple[State, Any]:
-        return context.strategy(self, params, xs, state, context)
+        return context.strategy(self, params, state, xs, context)
 
 
 class LinearCell(Cell[Params, State]):

@@ -121,7 +121,7 @@ def _on_one_mesh(
         state = _where(empty, one, given)
     if reverse:
         xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
-    state, ys = layer.unroll(params, xs, state, context)
+    state, ys = layer.unroll(params, state, xs, context)
     if reverse:
         ys = jax.tree.map(lambda y: y[::-1], ys)
     if valid is None:
@@ -182,13 +182,14 @@ class Explanation:
 
 
 def _described(decision: Decision) -> str:
-    how = f": {decision.how}" if decision.how else ""
+    plan = decision.choice
+    how = f": {plan.how}" if plan.how else ""
     lines = [
         f"{decision.cell} over T={decision.time}, B={decision.batch}, "
         f"on {decision.platform}",
-        f"  runs          {decision.choice.strategy}{how}",
+        f"  runs          {plan.strategy}{how}",
     ]
-    for strategy, reason in decision.choice.passed_over:
+    for strategy, reason in plan.passed_over:
         lines.append(f"  passed over   {strategy}: {reason}")
     return "\n".join(lines)
 
@@ -203,8 +204,8 @@ def explain(
 ) -> Explanation:
     """Says which strategy runs each recurrence of a layer, and why not the others.
 
-    Nothing is computed: the layer is traced as `unroll` would trace it, and the decisions
-    that are made on the way are what is shown.
+    Nothing is computed: the layer is traced as `unroll` would trace it, and the plans that
+    are made on the way are recorded.
 
     Args:
         layer: any layer.

@@ -103,8 +103,8 @@ def batch_sizes_are_numbers(patch):
     """A schedule that asks a symbolic size how large it is."""
     unroll = jaxrnn.MGU.unroll
 
-    def counted(self, params, xs, state, context):
-        return unroll(self, params, xs[: int(xs.shape[0])], state, context)
+    def counted(self, params, state, xs, context):
+        return unroll(self, params, state, xs[: int(xs.shape[0])], context)
 
     patch.setattr(jaxrnn.MGU, "unroll", counted)
 
@@ -145,7 +145,7 @@ def nothing(patch):
 def booleans_as_they_come(patch):
     """A kernel that reads a byte for a boolean as if it were a float."""
 
-    def unroll(self, cell, params, xs, state):
+    def unroll(self, cell, params, state, xs):
         found = kernel_table.find(cell)
         return kernel_table.run_layer(
             found, cell, params, xs, state, kernel_table.Marks()
@@ -203,10 +203,6 @@ def explicit_axes_within(patch):
 def the_default_platform_decides(patch):
     """A program for another platform with the kernel of the one that it is written on."""
 
-    def by_platform(self, method, cell, *args, of):
-        return method(self.select(cell, *of).strategy)(cell, *args)
-
-    patch.setattr(jaxrnn.Auto, "_by_platform", by_platform)
     patch.setattr(_auto, "platform", _base.default_platform)
 
 

@@ -97,19 +97,19 @@ class Bidirectional(Layer):
             "forward layer alone."
         )
 
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         keys = (None, None) if context.key is None else jax.random.split(context.key)
         both = zip((context, context.flipped()), keys, strict=True)
         contexts = [c._replace(key=key) for c, key in both]
         run = self._apart
         if context.strategy.joined(self._layers) > 1:
             run = partial(context.strategy.unroll_side_by_side, self.forward)
-        state, (ys, flipped) = run(params, (xs, flip(xs)), state, contexts)
+        state, (ys, flipped) = run(params, state, (xs, flip(xs)), contexts)
         return BothWays(*state), jax.tree.map(self.merge, ys, flip(flipped))
 
-    def _apart(self, params, xs, state, contexts):
+    def _apart(self, params, state, xs, contexts):
         """One direction after the other."""
-        each = zip(self._layers, params, xs, state, contexts, strict=True)
+        each = zip(self._layers, params, state, xs, contexts, strict=True)
         return zip(*(layer.unroll(*given) for layer, *given in each), strict=True)
 
 

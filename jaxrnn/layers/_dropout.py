@@ -36,7 +36,7 @@ class _Dropout(Layer):
     def step(self, params, state, x):
         return state, _as_floats(x)
 
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         xs = _as_floats(xs)
         if context.key is None or self.rate == 0:
             return state, xs

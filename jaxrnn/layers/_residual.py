@@ -53,8 +53,8 @@ class Residual(Layer):
         state, y = self.layer.step(params, state, x)
         return state, _add(x, y)
 
-    def unroll(self, params, xs, state, context):
-        state, ys = self.layer.unroll(params, xs, state, context)
+    def unroll(self, params, state, xs, context):
+        state, ys = self.layer.unroll(params, state, xs, context)
         return state, _add(xs, ys)
 
 

@@ -45,13 +45,13 @@ class SkipStack(Stack):
 
         return self._through(x, run)
 
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         key, count = context.key, len(self.layers)
         keys = [None] * count if key is None else jax.random.split(key, count)
 
         def run(i, xs):
             here = context._replace(key=keys[i])
-            return self.layers[i].unroll(params[i], xs, state[i], here)
+            return self.layers[i].unroll(params[i], state[i], xs, here)
 
         return self._through(xs, run)
 

@@ -70,7 +70,7 @@ class Stack(Layer):
             after.append(s)
         return tuple(after), x
 
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         strategy, count = context.strategy, len(self.layers)
         key = context.key
         keys = [None] * count if key is None else jax.random.split(key, count)
@@ -80,11 +80,11 @@ class Stack(Layer):
             with self._noted(i):
                 if end > i + 1:
                     states, xs = strategy.unroll_stack(
-                        layer, params[i:end], xs, state[i:end], context
+                        layer, params[i:end], state[i:end], xs, context
                     )
                 else:
                     here = context._replace(key=keys[i])
-                    s, xs = layer.unroll(params[i], xs, state[i], here)
+                    s, xs = layer.unroll(params[i], state[i], xs, here)
                     states = (s,)
             after += states
         return after, xs

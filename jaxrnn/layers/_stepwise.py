@@ -22,5 +22,5 @@ class Stepwise(Layer):
         return state, self.apply(params, x)
 
     @final
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         return state, every_step(self.apply, params, xs)

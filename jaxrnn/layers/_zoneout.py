@@ -66,13 +66,13 @@ class Zoneout(Layer):
     def step(self, params, state, x):
         return self._zoned(state).step(params, state, _Input(x, None))
 
-    def unroll(self, params, xs, state, context):
+    def unroll(self, params, state, xs, context):
         zoned = self._zoned(state)
         kept = None
         if context.key is not None:
             time = jax.tree.leaves(xs)[0].shape[0]
             kept = _masks(context.key, time, state, zoned.rates)
-        return zoned.unroll(params, _Input(xs, kept), state, context)
+        return zoned.unroll(params, state, _Input(xs, kept), context)
 
     def _zoned(self, state):
         structure: Any = jax.tree.structure(state)
@@ -84,7 +84,7 @@ class Zoneout(Layer):
                 f"Zoneout(rate={self.rate}): give one number, or one for each part of "
                 f"the state of {self.cell}: {structure}."
             )
-        return _Zoned(self.cell, tuple(rates))
+        return _Zoned(self.cell, tuple(rates), str(self))
 
 
 class _Input(NamedTuple):
@@ -108,6 +108,10 @@ class _Zoned(Wrapper):
     """`cell`, of inputs that carry the masks; without masks it takes the expectation."""
 
     rates: tuple[float, ...]
+    shown: str
+
+    def __str__(self):
+        return self.shown
 
     def recur(self, params, state, z):
         before, structure = jax.tree.flatten(state)

@@ -8,7 +8,7 @@ import jax
 from .._arrays import state_dtype
 from .._layer import Cell, LinearCell, every_step
 from ..ops._diag_scan import Loop, at_once, linear_recurrence
-from ._base import Strategy, unmasked
+from ._base import Refused, Strategy
 from ._masked import resets_of
 
 
@@ -36,10 +36,7 @@ class Associative(Strategy):
 
     def check(self, cell, params, state, xs):
         if not isinstance(cell, LinearCell):
-            raise NotImplementedError(
-                "Associative() runs recurrences that are linear and element-wise; "
-                f"{unmasked(cell)} is no LinearCell."
-            )
+            raise Refused(self, cell, "it is not a LinearCell")
 
     def run(self, cell, params, state, zs):
         return run_linear(cell, params, state, zs, at_once)

@@ -1,26 +1,28 @@
 """Dispatch that can be asked: an ordered tuple of candidates, the first that accepts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
 
-from ._base import Choice, Strategy, has_sizes, on_platform, platform
-from ._checkpointed import Checkpointed
+from ._base import (
+    Plan,
+    Refused,
+    Strategy,
+    check_inner,
+    has_sizes,
+    on_platform,
+    platform,
+    unmasked,
+)
 from ._chunked import Chunked
 from ._fused import Fused
 from ._scan import Scan
-from ._wavefront import Wavefront
 from .hoisted import Hoisted
 
 
-_CANDIDATES: tuple[Strategy, ...] = (
-    Chunked(),
-    Fused(),
-    Hoisted(),
-    Scan(),
-    Wavefront(),
-    Checkpointed(),
-)
+_CANDIDATES: tuple[Strategy, ...] = (Chunked(), Fused(), Hoisted(), Scan())
 
 
 @dataclass(frozen=True)
@@ -37,31 +39,35 @@ class Auto(Strategy):
     |                  | with parameters, or project   | `Scan()`, in less memory         |
     |                  | more than it                  |                                  |
     | `Scan()`         | every other cell              | nothing leaves its loop          |
-    | `Wavefront()`    | by name alone                 | up to 1.8 times slower on CPU    |
-    | `Checkpointed()` | by name alone                 | another forward pass, for memory |
 
-    The figures were measured on CPU, forward and backward (`strategies/MEASURED.md`).
-    `jaxrnn.explain` shows what was chosen for a layer, and why not the others.
+    The figures were measured on a CPU, forward and backward (`docs/measured.md`). The other
+    strategies are taken by name only: `Checkpointed()` trades a second forward pass for
+    memory, `Wavefront()` was up to 1.8 times slower on a CPU, and `Newton()` pays for long
+    sequences on an idle accelerator alone. `jaxrnn.explain` shows the choice for a layer,
+    and why each candidate before it was passed over.
 
     Args:
-        candidates: strategies in order of preference.
+        candidates: strategies in order of preference; not `Wavefront`, which runs several
+            layers in one loop: give it this one instead, `Wavefront(inner=Auto())`.
+
+    Raises:
+        TypeError, ValueError: for candidates that are not such strategies.
 
     Example:
         >>> import jaxrnn
         >>> strategy = jaxrnn.Auto((jaxrnn.Fused(), jaxrnn.Hoisted(), jaxrnn.Scan()))
-        >>> print(jaxrnn.explain(jaxrnn.MGU(3, 4), (5, 2, 3), strategy=strategy))
-        MGU(input_size=3, hidden_size=4) over T=5, B=2, on cpu
-          runs          Hoisted(): 2 products with parameters leave the loop
-          passed over   Fused(): Fused() has no kernel for MGU(input_size=3, hidden_size=4)
-          passed over   Scan(): Hoisted() stands before it
+        >>> print(jaxrnn.explain(jaxrnn.LayerNormGRU(3, 4), (5, 2, 3), strategy=strategy))
+        LayerNormGRU(input_size=3, hidden_size=4) over T=5, B=2, on cpu
+          runs          Hoisted(): 1 matmul with parameters leaves the loop
+          passed over   Fused(): it has no kernel for this cell
     """
 
     candidates: tuple[Strategy, ...] = _CANDIDATES
 
+    symbolic = True
+
     def __post_init__(self):
-        if not isinstance(self.candidates, tuple) or not all(
-            isinstance(c, Strategy) for c in self.candidates
-        ):
+        if not isinstance(self.candidates, tuple):
             raise TypeError(
                 f"Auto(candidates={self.candidates!r}): `candidates` is a tuple of "
                 "strategies, such as (jaxrnn.Scan(),)."
@@ -71,60 +77,56 @@ class Auto(Strategy):
                 "Auto(candidates=()): nothing to choose from. Give at least one "
                 "strategy; jaxrnn.Scan() accepts every cell."
             )
-
-    symbolic = True
-
-    def select(self, cell, params, state, xs):
-        if not has_sizes(xs):
-            return Choice(Scan())
-        refusals: list[NotImplementedError] = []
-        passed_over: list[tuple[Strategy, str]] = []
-        chosen: Strategy | None = None
         for candidate in self.candidates:
-            if chosen is not None:
-                passed_over.append((candidate, f"{chosen} stands before it"))
-                continue
-            try:
-                found = candidate.select(cell, params, state, xs).strategy
-            except NotImplementedError as refusal:
-                refusals.append(refusal)
-                passed_over.append((candidate, str(refusal)))
-                continue
-            if advice := found.advise(cell, params, state, xs):
-                passed_over.append((candidate, advice))
-            else:
-                chosen = found
-        if chosen is None:
-            raise ExceptionGroup(f"no strategy accepts {cell}", refusals)
-        return Choice(chosen, tuple(passed_over))
+            check_inner(self, "candidates", candidate)
 
-    def run(self, cell, params, state, zs):
-        by = lambda strategy: strategy.run
-        return self._by_platform(by, cell, params, state, zs, of=(params, state, zs))
-
-    def unroll(self, cell, params, xs, state):
-        by = lambda strategy: strategy.unroll
-        return self._by_platform(by, cell, params, xs, state, of=(params, state, xs))
-
-    def _by_platform(self, method, cell, *args, of):
-        """The choice of the platform that the program is lowered for."""
-        choose = lambda: self.select(cell, *of).strategy
+    def plan(self, cell, params, state, xs):
+        if not has_sizes(xs):
+            return Scan().plan(cell, params, state, xs)
         if platform() is not None:
-            return method(choose())(cell, *args)
-        chosen = {}
+            return self._choose(cell, params, state, xs)
+        plans = {}
         for name in ("cpu", "gpu"):  # every other platform decides as a GPU does
             with on_platform(name):
-                chosen[name] = choose()
-        if chosen["cpu"] == chosen["gpu"]:
-            return method(chosen["cpu"])(cell, *args)
+                plans[name] = self._choose(cell, params, state, xs)
+        if plans["cpu"].strategy == plans["gpu"].strategy:
+            return plans["cpu"]
+        return Plan(self, partial(_by_platform, plans))
 
-        def branch(name):
-            def run(*args):
-                with on_platform(name):
-                    return method(chosen[name])(cell, *args)
+    def unroll(self, cell, params, state, xs):
+        return self.plan(cell, params, state, xs).unroll(params, state, xs)
 
-            return run
+    def _choose(self, cell, params, state, xs):
+        """The plan of the first candidate that accepts the cell and pays."""
+        refusals: list[NotImplementedError] = []
+        passed_over: list[tuple[Strategy, str]] = []
+        for candidate in self.candidates:
+            try:
+                plan = candidate.plan(cell, params, state, xs)
+            except NotImplementedError as refusal:
+                refusals.append(refusal)
+                reason = refusal.reason if isinstance(refusal, Refused) else refusal
+                passed_over.append((candidate, str(reason)))
+                continue
+            if not plan.skip:
+                return replace(plan, passed_over=(*passed_over, *plan.passed_over))
+            passed_over.append((plan.strategy, plan.skip))
+        raise ExceptionGroup(f"no strategy accepts {unmasked(cell)}", refusals)
 
-        return jax.lax.platform_dependent(
-            *args, cpu=branch("cpu"), default=branch("gpu")
-        )
+
+def _by_platform(plans: dict[str, Plan], params: Any, state: Any, xs: Any) -> Any:
+    """Runs the plan of the platform that the program is lowered for.
+
+    A program is traced once and may be lowered for another platform than JAX's default one,
+    so both plans are traced and the choice is made at lowering.
+    """
+
+    def branch(name: str) -> Any:
+        def run(*args):
+            with on_platform(name):
+                return plans[name].unroll(*args)
+
+        return run
+
+    cpu, other = branch("cpu"), branch("gpu")
+    return jax.lax.platform_dependent(params, state, xs, cpu=cpu, default=other)

@@ -1,36 +1,62 @@
 """What a strategy is: one way to execute `states[t] = recur(states[t-1], zs[t])`."""
 
-import abc
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
 
+from .._check import described
 from .._layer import Cell, Context, Executor, Static, every_step
 from ._masked import Masked, MaskedLinear, masked
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which strategy runs a recurrence, and why each other candidate does not."""
+class Refused(NotImplementedError):
+    """A strategy cannot run a cell."""
+
+    def __init__(self, strategy: Any, cell: Any, reason: str) -> None:
+        super().__init__(f"{strategy} cannot run {unmasked(cell)}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How one recurrence is run.
+
+    Attributes:
+        strategy: the strategy that runs it.
+        unroll: `(params, state, xs) -> (state, ys)`.
+        how: what `explain` shows beside the strategy.
+        skip: why `Auto` should take its next candidate instead; empty to take this one.
+        inner: the plan of the strategy that runs the parts; None if there are none.
+        passed_over: the candidates of `Auto` before this one, with the reasons.
+    """
 
     strategy: "Strategy"
+    unroll: Callable[[Any, Any, Any], tuple[Any, Any]]
+    how: str = ""
+    skip: str = ""
+    inner: "Plan | None" = None
     passed_over: tuple[tuple["Strategy", str], ...] = ()
+
+    @property
+    def innermost(self) -> "Strategy":
+        """The strategy whose program is lowered in the end."""
+        return self.strategy if self.inner is None else self.inner.innermost
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A choice as it was made: for which cell, over how many steps and rows, how and where."""
+    """The plan for one cell, over how many steps and sequences, and where."""
 
     cell: Cell
     time: int
     batch: int
-    choice: Choice
-    how: str = ""
+    choice: Plan
     platform: str = ""
 
 
@@ -80,16 +106,31 @@ def recorded_decisions() -> Iterator[list[Decision]]:
 class Strategy(Static, Executor):
     """How a recurrence is executed. May change cost; never values nor gradients.
 
-    A variant gives `run`, and `check` if there are cells that it cannot serve. One that
-    owns the projection and the readout as well replaces `unroll`.
+    A variant gives `run`, and `check` if there are cells that it cannot run. A variant that
+    owns the projection and the readout as well gives `unroll` instead of `run`.
 
     Attributes:
-        symbolic: whether it runs where T or B are symbols of `jax.export`, not numbers.
+        symbolic: whether T or B may be symbols of `jax.export` instead of numbers.
+        joins_layers: whether it runs several layers in one loop, so that it must be given to
+            `unroll` itself and not to another strategy.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import jax, jaxrnn
+        >>> @dataclass(frozen=True)
+        ... class Plain(jaxrnn.Strategy):
+        ...     def run(self, cell, params, state, zs):
+        ...         def body(state, z):
+        ...             state = jax.vmap(cell.recur, (None, 0, 0))(params, state, z)
+        ...             return state, state
+        ...
+        ...         return jax.lax.scan(body, state, zs)
+        >>> jaxrnn.testing.check_strategy(Plain(), jaxrnn.GRU(3, 4))
     """
 
     symbolic: ClassVar[bool] = False
+    joins_layers: ClassVar[bool] = False
 
-    @abc.abstractmethod
     def run(self, cell: Cell, params: Any, state: Any, zs: Any) -> tuple[Any, Any]:
         """The state after the last step, and the states after every step.
 
@@ -97,37 +138,30 @@ class Strategy(Static, Executor):
             cell: the recurrence, of one example and one step.
             params: its parameters.
             state: leaves `(B, ...)`.
-            zs: what the cell projected, leaves `(T, B, ...)`.
+            zs: the results of `cell.project`, leaves `(T, B, ...)`.
         """
+        raise NotImplementedError(
+            f"{self} runs projection, recurrence and readout as one"
+        )
 
     def check(self, cell: Cell, params: Any, state: Any, xs: Any) -> None:
-        """Raises NotImplementedError, with the reason, for a cell it cannot serve."""
+        """Raises NotImplementedError, with the reason, for a cell it cannot run."""
         del cell, params, state, xs
 
-    def advise(self, cell: Cell, params: Any, state: Any, xs: Any) -> str:
-        """Why `Auto` should pass it over for this cell, which it could serve."""
-        del cell, params, state, xs
-        return ""
+    def plan(self, cell: Cell, params: Any, state: Any, xs: Any) -> Plan:
+        """How it would run this cell; NotImplementedError if it cannot."""
+        self.check(cell, params, state, xs)
+        return Plan(self, partial(self.unroll, cell))
 
-    def describe(self, cell: Cell, params: Any, state: Any, xs: Any) -> str:
-        """How it would run this cell, where there is something to say."""
-        del cell, params, state, xs
-        return ""
-
-    def unroll(self, cell: Cell, params: Any, xs: Any, state: Any) -> tuple[Any, Any]:
+    def unroll(self, cell: Cell, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
         """Projection, recurrence and readout: `(state, ys)`."""
         zs = every_step(cell.project, params, xs)
         state, states = self.run(cell, params, state, zs)
         return state, every_step(cell.readout, params, states, zs)
 
-    def select(self, cell: Cell, params: Any, state: Any, xs: Any) -> Choice:
-        """The strategy that runs this cell: itself, unless it delegates."""
-        self.check(cell, params, state, xs)
-        return Choice(self)
-
     @final
     def __call__(
-        self, cell: Cell, params: Any, xs: Any, state: Any, context: Context
+        self, cell: Cell, params: Any, state: Any, xs: Any, context: Context
     ) -> tuple[Any, Any]:
         cell, xs = masked(cell, xs, context)
         if not self.symbolic and not has_sizes(xs):
@@ -135,16 +169,26 @@ class Strategy(Static, Executor):
                 f"{self} plans its work by the numbers T and B, and one of them is a "
                 "symbol here. Give strategy=jaxrnn.Scan() or jaxrnn.Auto()."
             )
-        self.check(cell, params, state, xs)
+        plan = self.plan(cell, params, state, xs)
         decisions = _decisions.get()
         if decisions is not None:
-            choice = self.select(cell, params, state, xs)
             time, batch = jax.tree.leaves(xs)[0].shape[:2]
-            how = choice.strategy.describe(cell, params, state, xs)
-            decisions.append(
-                Decision(unmasked(cell), time, batch, choice, how, platform() or "")
-            )
-        return self.unroll(cell, params, xs, state)
+            found = Decision(unmasked(cell), time, batch, plan, platform() or "")
+            decisions.append(found)
+        return plan.unroll(params, state, xs)
+
+
+def check_inner(owner: Any, name: str, inner: Any) -> None:
+    """A strategy that can run the parts of another one."""
+    call = f"{type(owner).__name__}({name}={inner})"
+    if not isinstance(inner, Strategy):
+        raise TypeError(f"{call}: give a strategy, such as jaxrnn.Scan().")
+    if inner.joins_layers:
+        raise ValueError(
+            f"{call}: {type(owner).__name__} runs one recurrence at a time, but {inner} "
+            "runs several layers in one loop. Give it to unroll, and the other strategy to "
+            f"it: {type(inner).__name__}(inner={type(owner).__name__}(...))."
+        )
 
 
 def has_sizes(xs: Any) -> bool:
@@ -179,7 +223,7 @@ def check_strategy(strategy: Any) -> None:
     """A strategy object."""
     if not isinstance(strategy, Strategy):
         raise TypeError(
-            f"strategy is {strategy!r}; give an object, such as jaxrnn.Scan() "
+            f"strategy is {described(strategy)}; give an object, such as jaxrnn.Scan() "
             "or jaxrnn.Checkpointed(every=32)."
         )
 

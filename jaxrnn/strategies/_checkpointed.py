@@ -6,12 +6,13 @@ arXiv:1604.06174.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from ._base import Strategy, wide
+from ._base import Plan, Strategy, check_inner, wide
 from .hoisted import Hoisted
 
 
@@ -42,6 +43,10 @@ class Checkpointed(Strategy):
         offload: True keeps the states between chunks in the host's memory, where the
             device has one of its own.
 
+    Raises:
+        TypeError, ValueError: for arguments that are not such, and for an `inner` that runs
+            several layers in one loop, such as `Wavefront`: give `Wavefront(inner=...)`.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
         >>> cell = jaxrnn.LSTM(3, 4)
@@ -69,34 +74,32 @@ class Checkpointed(Strategy):
                 f"Checkpointed(every={self.every!r}): `every` is a number of steps, an "
                 "integer of at least 1; or None, for the square root of the length."
             )
-        if not isinstance(self.inner, Strategy):
-            raise TypeError(
-                f"Checkpointed(inner={self.inner!r}): `inner` is the strategy that runs "
-                "a chunk, such as jaxrnn.Scan()."
-            )
+        check_inner(self, "inner", self.inner)
 
-    def check(self, cell, params, state, xs):
-        self.inner.check(cell, params, state, xs)
+    def plan(self, cell, params, state, xs):
+        every = self._every(xs)
+        chunk = jax.tree.map(lambda x: x[:every], xs)
+        inner = self.inner.plan(cell, params, state, chunk)
+        how = f"chunks of {every} steps, each by {inner.strategy}"
+        return Plan(self, partial(self.unroll, cell), how, inner=inner)
 
-    def run(self, cell, params, state, zs):
-        return self._chunks(self.inner.run, cell, params, state, zs)
+    def unroll(self, cell, params, state, xs):
+        chunk = partial(self.inner.unroll, cell)
+        return self._chunks(chunk, params, state, xs)
 
-    def unroll(self, cell, params, xs, state):
-        def chunk(cell, params, state, xs):
-            return self.inner.unroll(cell, params, xs, state)
-
-        return self._chunks(chunk, cell, params, state, xs)
-
-    def _chunks(self, chunk, cell, params, state, xs):
-        """`chunk(cell, params, state, xs)` over whole chunks, then over the rest."""
+    def _every(self, xs):
         time = jax.tree.leaves(xs)[0].shape[0]
-        every = min(time, self.every or _about_sqrt(time))
+        return min(time, self.every or _about_sqrt(time))
+
+    def _chunks(self, chunk, params, state, xs):
+        """`chunk(params, state, xs)` over whole chunks, then over the rest."""
+        time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
         whole = time - time % every
         stored, narrow = wide(params)
 
         def body(state, xs):
             state = checkpoint_name(state, _STATE)
-            return chunk(cell, narrow(stored), state, xs)
+            return chunk(narrow(stored), state, xs)
 
         folded = jax.tree.map(
             lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .._layer import LinearCell, Marks, MatrixCell, every_step
 from ..ops._linear_attention import OUTPUTS
 from ._associative import run_linear
-from ._base import Strategy, unmasked, wide
+from ._base import Refused, Strategy, wide
 from ._scan import Scan
 
 
@@ -88,17 +88,14 @@ class Chunked(Strategy):
 
     def check(self, cell, params, state, xs):
         if not isinstance(cell, LinearCell | MatrixCell):
-            raise NotImplementedError(
-                "Chunked() runs recurrences that are linear in their state; "
-                f"{unmasked(cell)} is neither a LinearCell nor a MatrixCell."
-            )
+            raise Refused(self, cell, "it is neither a LinearCell nor a MatrixCell")
 
     def run(self, cell, params, state, zs):
         if isinstance(cell, LinearCell):
             return run_linear(cell, params, state, zs)
         return Scan().run(cell, params, state, zs)  # every state is asked for
 
-    def unroll(self, cell, params, xs, state):
+    def unroll(self, cell, params, state, xs):
         chunk = _linear_chunk if isinstance(cell, LinearCell) else _matrix_chunk
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         # a matrix cell runs longer ones piece by piece, and projects more rows at once

@@ -1,20 +1,19 @@
 """Whole layers in one hand-written kernel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from .._layer import LinearCell, every_step
 from . import kernel_table
-from ._base import Strategy, platform, unmasked
+from ._base import Refused, Strategy, platform, unmasked
 from ._masked import Masked, resets_of
-from ._scan import Scan
-from .hoisted import Hoisted
 
 
 _FEW = 4
-"""Rows, of all steps together, that a kernel is not worth its preparations for."""
+"""Up to this many (time step, sequence) pairs, packing the weights costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Fused(Strategy):
     cost nothing. A block of time steps at a time stays in cache from the projection to the
     gradient of the weights.
 
-    Four rows or fewer, such as a step at B = 1 that is streamed, are left to XLA: packing the
-    weights would cost more than all of their products.
+    `Auto` passes it over for T B of 4 or fewer, such as one streamed step: packing the
+    weights would cost more than all products with them.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
     differentiate the reference in `jaxrnn/kernels/`. `vmap` over inputs and states is one
@@ -53,18 +52,15 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
-
         own = unmasked(cell)
+        refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
-            raise NotImplementedError(f"Fused() has no kernel for {own}")
+            raise refused("it has no kernel for this cell")
         if platform() not in (None, "cpu"):
-            raise NotImplementedError(
-                f"Fused() has kernels for CPU, and this is {platform()}"
-            )
-        reason = kernel_table.missing()
-        if reason:
-            raise NotImplementedError(f"Fused(): {reason}")
-        # integers and booleans, marks among them, mean the same numbers in any dtype
+            raise refused(f"its kernels are for CPU, and this is {platform()}")
+        if reason := kernel_table.missing():
+            raise refused(reason)
+        # integers and booleans, masks among them, mean the same numbers in any dtype
         leaves = jax.tree.leaves((params, state, xs))
         dtypes = {x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)}
         if len(dtypes) > 1 or not dtypes <= {
@@ -72,22 +68,30 @@ class Fused(Strategy):
             jnp.dtype("float64"),
         }:
             names = ", ".join(sorted(map(str, dtypes)))
-            raise NotImplementedError(
-                "Fused() computes in float32, or float64, throughout; params, state and "
+            raise refused(
+                "it computes in float32 or float64 throughout, and params, state and "
                 f"inputs are {names}"
             )
         if isinstance(own, LinearCell):
-            _check_coefficients(own, params, state, getattr(xs, "value", xs))
+            _check_coefficients(self, own, params, state, getattr(xs, "value", xs))
 
-    def unroll(self, cell, params, xs, state):
+    def plan(self, cell, params, state, xs):
+        time, batch = jax.tree.leaves(xs)[0].shape[:2]
+        few = time * batch <= _FEW and not isinstance(cell, LinearCell)
+        skip = (
+            f"with T B of {_FEW} or fewer, packing the weights would cost more than all "
+            "products with them"
+        )
+        plan = super().plan(cell, params, state, xs)
+        part = "the recurrence in " if isinstance(cell, LinearCell) else ""
+        return replace(plan, how=f"{part}one C++ kernel", skip=skip if few else "")
 
+    def unroll(self, cell, params, state, xs):
         masked = isinstance(cell, Masked)
         own, inputs = (cell.cell, xs.value) if masked else (cell, xs)
         found = kernel_table.find(own)
         if found is None:
-            return super().unroll(cell, params, xs, state)
-        if inputs.shape[0] * inputs.shape[1] <= _FEW:
-            return Scan().unroll(cell, params, xs, state)
+            return super().unroll(cell, params, state, xs)
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             inputs = inputs.astype(jax.tree.leaves(state)[0].dtype)
         marks = (
@@ -96,16 +100,13 @@ class Fused(Strategy):
         return kernel_table.run_layer(found, own, params, inputs, state, marks)
 
     def run(self, cell, params, state, zs):
-        """Linear cells; for the others, whose projection is done already, the reference."""
-
-        if not isinstance(cell, LinearCell):
-            return Hoisted().run(cell, params, state, zs)
+        """Linear cells: coefficients by XLA, the recurrence by the kernel."""
         a, b = every_step(cell.coefficients, params, zs)
         states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
 
 
-def _check_coefficients(cell, params, state, xs):
+def _check_coefficients(strategy, cell, params, state, xs):
     """Coefficients must be arrays like the state: real, and of its dtype."""
 
     def first(params, xs):
@@ -115,7 +116,9 @@ def _check_coefficients(cell, params, state, xs):
     one = jax.tree.map(lambda s: (s.shape[1:], s.dtype), state)
     for name, c in zip("ab", jax.eval_shape(first, params, xs), strict=True):
         if jax.tree.map(lambda c: (c.shape, c.dtype), c) != one:
-            raise NotImplementedError(
-                f"Fused() needs the coefficients of {cell} in the shape and dtype of its "
-                f"state; {name} is {c}"
+            raise Refused(
+                strategy,
+                cell,
+                "it needs the coefficients a and b in the shape and dtype of the state, and "
+                f"{name} is {c}",
             )

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from .._arrays import expand_trailing
 from .._layer import LinearCell, every_step
 from ..ops import diag_scan
-from ._base import Strategy, wide
+from ._base import Refused, Strategy, wide
 from ._masked import resets_of
 
 
@@ -92,9 +92,11 @@ class SequenceParallel(Strategy):
 
     def check(self, cell, params, state, xs):
         if not isinstance(cell, LinearCell):
-            raise NotImplementedError(
-                f"{self} joins stretches of time by the decay over each, which {cell} "
-                "does not have: it is not an element-wise linear cell."
+            raise Refused(
+                self,
+                cell,
+                "it joins parts of the sequence by the decay over each part, and this is not "
+                "a LinearCell",
             )
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         for size, over, name in (
@@ -102,10 +104,11 @@ class SequenceParallel(Strategy):
             (batch, self.batch_axis, "B"),
         ):
             if over is not None and size % self.mesh.shape[over]:
-                raise NotImplementedError(
-                    f"{self}: {name}={size} cannot be divided into "
-                    f"{self.mesh.shape[over]} equal parts. Pad it; lengths keep the "
-                    "padding out of the answer."
+                raise Refused(
+                    self,
+                    cell,
+                    f"{name}={size} cannot be divided into {self.mesh.shape[over]} equal "
+                    "parts. Pad it; lengths keep the padding out of the answer.",
                 )
 
     def run(self, cell, params, state, zs):
@@ -114,7 +117,7 @@ class SequenceParallel(Strategy):
 
         return self._mapped(local)(params, state, zs)
 
-    def unroll(self, cell, params, xs, state):
+    def unroll(self, cell, params, state, xs):
         def local(params, state, xs):
             zs = every_step(cell.project, params, xs)
             state, states = self._local(cell, params, state, zs)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .._arrays import expand_trailing
 from .._layer import Cell
 from .._sharding import aligned
-from ._base import Strategy, unmasked
+from ._base import Strategy, check_inner, unmasked
 from ._masked import Marked, Masked
 from .hoisted import Hoisted
 
@@ -36,7 +36,7 @@ class Wavefront(Strategy):
         inner: the strategy that runs the loop.
 
     Raises:
-        TypeError: for an `inner` that is no strategy.
+        TypeError, ValueError: if `inner` is not a strategy that runs one recurrence at a time.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -53,24 +53,16 @@ class Wavefront(Strategy):
 
     inner: Strategy = Hoisted()
 
+    joins_layers = True
+
     def __post_init__(self):
-        if not isinstance(self.inner, Strategy):
-            raise TypeError(
-                f"Wavefront(inner={self.inner!r}): `inner` is the strategy that runs the "
-                "loop, such as jaxrnn.Scan()."
-            )
+        check_inner(self, "inner", self.inner)
 
-    def check(self, cell, params, state, xs):
-        self.inner.check(cell, params, state, xs)
+    def plan(self, cell, params, state, xs):
+        return self.inner.plan(cell, params, state, xs)
 
-    def select(self, cell, params, state, xs):
-        return self.inner.select(cell, params, state, xs)
-
-    def run(self, cell, params, state, zs):
-        return self.inner.run(cell, params, state, zs)
-
-    def unroll(self, cell, params, xs, state):
-        return self.inner.unroll(cell, params, xs, state)
+    def unroll(self, cell, params, state, xs):
+        return self.inner.unroll(cell, params, state, xs)
 
     def joined(self, layers):
         first = layers[0]
@@ -78,7 +70,7 @@ class Wavefront(Strategy):
             return 1
         return len(list(takewhile(lambda layer: layer == first, layers)))
 
-    def unroll_stack(self, cell, params, xs, states, context):
+    def unroll_stack(self, cell, params, states, xs, context):
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         count = len(params)
         valid = context.valid
@@ -92,11 +84,11 @@ class Wavefront(Strategy):
         y = jax.eval_shape(jax.vmap(partial(diagonal.outputs, params)), state, x)
         nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), y)
         nothing = aligned(nothing, marked)
-        state, ys = self._loop(diagonal, params, marked, Front(state, nothing), context)
+        state, ys = self._loop(diagonal, params, Front(state, nothing), marked, context)
         ys = jax.tree.map(lambda y: y[count - 1 :], ys)
         return _apart(state.states, count), ys
 
-    def unroll_side_by_side(self, cell, params, xs, states, contexts):
+    def unroll_side_by_side(self, cell, params, states, xs, contexts):
         """Cells that do not read each other: xs and contexts are one a cell."""
         context, count = contexts[0], len(params)
         marks = [(c.valid, c.resets) for c in contexts]
@@ -106,17 +98,17 @@ class Wavefront(Strategy):
         state, ys = self._loop(
             side,
             _stacked(params),
-            marked.value if plain else marked,
             _stacked(states, 1),
+            marked.value if plain else marked,
             context,
         )
         of = lambda i: jax.tree.map(lambda y: y[:, :, i], ys)
         return _apart(state, count), tuple(map(of, range(count)))
 
-    def _loop(self, cell, params, xs, state, context):
+    def _loop(self, cell, params, state, xs, context):
         # lengths and resets are in the marks already
         context = context._replace(valid=None, cuts=None)
-        return self.inner(cell, params, xs, state, context)
+        return self.inner(cell, params, state, xs, context)
 
 
 class Front(NamedTuple):

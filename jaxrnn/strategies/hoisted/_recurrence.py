@@ -52,7 +52,7 @@ class Recurrence(Kernel):
     passed: Passed | None
     like: Any = None
 
-    def __call__(self, params: Any, xs: Any, state: Any) -> tuple[Any, Any]:
+    def __call__(self, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
         """`(state, ys)`."""
         given = (params, self.step.hoist(params), state, xs)
         shapes = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)

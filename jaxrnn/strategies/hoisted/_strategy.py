@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from ..._sharding import aligned
-from .._base import Strategy
+from .._base import Plan, Strategy
 from ._outputs import passed
 from ._partition import cut
 from ._recurrence import Recurrence
@@ -74,34 +74,20 @@ class Hoisted(Strategy):
 
     def run(self, cell, params, state, zs):
         project, readout = (lambda params, z: z), (lambda params, state, z: state)
-        return self._unroll(cell, project, readout, params, zs, state)
+        step, z = _partitioned(cell, project, params, state, zs)
+        return self._run(project, readout, step, z, params, state, zs)
 
-    def unroll(self, cell, params, xs, state):
-        return self._unroll(cell, cell.project, cell.readout, params, xs, state)
+    def unroll(self, cell, params, state, xs):
+        return self.plan(cell, params, state, xs).unroll(params, state, xs)
 
-    def advise(self, cell, params, state, xs):
-        step, z = self._cut(cell, cell.project, params, state, xs)
-        if step.products or _numbers(z) > _numbers(state):
-            return ""
-        return (
-            f"{cell} has no product to hoist and projects no more than its state, for "
-            "which a scan was measured faster"
-        )
+    def plan(self, cell, params, state, xs):
+        # the step is traced with the types that its arrays have in the loop
+        step, z = _partitioned(cell, cell.project, *aligned((params, state, xs)))
+        run = partial(self._run, cell.project, cell.readout, step, z)
+        return Plan(self, run, _how(len(step.products)), _skip(step, z, state))
 
-    def describe(self, cell, params, state, xs):
-        count = len(self._cut(cell, cell.project, params, state, xs)[0].products)
-        if count == 0:
-            return (
-                "no product with parameters to hoist: the whole step stays in the loop"
-            )
-        products = "products" if count > 1 else "product"
-        leave = "leave" if count > 1 else "leaves"
-        return f"{count} {products} with parameters {leave} the loop"
-
-    def _unroll(self, cell, project, readout, params, xs, state):
-        # a step is cut with the types that its arrays have in the loop
-        params, xs, state = aligned((params, xs, state))
-        step, z = self._cut(cell, project, params, state, xs)
+    def _run(self, project, readout, step, z, params, state, xs):
+        params, state, xs = aligned((params, state, xs))
         time = jax.tree.leaves(xs)[0].shape[0]
         run = Recurrence(
             project,
@@ -112,13 +98,7 @@ class Hoisted(Strategy):
             recompute=self.recompute,
             passed=passed(readout, params, state, z),
         )
-        return run(params, xs, state)
-
-    def _cut(self, cell, project, params, state, xs):
-        """`recur`, cut, and what a step of a batch projects."""
-        x = jax.tree.map(lambda x: x[0], xs)
-        z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
-        return cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
+        return run(params, state, xs)
 
     def _block(self, time, z):
         if self.block is not None:
@@ -133,6 +113,29 @@ _AHEAD = 8
 
 _BYTES, _FEWEST, _MOST = 2 * 2**20, 8, 64
 """Of what `project` gives for a block, backwards, which should lie in a cache; and steps."""
+
+
+def _partitioned(cell, project, params, state, xs):
+    """`recur` of a batch, split at its products, and the result of `project` for a step."""
+    x = jax.tree.map(lambda x: x[0], xs)
+    z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
+    return cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
+
+
+def _how(count: int) -> str:
+    if count == 0:
+        return "no matmul with parameters to hoist: the whole step stays in the loop"
+    matmuls, leave = ("matmuls", "leave") if count > 1 else ("matmul", "leaves")
+    return f"{count} {matmuls} with parameters {leave} the loop"
+
+
+def _skip(step: Any, z: Any, state: Any) -> str:
+    if step.products or _numbers(z) > _numbers(state):
+        return ""
+    return (
+        "it has no matmul to hoist and projects no more numbers than its state has; there "
+        "a scan was measured faster"
+    )
 
 
 def _numbers(tree: Any) -> int:

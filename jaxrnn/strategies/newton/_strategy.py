@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from ... import _check
 from ..._layer import Cell, every_step
 from ..._sharding import aligned
-from .._base import Strategy
+from .._base import Refused, Strategy
 from .._masked import resets_of
 from .._scan import Scan
 from ._elementwise import is_elementwise
@@ -168,9 +168,10 @@ class Newton(Strategy):
         if not all(
             jnp.issubdtype(s.dtype, jnp.floating) for s in jax.tree.leaves(state)
         ):
-            raise NotImplementedError(
-                f"{self} works on real floats, but the state of {cell} is "
-                f"{', '.join(sorted(kinds))}."
+            raise Refused(
+                self,
+                cell,
+                f"it works on real floats, and the state is {', '.join(sorted(kinds))}",
             )
         example = lambda tree, axes: jax.tree.map(lambda x: _example(x, axes), tree)
         z = jax.eval_shape(cell.project, example(params, 0), example(xs, 2))
@@ -178,16 +179,18 @@ class Newton(Strategy):
         jacobian = self._jacobian(step)
         reason = jacobian.why_not(step)
         if reason is not None:
-            raise NotImplementedError(f"{jacobian} does not fit {cell}: {reason}.")
+            raise Refused(self, cell, f"{jacobian} does not fit: {reason}")
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         dtype = Flat.of(example(state, 1)).dtype
         needed = time * batch * jacobian.floats(step) * dtype.itemsize
         if needed > self.max_bytes:
-            raise NotImplementedError(
-                f"{self}: the Jacobians of {cell} over T={time}, B={batch} take "
+            raise Refused(
+                self,
+                cell,
+                f"the Jacobians over T={time}, B={batch} take "
                 f"{needed:.2g} bytes, more than max_bytes={self.max_bytes:.2g}. Give "
                 "jacobian=jaxrnn.strategies.DiagonalJacobian(), shorter sequences, or more "
-                "bytes."
+                "bytes.",
             )
 
     def run(self, cell, params, state, zs):
