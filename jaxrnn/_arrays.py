@@ -12,10 +12,13 @@ def float_dtype() -> Any:
     return jnp.zeros(()).dtype
 
 
-def state_dtype(*arrays: Any) -> Any:
-    """The common dtype of the arrays, and at least float32."""
+def state_dtype(*trees: Any) -> Any:
+    """The common dtype of all arrays in the trees, and at least float32.
+
+    A state keeps this dtype so that a long memory does not round away.
+    """
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+        return jnp.promote_types(jnp.result_type(*jax.tree.leaves(trees)), jnp.float32)
 
 
 def as_complex(re: Array, im: Array, dtype: Any) -> Array:

@@ -226,7 +226,7 @@ class LinearCell(Cell[Params, State]):
         return jax.tree.map(lambda a, b, s: a * s + b, a, b, state)
 
 
-class Marks(NamedTuple):
+class StepMask(NamedTuple):
     """What `unroll` was told of the steps of one chunk, for one row.
 
     Attributes:
@@ -249,7 +249,7 @@ class MatrixCell(Cell[Params, State]):
 
     @abc.abstractmethod
     def chunk(
-        self, params: Params, state: State, zs: Any, marks: Marks
+        self, params: Params, state: State, zs: Any, step_mask: StepMask
     ) -> tuple[State, Any]:
         """The state after the steps `zs`, leaves `(C, ...)`, and the outputs of them all.
 
@@ -262,17 +262,17 @@ def _jax_array(x: Any) -> Any:
     return jax.numpy.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
 
 
-def every_step(fn: Callable, params: Any, *sequences: Any) -> Any:
+def over_time_and_batch(fn: Callable, params: Any, *sequences: Any) -> Any:
     """`fn(params, ...)`, of one example and one time step, over all of time and batch."""
     if one_device():
-        return _every_step_merged(fn, params, *sequences)
+        return _over_merged_axes(fn, params, *sequences)
     over_time = jax.vmap(fn, in_axes=(None, *(0 for _ in sequences)))
     return jax.vmap(over_time, in_axes=(None, *(0 for _ in sequences)))(
         params, *sequences
     )
 
 
-def _every_step_merged(fn: Callable, params: Any, *sequences: Any) -> Any:
+def _over_merged_axes(fn: Callable, params: Any, *sequences: Any) -> Any:
     """The same with time and batch merged, so that each matmul is one 2-D GEMM.
 
     XLA:CPU differentiates it up to 1.2 times as fast. A batch that is sharded could not be

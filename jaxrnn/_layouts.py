@@ -50,7 +50,7 @@ def unroll_batch_major(
     """
     xs = _ranked(xs, 2, "(B, T, features)")
     batch, time = jax.tree.leaves(xs)[0].shape[:2]
-    options |= _marks(options, (batch, time), "(B, T)", lambda mark: mark.T)
+    options |= _masks(options, (batch, time), "(B, T)", lambda mask: mask.T)
     swap = lambda x: jnp.swapaxes(x, 0, 1)
     state, ys = unroll(layer, params, jax.tree.map(swap, xs), state, **options)
     return state, jax.tree.map(swap, ys)
@@ -90,7 +90,7 @@ def unroll_one(
     """
     xs = _ranked(xs, 1, "(T, features)")
     (time,) = jax.tree.leaves(xs)[0].shape[:1]
-    options |= _marks(options, (time,), "(T,)", lambda mark: mark[:, None])
+    options |= _masks(options, (time,), "(T,)", lambda mask: mask[:, None])
     if options.get("lengths") is not None:
         options["lengths"] = _one_length(options["lengths"])
     if state is not None:
@@ -113,19 +113,19 @@ def _ranked(xs: Any, rank: int, layout: str) -> Any:
     return xs
 
 
-def _marks(options: dict, shape: tuple, layout: str, turned: Any) -> dict[str, Array]:
+def _masks(options: dict, shape: tuple, layout: str, turned: Any) -> dict[str, Array]:
     """The mask and the resets among the options, time-major and with a batch axis."""
     found = {}
     for name in ("mask", "resets"):
-        if (mark := options.get(name)) is None:
+        if (mask := options.get(name)) is None:
             continue
-        mark = _check.as_arrays(mark, name, f"give booleans {layout}")
-        if jnp.shape(mark) != shape:
+        mask = _check.as_arrays(mask, name, f"give booleans {layout}")
+        if jnp.shape(mask) != shape:
             raise ValueError(
-                f"{name} has the shape {jnp.shape(mark)}, but xs has {layout} = {shape}: "
+                f"{name} has the shape {jnp.shape(mask)}, but xs has {layout} = {shape}: "
                 "give one boolean for each step."
             )
-        found[name] = turned(mark)
+        found[name] = turned(mask)
     return found
 
 

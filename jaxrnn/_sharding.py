@@ -67,7 +67,7 @@ def partly_manual() -> bool:
 
 
 def on_automatic_axes(
-    fn: Callable, params: Any, xs: Any, state: Any, marks: dict[str, Any]
+    fn: Callable, params: Any, xs: Any, state: Any, masks: dict[str, Any]
 ) -> Callable:
     """`fn`, which returns `(state, ys)`, with no mesh axis explicit while it runs.
 
@@ -75,19 +75,19 @@ def on_automatic_axes(
         fn: a function of arrays.
         params: parameters, divided in any way.
         xs, state: its arrays `(T, B, ...)` and `(B, ...)`.
-        marks: by name, the lengths, `(B,)`, and masks `(T, B)`. All say how rows are
+        masks: by name, the lengths, `(B,)`, and masks `(T, B)`. All say how rows are
             divided.
 
     Raises:
         ValueError: for arrays of which time is divided over an explicit axis, or which are
             not divided alike.
     """
-    mesh = _explicit_mesh((params, xs, state, marks))
+    mesh = _explicit_mesh((params, xs, state, masks))
     if mesh is None:
         return fn
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     explicit = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
-    rows = _rows(xs, state, marks)
+    rows = _rows(xs, state, masks)
     place = lambda *spec: NamedSharding(mesh, PartitionSpec(*spec))
     after = jax.tree.map(lambda s: place(*_like(s, rows)), state)
     return jax.sharding.auto_axes(
@@ -104,9 +104,9 @@ def _explicit_mesh(tree: Any) -> Any:
     return None
 
 
-def _rows(xs: Any, state: Any, marks: dict[str, Any]) -> Any:
+def _rows(xs: Any, state: Any, masks: dict[str, Any]) -> Any:
     """The mesh axes that rows are divided over; None if every device has all."""
-    for name, x in (("xs", xs), *marks.items()):
+    for name, x in (("xs", xs), *masks.items()):
         axes = () if name == "lengths" else _axes(x, 0)
         if axes:
             raise ValueError(
@@ -116,7 +116,7 @@ def _rows(xs: Any, state: Any, marks: dict[str, Any]) -> Any:
                 f"{axes[0]!r}) and a mesh with axis_types=(jax.sharding.AxisType.Auto,)."
             )
     places = [("xs", xs, 1), ("state", state, 0)]
-    places += [(name, x, int(name != "lengths")) for name, x in marks.items()]
+    places += [(name, x, int(name != "lengths")) for name, x in masks.items()]
     found = {name: axes for name, x, axis in places for axes in _axes(x, axis)}
     if len(set(found.values())) > 1:
         said = ", ".join(

@@ -99,8 +99,8 @@ def unroll(
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
     given = aligned((params, xs, state, lengths, mask, resets, key))
     run = partial(_on_one_mesh, layer, reverse, strategy)
-    marks = {"lengths": lengths, "mask": mask, "resets": resets}
-    return on_automatic_axes(run, params, xs, state, marks)(*given)
+    masks = {"lengths": lengths, "mask": mask, "resets": resets}
+    return on_automatic_axes(run, params, xs, state, masks)(*given)
 
 
 def _on_one_mesh(

@@ -36,7 +36,7 @@ class Around(Cell):
 class Wrapper(Around):
     """`cell`, over inputs that are NamedTuples with the cell's own in `value`.
 
-    They carry more than the cell's own, such as marks or masks. A variant gives `recur`,
+    They carry more than the cell's own, such as masks or masks. A variant gives `recur`,
     which finds what the cell projected in `z.value`.
     """
 

@@ -180,12 +180,12 @@ def test_explain_says_what_is_cut():
     how = lambda cell: (
         jaxrnn.explain(cell, (5, 2, 3), strategy=jaxrnn.Hoisted()).decisions[0].how
     )
-    assert how(PeepholeLSTM(3, 4)) == "1 product with parameters leaves the loop"
-    assert how(Counting(3)) == "2 products with parameters leave the loop"
+    assert how(PeepholeLSTM(3, 4)) == "1 matmul with parameters leaves the loop"
+    assert how(Counting(3)) == "2 matmuls with parameters leave the loop"
     assert "whole step stays in the loop" in how(Square(3))
     auto = jaxrnn.Auto((jaxrnn.Hoisted(), jaxrnn.Scan()))
     said = str(jaxrnn.explain(IndRNN(3, 4), (5, 2, 3), strategy=auto))
-    assert "has no product to hoist" in said and "runs          Scan()" in said
+    assert "has no matmul to hoist" in said and "runs          Scan()" in said
     # three gates for each number of its state, which a block at a time keeps in cache
     said = str(jaxrnn.explain(jaxrnn.ParaGRU(3, 4), (5, 2, 3)))
     assert "runs          Hoisted()" in said

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxrnn import GRU, LSTM, ParaLSTM, ProjectedLSTM
-from jaxrnn._layer import every_step
+from jaxrnn._layer import over_time_and_batch
 from jaxrnn.strategies import BlockJacobian, DiagonalJacobian, FullJacobian
-from jaxrnn.strategies._masked import Marked, Masked
+from jaxrnn.strategies._masked import Masked, MaskedInput
 from jaxrnn.strategies.newton import _recurrences
 from jaxrnn.strategies.newton import _strategy as _newton
 from jaxrnn.strategies.newton._elementwise import is_elementwise
@@ -20,7 +20,7 @@ from .helpers import CELLS, MORE_CELLS, each
 def one_step(cell):
     """A cell's recurrence over vectors, with random params, states and inputs."""
     case = make_case(cell, 1, 2, 0)
-    zs = every_step(cell.project, case.params, case.xs)
+    zs = over_time_and_batch(cell.project, case.params, case.xs)
     flat, step = _newton._prepared(cell, case.params, case.state, zs)
     return step, (case.params, flat.vector(case.state)[None], zs)
 
@@ -56,7 +56,7 @@ def test_lengths_and_resets_keep_a_cell_element_wise():
     cell = Masked(ParaLSTM(3, 5))
     params, state, z = shapes_of_step(cell.cell)
     mark = jax.ShapeDtypeStruct((), bool)
-    assert is_elementwise(cell, params, state, Marked(z, mark, mark))
+    assert is_elementwise(cell, params, state, MaskedInput(z, mark, mark))
 
 
 @each("cell", [LSTM(3, 4), ParaLSTM(3, 4), GRU(3, 4)])

@@ -20,7 +20,7 @@ from jaxrnn import (
     testing,
     unroll,
 )
-from jaxrnn._layer import every_step
+from jaxrnn._layer import over_time_and_batch
 from jaxrnn.strategies import BlockJacobian, DiagonalJacobian, FullJacobian
 
 from .helpers import each
@@ -122,7 +122,7 @@ def expansive(time):
 def test_an_expansive_cell_falls_back_to_the_exact_answer(strategy):
     cell, params, xs = expansive(64)
     solution = strategy.solve(cell, params, xs)
-    zs = every_step(cell.project, params, xs)
+    zs = over_time_and_batch(cell.project, params, xs)
     assert lyapunov_exponent(cell, params, solution.states, zs) > 0.5
     assert solution.fell_back and solution.iterations == 10
     assert solution.residual[0] > 1e-3

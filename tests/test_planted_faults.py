@@ -181,7 +181,9 @@ def losses_in_the_dtype_given(patch):
 
 def states_in_the_dtype_of_params(patch):
     """An sLSTM that counts its steps in bfloat16."""
-    patch.setattr(_slstm, "wide", lambda params: jax.tree.leaves(params)[0].dtype)
+    patch.setattr(
+        _slstm, "state_dtype", lambda params: jax.tree.leaves(params)[0].dtype
+    )
 
 
 def dtypes_of_numpy_alone(patch):

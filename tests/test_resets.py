@@ -32,7 +32,7 @@ from jaxrnn.ops import (
     linear_attention_reference,
     log_diag_scan_reference,
 )
-from jaxrnn.ops._diag_scan import at_once, linear_recurrence
+from jaxrnn.ops._diag_scan import linear_recurrence, parallel
 from jaxrnn.strategies import FullJacobian
 from jaxrnn.strategies.newton._recurrences import parallel_matrix
 from jaxrnn.testing._case import make_case
@@ -191,24 +191,24 @@ def draws(rng):
     }
 
 
-def diag_at_once(a, b, start, resets):
-    states = linear_recurrence(a, b, start, resets, loop=at_once)
+def diag_parallel(a, b, start, resets):
+    states = linear_recurrence(a, b, start, resets, loop=parallel)
     return states[-1], states
 
 
-def log_diag_at_once(log_a, log_b, start, resets):
+def log_diag_parallel(log_a, log_b, start, resets):
     cuts = None if resets is None else resets[..., None, None]
-    states = log_scan._at_once(log_a, log_b, start, cuts, False)
+    states = log_scan._parallel(log_a, log_b, start, cuts, False)
     return states[-1], states
 
 
 attend, delta = jaxrnn.ops.chunked_linear_attention, jaxrnn.ops.chunked_delta
 OPERATIONS = {
     "diag": (jaxrnn.ops.diag_scan, diag_scan_reference),
-    "diag at once": (diag_at_once, diag_scan_reference),
+    "diag at once": (diag_parallel, diag_scan_reference),
     "complex diag": (jaxrnn.ops.diag_scan, diag_scan_reference),
     "log diag": (jaxrnn.ops.log_diag_scan, log_diag_scan_reference),
-    "log diag at once": (log_diag_at_once, log_diag_scan_reference),
+    "log diag at once": (log_diag_parallel, log_diag_scan_reference),
     "attention": (partial(attend, size=5), linear_attention_reference),
     "attention by channel": (partial(attend, size=5), linear_attention_reference),
     "delta": (partial(delta, size=5), delta_reference),
@@ -275,7 +275,7 @@ def test_operations(name, cut):
     assert not np.isfinite(np.asarray(grads[1])[3, 0]).any()
 
 
-def test_matrices_at_once():
+def test_matrices_parallel():
     """What runs in place of a loop on other devices: as the loop, with resets."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(7, 2, 3, 3)), rng.normal(size=(7, 2, 3))

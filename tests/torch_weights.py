@@ -80,7 +80,7 @@ def _suffixes(weights: Arrays) -> list[list[str]]:
 def _nested(weights: Arrays, of_cell: Callable[[str], Any]) -> Any:
     """What `of_cell` gives for each cell, nested as params and states are."""
     layers = [[of_cell(suffix) for suffix in ways] for ways in _suffixes(weights)]
-    layers = [c[0] if len(c) == 1 else jaxrnn.layers.BothWays(*c) for c in layers]
+    layers = [c[0] if len(c) == 1 else jaxrnn.layers.Directions(*c) for c in layers]
     return layers[0] if len(layers) == 1 else tuple(layers)
 
 

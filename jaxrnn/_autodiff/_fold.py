@@ -19,7 +19,7 @@ class RowAxes(NamedTuple):
     """The axis along which arrays have rows; each a prefix of what it describes."""
 
     operands: Any
-    marks: Any
+    nondiff: Any
     out: Any
     saved: Any
 

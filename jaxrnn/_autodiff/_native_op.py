@@ -1,4 +1,4 @@
-"""A kernel written in C++ for CPUs, as one operation of JAX.
+"""An operation written in C++ for CPUs, as one operation of JAX.
 
 Where a program is lowered decides what the operation becomes: the C++ code on a CPU; plain
 JAX in a program that `jax.export` writes, since it may run where jaxrnn is not installed; and
@@ -19,67 +19,67 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .._sharding import abstract_result, partly_manual
 from ._fold import SHARED, RowAxes
-from ._op import Kernel
+from ._op import DifferentiableOp
 
 
-class NativeKernel(Kernel):
-    """A kernel of which a variant gives the C++ code, as `native_value` and so on."""
+class NativeOp(DifferentiableOp):
+    """An operation of which a variant gives the C++ code, as `native_value` and so on."""
 
     rows: ClassVar[RowAxes]
 
     @abc.abstractmethod
-    def native_value(self, operands: Any, marks: Any) -> Any:
+    def native_value(self, operands: Any, nondiff: Any) -> Any:
         """As `value`, by the C++ code."""
 
     @abc.abstractmethod
-    def native_forward(self, operands: Any, marks: Any) -> tuple[Any, Any]:
+    def native_forward(self, operands: Any, nondiff: Any) -> tuple[Any, Any]:
         """As `forward`, by the C++ code."""
 
     @abc.abstractmethod
     def native_backward(
-        self, operands: Any, marks: Any, saved: Any, grads: Any, wanted: Any
+        self, operands: Any, nondiff: Any, saved: Any, grads: Any, wanted: Any
     ) -> Any:
         """As `backward`, by the C++ code."""
 
-    def value(self, operands, marks):
-        return _run(self, "value", (), (operands, marks))
+    def value(self, operands, nondiff):
+        return _run(self, "value", (), (operands, nondiff))
 
-    def forward(self, operands, marks):
-        return _run(self, "forward", (), (operands, marks))
+    def forward(self, operands, nondiff):
+        return _run(self, "forward", (), (operands, nondiff))
 
-    def backward(self, operands, marks, saved, grads, wanted):
+    def backward(self, operands, nondiff, saved, grads, wanted):
         wanted = tuple(jax.tree.leaves(wanted))
-        return _run(self, "backward", wanted, (operands, marks, saved, grads))
+        return _run(self, "backward", wanted, (operands, nondiff, saved, grads))
 
 
-def _native(kernel, name, wanted, args):
+def _native(op, name, wanted, args):
     if name != "backward":
-        return getattr(kernel, f"native_{name}")(*args)
+        return getattr(op, f"native_{name}")(*args)
     wanted = jax.tree.unflatten(jax.tree.structure(args[0]), wanted)
-    return kernel.native_backward(*args, wanted)
+    return op.native_backward(*args, wanted)
 
 
-def _plain(kernel, name, wanted, args):
+def _plain(op, name, wanted, args):
     """The same in plain JAX: backwards, nothing that was saved is read."""
-    operands, marks = args[:2]
+    operands, nondiff = args[:2]
     if name == "backward":
-        _, vjp = jax.vjp(lambda o: kernel.reference(o, marks), operands)
+        _, vjp = jax.vjp(lambda o: op.reference(o, nondiff), operands)
         return vjp(args[3])[0]
-    out = kernel.reference(operands, marks)
+    out = op.reference(operands, nondiff)
     if name == "value":
         return out
-    _, saved = jax.eval_shape(partial(_native, kernel, name, wanted), args)
+    _, saved = jax.eval_shape(partial(_native, op, name, wanted), args)
     return out, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), saved)
 
 
-def _run(kernel, name, wanted, args):
+def _run(op, name, wanted, args):
     flat, tree = jax.tree.flatten(args)
-    run = _operation(kernel, name, wanted, tree)
+    run = _operation(op, name, wanted, tree)
     return jax.tree.unflatten(run.out_tree(flat), run(*flat))
 
 
 class _Operation:
-    """One method of a kernel, over flat arrays: partitioned by the sequences of the batch."""
+    """One method of an operation over flat arrays, partitioned along the batch."""
 
     def __init__(self, **params):
         self.params = params
@@ -98,10 +98,10 @@ class _Operation:
 
     def axes(self, shapes):
         """The batch axis of every argument and every result; SHARED for none."""
-        kernel, name, tree = (self.params[k] for k in ("kernel", "name", "tree"))
-        rows = kernel.rows
+        op, name, tree = (self.params[k] for k in ("op", "name", "tree"))
+        rows = op.rows
         args = jax.tree.unflatten(tree, shapes)
-        given = (rows.operands, rows.marks, rows.saved, rows.out)[: len(args)]
+        given = (rows.operands, rows.nondiff, rows.saved, rows.out)[: len(args)]
         out = {
             "value": rows.out,
             "forward": (rows.out, rows.saved),
@@ -161,28 +161,28 @@ class _Operation:
 
 
 @lru_cache(maxsize=256)
-def _operation(kernel, name, wanted, tree):
-    return _Operation(kernel=kernel, name=name, wanted=wanted, tree=tree)
+def _operation(op, name, wanted, tree):
+    return _Operation(op=op, name=name, wanted=wanted, tree=tree)
 
 
 _run_p = Primitive("jaxrnn_kernel")
 _run_p.multiple_results = True
 
 
-def _shapes(flat, *, kernel, name, wanted, tree):
+def _shapes(flat, *, op, name, wanted, tree):
     """The results, as shapes and dtypes."""
-    return _traced(kernel, name, wanted, tree, tuple((x.shape, x.dtype) for x in flat))
+    return _traced(op, name, wanted, tree, tuple((x.shape, x.dtype) for x in flat))
 
 
 @lru_cache(maxsize=256)
-def _traced(kernel, name, wanted, tree, given):
+def _traced(op, name, wanted, tree, given):
     leaves = [jax.ShapeDtypeStruct(*one) for one in given]
-    run = partial(_native, kernel, name, wanted)
+    run = partial(_native, op, name, wanted)
     return jax.eval_shape(run, jax.tree.unflatten(tree, leaves))
 
 
-def _flat(run, *flat, kernel, name, wanted, tree):
-    return jax.tree.leaves(run(kernel, name, wanted, jax.tree.unflatten(tree, flat)))
+def _flat(run, *flat, op, name, wanted, tree):
+    return jax.tree.leaves(run(op, name, wanted, jax.tree.unflatten(tree, flat)))
 
 
 def _avals(*avals, **params):
@@ -217,7 +217,7 @@ def _compiled(**params):
 
 
 def _run_now(*flat, **params):
-    # also under jax.disable_jit: a kernel is no Python that could be stepped through
+    # also under jax.disable_jit: an operation is no Python that could be stepped through
     with jax.disable_jit(False):
         return _compiled(**params)(*flat)
 

@@ -1,5 +1,6 @@
 """One published recurrence per file, and the initializers of their parameters."""
 
+from .._layer import StepMask as StepMask
 from ._cfc import CfC as CfC
 from ._cfc import CfCParams as CfCParams
 from ._cfc import lecun_tanh as lecun_tanh

@@ -11,14 +11,9 @@ from .._validate import check_callable, check_kind, check_sizes
 from ..initializers import Glorot, Identity, Orthogonal
 
 
-def wide(params: Any) -> Any:
-    """The dtype of a state: float32 at least, so that long memories do not round away."""
-    return state_dtype(*jax.tree.leaves(params))
-
-
 def complex_state(params: Any) -> Any:
     """The complex dtype with real parts of at least float32."""
-    return jnp.complex128 if wide(params) == jnp.float64 else jnp.complex64
+    return jnp.complex128 if state_dtype(params) == jnp.float64 else jnp.complex64
 
 
 def softplus_inverse(y: Array) -> Array:
@@ -44,14 +39,14 @@ def ring(key: Any, shape: tuple, r_min: float, r_max: float, dtype: Any) -> Arra
 
 def rms_norm(x: Array, scale: Array) -> Array:
     """`x / rms(x) * scale`, over the last axis. Zhang & Sennrich 2019, arXiv:1910.07467."""
-    x, size = x.astype(wide(x)), x.shape[-1]
+    x, size = x.astype(state_dtype(x)), x.shape[-1]
     by_rms = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-5)
     return (x * broadcast_by_matmul(by_rms, size)).astype(scale.dtype) * scale
 
 
-def unit(x: Array) -> Array:
+def l2_normalize(x: Array) -> Array:
     """`x` at length 1, over the last axis, in float32 at least; zero stays zero."""
-    x, size = x.astype(wide(x)), x.shape[-1]
+    x, size = x.astype(state_dtype(x)), x.shape[-1]
     by_length = jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
     return x * broadcast_by_matmul(by_length, size)
 
@@ -74,7 +69,7 @@ def real_part(c_re: Array, c_im: Array, h: Array) -> Array:
     return h.real.astype(c_re.dtype) @ c_re - h.imag.astype(c_im.dtype) @ c_im
 
 
-def positive(x: Array) -> Array:
+def min_rnn_g(x: Array) -> Array:
     """The g of minimal RNNs: x + 1/2 for x of at least 0, sigmoid(x) below; above 0."""
     return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._arrays import add_bias
+from .._arrays import add_bias, state_dtype
 from .._layer import Cell
 from .._validate import check_callable
 from ..initializers import ForgetBias, Glorot, Orthogonal, Uniform
-from ._common import check_dense, dense_gates, wide
+from ._common import check_dense, dense_gates
 from ._elapsed import with_elapsed
 
 
@@ -94,7 +94,7 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
         return CTRNNParams(w, u, b, jnp.log(tau))
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, wide(params))
+        return jnp.zeros(self.hidden_size, state_dtype(params))
 
     def project(self, params, x):
         x, dt = with_elapsed(x)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, silu
 from jaxtyping import Array, Float
 
-from .._arrays import float_dtype
+from .._arrays import float_dtype, state_dtype
 from .._validate import check_kind
 from ..initializers import Glorot
-from ._common import rms_norm, unit, wide
+from ._common import l2_normalize, rms_norm
 from ._matrix import HeadedCell, Heads
 
 
@@ -31,7 +31,7 @@ class DeltaNetParams(NamedTuple):
 class DeltaNet(HeadedCell):
     """Linear attention that replaces what it has stored at a key, by the delta rule.
 
-        q, k, v = unit(swish(W_q x)) / sqrt(k), unit(swish(W_k x)), swish(W_v x)
+        q, k, v = l2_normalize(swish(W_q x)) / sqrt(k), l2_normalize(swish(W_k x)), swish(W_v x)
         beta = sigmoid(W_b x),    twice that with negative eigenvalues
         S' = S + beta k (v - S^T k)^T
         y  = W_o rms_norm(S'^T q)
@@ -100,15 +100,15 @@ class DeltaNet(HeadedCell):
         )
 
     def project(self, params, x):
-        dtype = wide(params)
+        dtype = state_dtype(params)
         q, k, v = (
             self.split(silu((x @ w).astype(dtype)))
             for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
         still = jnp.zeros_like(beta)[:, None]
-        q = unit(q) / math.sqrt(self.keys)
-        return Heads(q, unit(k), v, still, beta, None)
+        q = l2_normalize(q) / math.sqrt(self.keys)
+        return Heads(q, l2_normalize(k), v, still, beta, None)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, silu, softplus
 from jaxtyping import Array, Float
 
-from .._arrays import float_dtype
+from .._arrays import float_dtype, state_dtype
 from .._validate import check_kind
 from ..initializers import Glorot
-from ._common import log_uniform, rms_norm, softplus_inverse, unit, wide
+from ._common import l2_normalize, log_uniform, rms_norm, softplus_inverse
 from ._matrix import HeadedCell, Heads
 
 
@@ -35,7 +35,7 @@ class GatedDeltaNetParams(NamedTuple):
 class GatedDeltaNet(HeadedCell):
     """The delta rule with decay: it replaces what is stored at a key, and can forget all.
 
-        q, k, v = unit(swish(W_q x)) / sqrt(k), unit(swish(W_k x)), swish(W_v x)
+        q, k, v = l2_normalize(swish(W_q x)) / sqrt(k), l2_normalize(swish(W_k x)), swish(W_v x)
         beta = sigmoid(W_b x),    twice that with negative eigenvalues
         alpha = exp(-exp(log_a) softplus(W_a x + b_a))
         S' = alpha (I - beta k k^T) S + beta k v^T
@@ -112,7 +112,7 @@ class GatedDeltaNet(HeadedCell):
         )
 
     def project(self, params, x):
-        dtype = wide(params)
+        dtype = state_dtype(params)
         q, k, v = (
             self.split(silu((x @ w).astype(dtype)))
             for w in (params.w_q, params.w_k, params.w_v)
@@ -121,8 +121,8 @@ class GatedDeltaNet(HeadedCell):
         open_ = softplus(x @ params.w_a + params.b_a).astype(dtype)
         log_decay = -jnp.exp(params.log_a.astype(dtype)) * open_
         gate = silu(x @ params.w_g)
-        q = unit(q) / math.sqrt(self.keys)
-        return Heads(q, unit(k), v, log_decay[:, None], beta, gate)
+        q = l2_normalize(q) / math.sqrt(self.keys)
+        return Heads(q, l2_normalize(k), v, log_decay[:, None], beta, gate)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

@@ -104,16 +104,16 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
         return step(params, state, z, gate, activation)
 
     def _after(self, params, h, z, gate, activation):
-        z_r, z_z, z_n = jnp.split(z, 3)
+        x_r, x_z, x_n = jnp.split(z, 3)
         h_r, h_z, h_n = jnp.split(h @ params.u, 3)
-        r, keep = gate(z_r + h_r), gate(z_z + h_z)
-        n = activation(z_n + r * add_bias(h_n, params.b_n))
-        return (1 - keep) * n + keep * h
+        r, z = gate(x_r + h_r), gate(x_z + h_z)
+        n = activation(x_n + r * add_bias(h_n, params.b_n))
+        return (1 - z) * n + z * h
 
     def _before(self, params, h, z, gate, activation):
         size = self.hidden_size
-        z_rz, z_n = z[: 2 * size], z[2 * size :]
+        x_rz, x_n = z[: 2 * size], z[2 * size :]
         u_rz, u_n = params.u[:, : 2 * size], params.u[:, 2 * size :]
-        r, keep = jnp.split(gate(z_rz + h @ u_rz), 2)
-        n = activation(z_n + (r * h) @ u_n)
-        return (1 - keep) * n + keep * h
+        r, z = jnp.split(gate(x_rz + h @ u_rz), 2)
+        n = activation(x_n + (r * h) @ u_n)
+        return (1 - z) * n + z * h

@@ -87,12 +87,12 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
         return add_bias(normed, params.b)
 
     def recur(self, params, state, z):
-        z_r, z_z, z_n = jnp.split(z, 3)
+        x_r, x_z, x_n = jnp.split(z, 3)
         products = self._norms(params.norm_h, params.norm_hn, state @ params.u)
         h_r, h_z, h_n = jnp.split(products, 3)
-        r, keep = sigmoid(z_r + h_r), sigmoid(z_z + h_z)
-        n = jnp.tanh(z_n + r * h_n)
-        return (1 - keep) * n + keep * state
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = jnp.tanh(x_n + r * h_n)
+        return (1 - z) * n + z * state
 
     def _norms(self, norm_rz, norm_n, gates):
         size = 2 * self.hidden_size

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from .._arrays import as_complex, float_dtype
+from .._arrays import as_complex, float_dtype, state_dtype
 from .._layer import LinearCell
 from .._validate import check_between, check_sizes
-from ._common import complex_state, real_part, ring, wide
+from ._common import complex_state, real_part, ring
 
 
 class LRUParams(NamedTuple):
@@ -107,7 +107,7 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        nu, theta, gamma = (p.astype(wide(params)) for p in params[:3])
+        nu, theta, gamma = (p.astype(state_dtype(params)) for p in params[:3])
         decay = jnp.exp(jax.lax.complex(-jnp.exp(nu), jnp.exp(theta)))
         return decay, jnp.exp(gamma).astype(decay.dtype) * z.driven
 

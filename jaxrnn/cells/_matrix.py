@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._layer import Marks, MatrixCell
+from .._arrays import state_dtype
+from .._layer import MatrixCell, StepMask
 from .._validate import check_callable, check_heads, check_sizes
 from ..initializers import Glorot
 from ..ops._linear_attention import over_chunks
-from ._common import blocks, wide
+from ._common import blocks
 
 
 _PIECE = 64  # steps; 16 and 256 are slower
@@ -36,19 +37,19 @@ class Heads(NamedTuple):
     rest: Any
 
 
-def run_chunk(heads: Heads, state: Array, marks: Marks) -> tuple[Array, Array]:
+def run_chunk(heads: Heads, state: Array, step_mask: StepMask) -> tuple[Array, Array]:
     """A chunk of steps, leaves `(C, heads, ...)`: the state after it and what was read.
 
     The scores of a chunk grow with its square: a long one is run piece by piece.
     """
     heads = widened(heads, state.dtype)
-    if marks.valid is not None:
-        heads = _idle(heads, ~marks.valid)
-    resets = None if marks.reset is None else marks.reset[:, None]
+    if step_mask.valid is not None:
+        heads = _idle(heads, ~step_mask.valid)
+    resets = None if step_mask.reset is None else step_mask.reset[:, None]
     beta = () if heads.beta is None else (heads.beta[..., None],)
     arrays = (heads.q, heads.k, heads.u, *beta, heads.log_decay)
     size = min(_PIECE, len(heads.q))
-    return over_chunks(arrays, state, resets, marks.initial, size)
+    return over_chunks(arrays, state, resets, step_mask.initial, size)
 
 
 def run_step(heads: Heads, state: Array) -> Array:
@@ -121,7 +122,7 @@ class HeadedCell(MatrixCell[Any, Any]):
         return blocks(self.w_init, key, (rows, columns), 1)
 
     def initial_state(self, params):
-        return jnp.zeros((self.heads, self.keys, self.values), wide(params))
+        return jnp.zeros((self.heads, self.keys, self.values), state_dtype(params))
 
     def recur(self, params, state, z):
         return run_step(z, state)
@@ -129,6 +130,6 @@ class HeadedCell(MatrixCell[Any, Any]):
     def readout(self, params, state, z):
         return self.combine(params, read(z, state), z)
 
-    def chunk(self, params, state, zs, marks):
-        state, reads = run_chunk(zs, state, marks)
+    def chunk(self, params, state, zs, step_mask):
+        state, reads = run_chunk(zs, state, step_mask)
         return state, jax.vmap(self.combine, in_axes=(None, 0, 0))(params, reads, zs)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._arrays import add_bias
+from .._arrays import add_bias, state_dtype
 from .._layer import LinearCell
 from .._validate import check_callable
 from ..initializers import ForgetBias, Glorot
-from ._common import biases, blocks, check_gates, positive, wide
+from ._common import biases, blocks, check_gates, min_rnn_g
 
 
 class MinGRUParams(NamedTuple):
@@ -64,7 +64,7 @@ class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
 
     input_size: int
     hidden_size: int
-    activation: Callable[[Array], Array] = positive
+    activation: Callable[[Array], Array] = min_rnn_g
     w_init: Any = Glorot()
     b_init: Any = ForgetBias(0.0)
     use_bias: bool = True
@@ -83,13 +83,13 @@ class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, wide(params))
+        return jnp.zeros(self.hidden_size, state_dtype(params))
 
     def project(self, params, x):
         return add_bias(x @ params.w, params.b)
 
     def coefficients(self, params, z):
-        z_z, z_n = jnp.split(z.astype(wide(params)), 2)
+        z_z, z_n = jnp.split(z.astype(state_dtype(params)), 2)
         return sigmoid(-z_z), sigmoid(z_z) * self.activation(z_n)
 
     def readout(self, params, state, z):

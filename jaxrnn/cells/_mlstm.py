@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
-from .._arrays import broadcast_by_matmul, float_dtype
-from .._layer import Marks
+from .._arrays import broadcast_by_matmul, float_dtype, state_dtype
+from .._layer import StepMask
 from ..initializers import Glorot
-from ._common import wide
 from ._matrix import HeadedCell, Heads, read, run_chunk, run_step
 
 
@@ -117,12 +116,12 @@ class MLSTM(HeadedCell):
         )
 
     def initial_state(self, params):
-        dtype, shape = wide(params), (self.heads, self.keys, self.values + 1)
+        dtype, shape = state_dtype(params), (self.heads, self.keys, self.values + 1)
         return MLSTMState(jnp.zeros(shape, dtype), jnp.zeros(self.heads, dtype))
 
     def project(self, params, x):
         q, k, v = (self.split(x @ w) for w in (params.w_q, params.w_k, params.w_v))
-        dtype = wide(params)
+        dtype = state_dtype(params)
         return _Projected(
             q=q,
             k=k / math.sqrt(self.keys),
@@ -151,11 +150,11 @@ class MLSTM(HeadedCell):
         h = read[:, :-1] * by
         return z.o * h.reshape(-1).astype(z.o.dtype)
 
-    def chunk(self, params, state, zs, marks):
-        zs, before, scale = _scales(zs, state.scale, marks)
-        initial = None if marks.initial is None else marks.initial.memory
+    def chunk(self, params, state, zs, step_mask):
+        zs, before, scale = _scales(zs, state.scale, step_mask)
+        initial = None if step_mask.initial is None else step_mask.initial.memory
         # steps that are not valid have been put to rest already
-        inner = Marks(None, marks.reset, initial)
+        inner = StepMask(None, step_mask.reset, initial)
         memory, reads = run_chunk(_scaled(zs, before, scale), state.memory, inner)
         ys = jax.vmap(self.combine, in_axes=(None, 0, 0, 0))(params, reads, zs, scale)
         return MLSTMState(memory, scale[-1]), ys
@@ -169,24 +168,24 @@ def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
 
 
 def _scales(
-    zs: _Projected, start: Array, marks: Marks
+    zs: _Projected, start: Array, step_mask: StepMask
 ) -> tuple[_Projected, Array, Array]:
     """The scales before and after each step of a chunk, `(C, heads)`.
 
     m' = max(log f + m, log i) is a linear recurrence in the algebra of max and plus, so
     it runs by doubling.
     """
-    if marks.valid is not None:
-        taken = marks.valid[:, None]
+    if step_mask.valid is not None:
+        taken = step_mask.valid[:, None]
         zs = zs._replace(
             log_i=jnp.where(taken, zs.log_i, -jnp.inf),
             log_f=jnp.where(taken, zs.log_f, 0),
         )
     slope, floor, fresh = zs.log_f, zs.log_i, jnp.zeros_like(zs.log_f, bool)
-    if marks.reset is not None:
-        fresh = fresh | marks.reset[:, None]
+    if step_mask.reset is not None:
+        fresh = fresh | step_mask.reset[:, None]
         floor = jnp.where(
-            fresh, jnp.maximum(floor, slope + marks.initial.scale[None]), floor
+            fresh, jnp.maximum(floor, slope + step_mask.initial.scale[None]), floor
         )
 
     def after(first, second):
@@ -199,6 +198,6 @@ def _scales(
     slopes, floors, cut = jax.lax.associative_scan(after, (slope, floor, fresh))
     scale = jnp.where(cut, floors, jnp.maximum(slopes + start[None], floors))
     before = jnp.concatenate([start[None], scale[:-1]])
-    if marks.reset is not None:
-        before = jnp.where(fresh, marks.initial.scale[None], before)
+    if step_mask.reset is not None:
+        before = jnp.where(fresh, step_mask.initial.scale[None], before)
     return zs, before, scale

@@ -88,6 +88,6 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
     def recur(self, params, state, z):
         x_z, x_r, x_n = jnp.split(z, 3)
         u_z, u_r, u_n = params.u
-        write, r = sigmoid(x_z + u_z * state), sigmoid(x_r + u_r * state)
+        z, r = sigmoid(x_z + u_z * state), sigmoid(x_r + u_r * state)
         n = jnp.tanh(x_n + u_n * (r * state))
-        return (1 - write) * state + write * n
+        return (1 - z) * state + z * n

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._arrays import add_bias
+from .._arrays import add_bias, state_dtype
 from .._layer import LinearCell
 from .._validate import check_callable
 from ..initializers import ForgetBias, Glorot
-from ._common import biases, blocks, check_gates, wide
+from ._common import biases, blocks, check_gates
 
 
 class QRNNParams(NamedTuple):
@@ -84,13 +84,13 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, wide(params))
+        return jnp.zeros(self.hidden_size, state_dtype(params))
 
     def project(self, params, x):
         return add_bias(x @ params.w, params.b)
 
     def coefficients(self, params, z):
-        z_n, z_f, _ = jnp.split(z.astype(wide(params)), 3)
+        z_n, z_f, _ = jnp.split(z.astype(state_dtype(params)), 3)
         return sigmoid(z_f), sigmoid(-z_f) * self.activation(z_n)
 
     def readout(self, params, state, z):

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax.nn import sigmoid, softplus
 from jaxtyping import Array, Float
 
-from .._arrays import float_dtype
+from .._arrays import float_dtype, state_dtype
 from .._layer import LinearCell
 from .._validate import check_between, check_heads, check_sizes
-from ._common import bounded_sqrt, ring, softplus_inverse, wide
+from ._common import bounded_sqrt, ring, softplus_inverse
 
 
 _SHARPNESS = 8.0  # the paper's c
@@ -102,13 +102,13 @@ class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.input_size, wide(params))
+        return jnp.zeros(self.input_size, state_dtype(params))
 
     def project(self, params, x):
         split = x.reshape(self.heads, -1)
         gate = lambda w, b: sigmoid(jnp.einsum("ni,nij->nj", split, w).reshape(-1) + b)
         r, i = gate(params.w_a, params.b_a), gate(params.w_x, params.b_x)
-        dtype = wide(params)
+        dtype = state_dtype(params)
         decay = softplus(params.decay.astype(dtype))
         return _Projected(-_SHARPNESS * decay * r.astype(dtype), i * x)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._arrays import as_complex, float_dtype
+from .._arrays import as_complex, float_dtype, state_dtype
 from .._layer import LinearCell
 from .._validate import check_between, check_sizes
-from ._common import complex_state, log_uniform, real_part, wide
+from ._common import complex_state, log_uniform, real_part
 from ._phi import phi
 
 
@@ -120,7 +120,7 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         return _Projected(driven, params.d * x)
 
     def coefficients(self, params, z):
-        dtype = wide(params)
+        dtype = state_dtype(params)
         stable = jnp.minimum(params.lambda_re.astype(dtype), -1e-4)
         dt = jnp.exp(params.log_step.astype(dtype))
         log_decay = jax.lax.complex(stable * dt, params.lambda_im.astype(dtype) * dt)

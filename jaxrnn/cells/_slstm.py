@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Float
 
-from .._arrays import add_bias, float_dtype
+from .._arrays import add_bias, float_dtype, state_dtype
 from .._layer import Cell
 from ..initializers import ForgetPowerLaw, Glorot, Identity
-from ._common import blocks, check_dense, wide
+from ._common import blocks, check_dense
 
 
 class SLSTMParams(NamedTuple):
@@ -103,7 +103,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         )
 
     def initial_state(self, params):
-        h, dtype = self.hidden_size, wide(params)
+        h, dtype = self.hidden_size, state_dtype(params)
         return SLSTMState(*(jnp.zeros(h, dtype) for _ in range(4)))
 
     def project(self, params, x):

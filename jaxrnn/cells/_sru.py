@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 from jaxtyping import Array, Float
 
-from .._arrays import add_bias
+from .._arrays import add_bias, state_dtype
 from .._layer import LinearCell
 from .._validate import check_callable
 from ..initializers import ForgetBias, Glorot
-from ._common import biases, blocks, check_gates, wide
+from ._common import biases, blocks, check_gates
 
 
 class SRUParams(NamedTuple):
@@ -89,7 +89,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         )
 
     def initial_state(self, params):
-        return jnp.zeros(self.hidden_size, wide(params))
+        return jnp.zeros(self.hidden_size, state_dtype(params))
 
     def project(self, params, x):
         h = self.hidden_size
@@ -99,7 +99,7 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         return _Projected(gates, skip)
 
     def coefficients(self, params, z):
-        n, z_f, _ = jnp.split(z.gates.astype(wide(params)), 3)
+        n, z_f, _ = jnp.split(z.gates.astype(state_dtype(params)), 3)
         return sigmoid(z_f), sigmoid(-z_f) * n
 
     def readout(self, params, state, z):

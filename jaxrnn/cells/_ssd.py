@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.nn import silu, softplus
 from jaxtyping import Array, Float
 
-from .._arrays import float_dtype
+from .._arrays import float_dtype, state_dtype
 from ..initializers import Glorot
-from ._common import log_uniform, rms_norm, softplus_inverse, wide
+from ._common import log_uniform, rms_norm, softplus_inverse
 from ._matrix import HeadedCell, Heads
 
 
@@ -101,7 +101,7 @@ class SSD(HeadedCell):
         )
 
     def project(self, params, x):
-        dtype = wide(params)
+        dtype = state_dtype(params)
         u, b, c = (
             silu((x @ w).astype(dtype)) for w in (params.w_x, params.w_b, params.w_c)
         )

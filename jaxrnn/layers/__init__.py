@@ -2,7 +2,7 @@
 
 from ._all_states import AllStates as AllStates
 from ._bidirectional import Bidirectional as Bidirectional
-from ._bidirectional import BothWays as BothWays
+from ._bidirectional import Directions as Directions
 from ._bidirectional import concatenate as concatenate
 from ._dense import Dense as Dense
 from ._dense import DenseParams as DenseParams

@@ -12,7 +12,7 @@ from .._layer import Layer
 from .._validate import check_callable, check_kind
 
 
-class BothWays(NamedTuple):
+class Directions(NamedTuple):
     """What the two directions have: their params, or their states."""
 
     forward: Any
@@ -79,13 +79,13 @@ class Bidirectional(Layer):
 
     def init(self, key):
         keys = jax.random.split(key)
-        return BothWays(
+        return Directions(
             *(layer.init(key) for layer, key in zip(self._layers, keys, strict=True))
         )
 
     def initial_state(self, params):
         forward, backward = self._layers
-        return BothWays(
+        return Directions(
             forward.initial_state(params.forward),
             backward.initial_state(params.backward),
         )
@@ -105,7 +105,7 @@ class Bidirectional(Layer):
         if context.strategy.joined(self._layers) > 1:
             run = partial(context.strategy.unroll_side_by_side, self.forward)
         state, (ys, flipped) = run(params, state, (xs, flip(xs)), contexts)
-        return BothWays(*state), jax.tree.map(self.merge, ys, flip(flipped))
+        return Directions(*state), jax.tree.map(self.merge, ys, flip(flipped))
 
     def _apart(self, params, state, xs, contexts):
         """One direction after the other."""

@@ -132,5 +132,5 @@ class MatrixLearnedState(MatrixCell, LearnedState):
 
     cell: MatrixCell
 
-    def chunk(self, params, state, zs, marks):
-        return self.cell.chunk(params.cell, state, zs, marks)
+    def chunk(self, params, state, zs, step_mask):
+        return self.cell.chunk(params.cell, state, zs, step_mask)

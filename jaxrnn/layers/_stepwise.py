@@ -3,7 +3,7 @@
 import abc
 from typing import Any, final
 
-from .._layer import Layer, every_step
+from .._layer import Layer, over_time_and_batch
 
 
 class Stepwise(Layer):
@@ -23,4 +23,4 @@ class Stepwise(Layer):
 
     @final
     def unroll(self, params, state, xs, context):
-        return state, every_step(self.apply, params, xs)
+        return state, over_time_and_batch(self.apply, params, xs)

@@ -139,7 +139,7 @@ def uncut(cuts: Array | None, x: Array, cut: float = 0.0) -> Array:
     return x if cuts is None else jnp.where(cuts, jnp.asarray(cut, x.dtype), x)
 
 
-def _states_in_turn(a, b, start, cuts, reverse):
+def _states_sequential(a, b, start, cuts, reverse):
     def body(h, step):
         a, b, cuts = step
         h = a * uncut(cuts, h) + b
@@ -148,7 +148,7 @@ def _states_in_turn(a, b, start, cuts, reverse):
     return jax.lax.scan(body, start, (a, b, cuts), reverse=reverse)[1]
 
 
-def _adjoint_in_turn(a, g, cuts, reverse):
+def _adjoint_sequential(a, g, cuts, reverse):
     def body(m, step):
         a, g, cuts = step
         cotangent = g + m
@@ -158,7 +158,7 @@ def _adjoint_in_turn(a, g, cuts, reverse):
     return jax.lax.scan(body, start, (a, g, cuts), reverse=not reverse)
 
 
-def _states_at_once(a, b, start, cuts, reverse):
+def _states_parallel(a, b, start, cuts, reverse):
     def after(first, second):
         (a_1, b_1, cuts_1), (a_2, b_2, cuts_2) = first, second
         cuts = None if cuts_1 is None else cuts_1 | cuts_2
@@ -170,16 +170,16 @@ def _states_at_once(a, b, start, cuts, reverse):
     return decays * uncut(cuts, start[None]) + inputs
 
 
-def _adjoint_at_once(a, g, cuts, reverse):
+def _adjoint_parallel(a, g, cuts, reverse):
     start = jnp.zeros_like(g[0])
-    m = _states_at_once(a, uncut(cuts, a * g), start, cuts, not reverse)
+    m = _states_parallel(a, uncut(cuts, a * g), start, cuts, not reverse)
     return m[-1 if reverse else 0], g + before(not reverse, m, start)
 
 
-in_turn = Loop(_states_in_turn, _adjoint_in_turn)
+sequential = Loop(_states_sequential, _adjoint_sequential)
 """One step after the other, in one pass over memory: what bounds a CPU."""
 
-at_once = Loop(_states_at_once, _adjoint_at_once)
+parallel = Loop(_states_parallel, _adjoint_parallel)
 """By doubling, in about 2 log2 T parallel passes. Blelloch 1990, CMU-CS-90-190."""
 
 
@@ -187,7 +187,7 @@ def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
     def chosen(*args):
         *arrays, reverse = args
         cpu, default = (
-            partial(choose(way), reverse=reverse) for way in (in_turn, at_once)
+            partial(choose(way), reverse=reverse) for way in (sequential, parallel)
         )
         return jax.lax.platform_dependent(*arrays, cpu=cpu, default=default)
 

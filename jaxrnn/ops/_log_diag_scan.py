@@ -89,8 +89,8 @@ def _states(
         log_b,
         start,
         cuts,
-        cpu=partial(_in_turn, reverse=reverse),
-        default=partial(_at_once, reverse=reverse),
+        cpu=partial(_sequential, reverse=reverse),
+        default=partial(_parallel, reverse=reverse),
     )
 
 
@@ -108,7 +108,7 @@ def _states_tangent(reverse, primals, tangents):
     return states, linear_recurrence(share, driven, d_start, cuts, reverse=reverse)
 
 
-def _in_turn(log_a, log_b, start, cuts, reverse):
+def _sequential(log_a, log_b, start, cuts, reverse):
     def body(h, step):
         log_a, log_b, cuts = step
         h = jnp.logaddexp(log_a + uncut(cuts, h, -jnp.inf), log_b)
@@ -119,7 +119,7 @@ def _in_turn(log_a, log_b, start, cuts, reverse):
     return jax.lax.scan(body, start, (log_a, log_b, cuts), reverse=reverse)[1]
 
 
-def _at_once(log_a, log_b, start, cuts, reverse):
+def _parallel(log_a, log_b, start, cuts, reverse):
     def after(first, second):
         (a_1, b_1, cuts_1), (a_2, b_2, cuts_2) = first, second
         cuts = None if cuts_1 is None else cuts_1 | cuts_2

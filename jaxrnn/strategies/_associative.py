@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from .._arrays import state_dtype
-from .._layer import Cell, LinearCell, every_step
-from ..ops._diag_scan import Loop, at_once, linear_recurrence
+from .._layer import Cell, LinearCell, over_time_and_batch
+from ..ops._diag_scan import Loop, linear_recurrence, parallel
 from ._base import Refused, Strategy
 from ._masked import resets_of
 
@@ -39,7 +39,7 @@ class Associative(Strategy):
             raise Refused(self, cell, "it is not a LinearCell")
 
     def run(self, cell, params, state, zs):
-        return run_linear(cell, params, state, zs, at_once)
+        return run_linear(cell, params, state, zs, parallel)
 
 
 def run_linear(
@@ -47,7 +47,7 @@ def run_linear(
 ) -> tuple[Any, Any]:
     """The coefficients of every step at once, then the recurrence alone."""
     assert isinstance(cell, LinearCell)
-    decays, inputs = every_step(cell.coefficients, params, zs)
+    decays, inputs = over_time_and_batch(cell.coefficients, params, zs)
 
     def run(a, b, start):
         dtype = state_dtype(a, b, start)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._check import described
-from .._layer import Cell, Context, Executor, Static, every_step
+from .._layer import Cell, Context, Executor, Static, over_time_and_batch
 from ._masked import Masked, MaskedLinear, masked
 
 
@@ -58,6 +58,11 @@ class Decision:
     batch: int
     choice: Plan
     platform: str = ""
+
+    @property
+    def how(self) -> str:
+        """How the strategy runs this cell, where there is something to say."""
+        return self.choice.how
 
 
 _platform: ContextVar[str | None] = ContextVar("platform", default=None)
@@ -155,9 +160,9 @@ class Strategy(Static, Executor):
 
     def unroll(self, cell: Cell, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
         """Projection, recurrence and readout: `(state, ys)`."""
-        zs = every_step(cell.project, params, xs)
+        zs = over_time_and_batch(cell.project, params, xs)
         state, states = self.run(cell, params, state, zs)
-        return state, every_step(cell.readout, params, states, zs)
+        return state, over_time_and_batch(cell.readout, params, states, zs)
 
     @final
     def __call__(
@@ -201,10 +206,10 @@ def unmasked(cell: Cell) -> Cell:
     return cell.cell if isinstance(cell, Masked | MaskedLinear) else cell
 
 
-def wide(params: Any) -> tuple[Any, Callable[[Any], Any]]:
+def accumulate_in_float32(params: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Params as float32 where they are narrower, and the way back.
 
-    A loop that closes over the wide ones and narrows them inside adds up their gradients
+    A loop that closes over the widened params and narrows them inside adds up their gradients
     in float32. The values do not change: both casts are exact.
     """
     dtypes = jax.tree.map(lambda p: p.dtype, params)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from ._base import Plan, Strategy, check_inner, wide
+from ._base import Plan, Strategy, accumulate_in_float32, check_inner
 from .hoisted import Hoisted
 
 
@@ -95,7 +95,7 @@ class Checkpointed(Strategy):
         """`chunk(params, state, xs)` over whole chunks, then over the rest."""
         time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
         whole = time - time % every
-        stored, narrow = wide(params)
+        stored, narrow = accumulate_in_float32(params)
 
         def body(state, xs):
             state = checkpoint_name(state, _STATE)

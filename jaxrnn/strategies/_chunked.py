@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._layer import LinearCell, Marks, MatrixCell, every_step
+from .._layer import LinearCell, MatrixCell, StepMask, over_time_and_batch
 from ..ops._linear_attention import OUTPUTS
 from ._associative import run_linear
-from ._base import Refused, Strategy, wide
+from ._base import Refused, Strategy, accumulate_in_float32
 from ._scan import Scan
 
 
@@ -104,7 +104,7 @@ class Chunked(Strategy):
         )
         size = min(time, self.size or several * _SIZE)
         whole = time - time % size
-        stored, narrow = wide(params)
+        stored, narrow = accumulate_in_float32(params)
 
         @partial(jax.checkpoint, policy=_OUTPUTS)
         def body(state, xs):
@@ -122,15 +122,15 @@ class Chunked(Strategy):
 
 
 def _linear_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-    zs = every_step(cell.project, params, xs)
+    zs = over_time_and_batch(cell.project, params, xs)
     state, states = run_linear(cell, params, state, zs)
-    return state, every_step(cell.readout, params, states, zs)
+    return state, over_time_and_batch(cell.readout, params, states, zs)
 
 
 def _matrix_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-    zs = every_step(cell.project, params, xs)
+    zs = over_time_and_batch(cell.project, params, xs)
     rows = jax.vmap(
-        lambda state, zs: cell.chunk(params, state, zs, Marks()),
+        lambda state, zs: cell.chunk(params, state, zs, StepMask()),
         in_axes=(0, 1),
         out_axes=(0, 1),
     )

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from .._layer import LinearCell, every_step
+from .._layer import LinearCell, over_time_and_batch
 from . import kernel_table
 from ._base import Refused, Strategy, platform, unmasked
 from ._masked import Masked, resets_of
@@ -101,7 +101,7 @@ class Fused(Strategy):
 
     def run(self, cell, params, state, zs):
         """Linear cells: coefficients by XLA, the recurrence by the kernel."""
-        a, b = every_step(cell.coefficients, params, zs)
+        a, b = over_time_and_batch(cell.coefficients, params, zs)
         states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
 

@@ -3,7 +3,7 @@
 A step that is reset starts from the initial state; a step that is skipped, or past the end,
 keeps the state that it started from. The other state is selected away, never multiplied by
 zero: zero times NaN is NaN. A linear cell stays linear: a step that is skipped is `a = 1,
-b = 0`, and a reset then `b += a * initial` and a cut. A matrix cell takes the marks of a chunk
+b = 0`, and a reset then `b += a * initial` and a cut. A matrix cell takes the masks of a chunk
 as they are.
 """
 
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .._arrays import expand_trailing
-from .._layer import Cell, Context, LinearCell, Marks, MatrixCell
+from .._layer import Cell, Context, LinearCell, MatrixCell, StepMask
 from .._wrapper import Wrapper
 
 
-class Marked(NamedTuple):
-    """An input, or what a cell projects of it, with its two marks."""
+class MaskedInput(NamedTuple):
+    """An input, or what a cell projects of it, with its two masks."""
 
     value: Any
     valid: Bool[Array, "*batch"] | None
@@ -31,7 +31,7 @@ def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
     """The cell and the inputs that put the context's lengths and resets into effect."""
     if context.valid is None and context.cuts is None:
         return cell, xs
-    marked = Marked(xs, context.valid, context.resets)
+    marked = MaskedInput(xs, context.valid, context.resets)
     if isinstance(cell, LinearCell):
         return MaskedLinear(cell), marked
     if isinstance(cell, MatrixCell):
@@ -62,11 +62,11 @@ class MaskedMatrix(Masked, MatrixCell):
 
     cell: MatrixCell
 
-    def chunk(self, params, state, zs, marks):
-        del marks  # its own are in the inputs
+    def chunk(self, params, state, zs, step_mask):
+        del step_mask  # its own are in the inputs
         initial = None if zs.reset is None else self.initial_state(params)
-        marks = Marks(zs.valid, zs.reset, initial)
-        state, ys = self.cell.chunk(params, state, zs.value, marks)
+        step_mask = StepMask(zs.valid, zs.reset, initial)
+        state, ys = self.cell.chunk(params, state, zs.value, step_mask)
         return state, _taken(zs.valid, ys)
 
 
@@ -111,11 +111,11 @@ def _taken(valid: Array | None, ys: Any) -> Any:
 
 def resets_of(zs: Any) -> Array | None:
     """`(T, B)`, which steps do not read the state before them; None if all do."""
-    return zs.reset if isinstance(zs, Marked) else None
+    return zs.reset if isinstance(zs, MaskedInput) else None
 
 
-def _recur(masked: Any, params: Any, state: Any, z: Marked) -> Any:
-    """A step of `masked.cell`, from the state and under the marks that it was given."""
+def _recur(masked: Any, params: Any, state: Any, z: MaskedInput) -> Any:
+    """A step of `masked.cell`, from the state and under the masks that it was given."""
     initial = masked.initial_state(params)
     start = begin = _where(z.reset, initial, state)
     if z.reset is not None and z.valid is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 
 from .._sharding import aligned
-from ._base import Strategy, wide
+from ._base import Strategy, accumulate_in_float32
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Scan(Strategy):
     symbolic = True
 
     def run(self, cell, params, state, zs):
-        stored, narrow = wide(params)
+        stored, narrow = accumulate_in_float32(params)
 
         def body(state, z):
             recur = jax.vmap(cell.recur, in_axes=(None, 0, 0))

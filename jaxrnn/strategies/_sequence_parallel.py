@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from .._arrays import expand_trailing
-from .._layer import LinearCell, every_step
+from .._layer import LinearCell, over_time_and_batch
 from ..ops import diag_scan
-from ._base import Refused, Strategy, wide
+from ._base import Refused, Strategy, accumulate_in_float32
 from ._masked import resets_of
 
 
@@ -119,9 +119,9 @@ class SequenceParallel(Strategy):
 
     def unroll(self, cell, params, state, xs):
         def local(params, state, xs):
-            zs = every_step(cell.project, params, xs)
+            zs = over_time_and_batch(cell.project, params, xs)
             state, states = self._local(cell, params, state, zs)
-            return state, every_step(cell.readout, params, states, zs)
+            return state, over_time_and_batch(cell.readout, params, states, zs)
 
         return self._mapped(local)(params, state, xs)
 
@@ -137,9 +137,9 @@ class SequenceParallel(Strategy):
         )
 
     def _local(self, cell, params, state, zs):
-        stored, narrow = wide(params)
+        stored, narrow = accumulate_in_float32(params)
         coefficients = lambda params, z: cell.coefficients(narrow(params), z)
-        a, b = every_step(coefficients, stored, zs)
+        a, b = over_time_and_batch(coefficients, stored, zs)
         a, b, start = (map(self._own, jax.tree.leaves(tree)) for tree in (a, b, state))
         resets = resets_of(zs)
         leaves = [self._leaf(*leaf, resets) for leaf in zip(a, b, start, strict=True)]

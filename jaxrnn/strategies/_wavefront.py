@@ -12,7 +12,7 @@ from .._arrays import expand_trailing
 from .._layer import Cell
 from .._sharding import aligned
 from ._base import Strategy, check_inner, unmasked
-from ._masked import Marked, Masked
+from ._masked import Masked, MaskedInput
 from .hoisted import Hoisted
 
 
@@ -75,43 +75,45 @@ class Wavefront(Strategy):
         count = len(params)
         valid = context.valid
         valid = jnp.ones((time, batch), bool) if valid is None else valid
-        resets = None if context.resets is None else _slanted(context.resets, count)
+        resets = None if context.resets is None else _skewed(context.resets, count)
         later = lambda x: jnp.pad(x, [(0, count - 1)] + [(0, 0)] * (x.ndim - 1))
-        marked = Marked(jax.tree.map(later, xs), _slanted(valid, count), resets)
-        state, params = _stacked(states, 1), _stacked(params)
-        diagonal = Diagonal(Masked(cell), count)
-        x = jax.tree.map(lambda x: x[0], marked)
-        y = jax.eval_shape(jax.vmap(partial(diagonal.outputs, params)), state, x)
+        inputs = MaskedInput(jax.tree.map(later, xs), _skewed(valid, count), resets)
+        state, params = _stack(states, 1), _stack(params)
+        cell_of_all = WavefrontCell(Masked(cell), count)
+        x = jax.tree.map(lambda x: x[0], inputs)
+        y = jax.eval_shape(jax.vmap(partial(cell_of_all.outputs, params)), state, x)
         nothing = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), y)
-        nothing = aligned(nothing, marked)
-        state, ys = self._loop(diagonal, params, Front(state, nothing), marked, context)
+        nothing = aligned(nothing, inputs)
+        state, ys = self._loop(
+            cell_of_all, params, WavefrontState(state, nothing), inputs, context
+        )
         ys = jax.tree.map(lambda y: y[count - 1 :], ys)
-        return _apart(state.states, count), ys
+        return _unstack(state.states, count), ys
 
     def unroll_side_by_side(self, cell, params, states, xs, contexts):
         """Cells that do not read each other: xs and contexts are one a cell."""
         context, count = contexts[0], len(params)
-        marks = [(c.valid, c.resets) for c in contexts]
-        marked = Marked(_stacked(xs, 2), *_stacked(marks, 2))
-        plain = marked.valid is None and marked.reset is None
-        side = Beside(cell) if plain else Beside(Masked(cell))
+        masks = [(c.valid, c.resets) for c in contexts]
+        inputs = MaskedInput(_stack(xs, 2), *_stack(masks, 2))
+        plain = inputs.valid is None and inputs.reset is None
+        side = BatchedCells(cell) if plain else BatchedCells(Masked(cell))
         state, ys = self._loop(
             side,
-            _stacked(params),
-            _stacked(states, 1),
-            marked.value if plain else marked,
+            _stack(params),
+            _stack(states, 1),
+            inputs.value if plain else inputs,
             context,
         )
         of = lambda i: jax.tree.map(lambda y: y[:, :, i], ys)
-        return _apart(state, count), tuple(map(of, range(count)))
+        return _unstack(state, count), tuple(map(of, range(count)))
 
     def _loop(self, cell, params, state, xs, context):
-        # lengths and resets are in the marks already
+        # lengths and resets are in the masks already
         context = context._replace(valid=None, cuts=None)
         return self.inner(cell, params, state, xs, context)
 
 
-class Front(NamedTuple):
+class WavefrontState(NamedTuple):
     """The state of a wavefront: of every layer, and what each put out last."""
 
     states: Any
@@ -119,11 +121,11 @@ class Front(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Diagonal(Cell):
+class WavefrontCell(Cell):
     """Layers one above the other, each at a step earlier than the one below.
 
     Params and states have the layers in front. The input is that of the lowest layer, with
-    marks for every layer.
+    masks for every layer.
     """
 
     cell: Masked
@@ -148,7 +150,7 @@ class Diagonal(Cell):
         # what a layer that takes no step puts out is not read, but zero times NaN is NaN
         start = jax.vmap(self.cell.initial_state)(params)
         shown = _where(zs.valid, after, start)
-        return Front(after, jax.vmap(self.cell.readout)(params, shown, zs))
+        return WavefrontState(after, jax.vmap(self.cell.readout)(params, shown, zs))
 
     def readout(self, params, state, z):
         return jax.tree.map(lambda y: y[-1], state.ys)
@@ -168,7 +170,7 @@ class Diagonal(Cell):
 
 
 @dataclass(frozen=True)
-class Beside(Cell):
+class BatchedCells(Cell):
     """Equal cells that do not read each other: everything has them in front."""
 
     cell: Cell
@@ -199,17 +201,17 @@ def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
     )
 
 
-def _slanted(mask: jax.Array, count: int) -> jax.Array:
+def _skewed(mask: jax.Array, count: int) -> jax.Array:
     """`(T, B)` as `(T + count - 1, B, count)`, each a step later than the one before."""
     rows = [jnp.pad(mask, [(i, count - 1 - i), (0, 0)]) for i in range(count)]
     return jnp.stack(rows, -1)
 
 
-def _stacked(trees: Any, axis: int = 0) -> Any:
+def _stack(trees: Any, axis: int = 0) -> Any:
     """Equal trees as one, with an axis more."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
 
 
-def _apart(state: Any, count: int) -> tuple[Any, ...]:
+def _unstack(state: Any, count: int) -> tuple[Any, ...]:
     """The way back, for states `(B, count, ...)`."""
     return tuple(jax.tree.map(lambda s, i=i: s[:, i], state) for i in range(count))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._autodiff._fold import SHARED, RowAxes
-from .._autodiff._native_op import NativeKernel
+from .._autodiff._native_op import NativeOp
 from .._autodiff._op import call
 from .._layer import Cell, LinearCell
 from ..cells import GRU, LSTM, Elman, IndRNN
@@ -30,27 +30,29 @@ def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
 
 
 @dataclass(frozen=True)
-class LayerKernel(NativeKernel):
+class LayerKernel(NativeOp):
     """A whole layer: projection, recurrence and readout."""
 
     op: Op
-    rows = RowAxes(operands=_row_axes(1, 0, SHARED), marks=1, out=(1, 0), saved=(1, 1))
+    rows = RowAxes(
+        operands=_row_axes(1, 0, SHARED), nondiff=1, out=(1, 0), saved=(1, 1)
+    )
 
-    def reference(self, operands, marks):
-        return reference_layer(self.op.step, operands, marks)
+    def reference(self, operands, nondiff):
+        return reference_layer(self.op.step, operands, nondiff)
 
-    def native_value(self, operands, marks):
-        return _native.forward(self.op, operands, marks, residuals=False)[:2]
+    def native_value(self, operands, nondiff):
+        return _native.forward(self.op, operands, nondiff, residuals=False)[:2]
 
-    def native_forward(self, operands, marks):
-        ys, state, kept = _native.forward(self.op, operands, marks, residuals=True)
+    def native_forward(self, operands, nondiff):
+        ys, state, kept = _native.forward(self.op, operands, nondiff, residuals=True)
         return (ys, state), (ys, kept)
 
-    def native_backward(self, operands, marks, saved, grads, wanted):
+    def native_backward(self, operands, nondiff, saved, grads, wanted):
         return _native.backward(
             self.op,
             operands,
-            marks,
+            nondiff,
             saved,
             *grads,
             inputs=wanted.x,
@@ -59,29 +61,29 @@ class LayerKernel(NativeKernel):
 
 
 @dataclass(frozen=True)
-class LinearKernel(NativeKernel):
+class LinearKernel(NativeOp):
     """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`.
 
-    The marks are resets `(T, B)`, or None.
+    The nondiff are resets `(T, B)`, or None.
     """
 
-    rows = RowAxes(operands=(1, 1, 0), marks=1, out=1, saved=1)
+    rows = RowAxes(operands=(1, 1, 0), nondiff=1, out=1, saved=1)
 
-    def reference(self, operands, marks):
+    def reference(self, operands, nondiff):
         a, b, h0 = operands
-        return reference_linear(a, b, h0, marks)
+        return reference_linear(a, b, h0, nondiff)
 
-    def native_value(self, operands, marks):
+    def native_value(self, operands, nondiff):
         a, b, h0 = operands
-        return _native.linear(a, b, h0, marks)
+        return _native.linear(a, b, h0, nondiff)
 
-    def native_forward(self, operands, marks):
-        hs = self.native_value(operands, marks)
+    def native_forward(self, operands, nondiff):
+        hs = self.native_value(operands, nondiff)
         return hs, hs
 
-    def native_backward(self, operands, marks, saved, grads, wanted):
+    def native_backward(self, operands, nondiff, saved, grads, wanted):
         a, _, h0 = operands
-        return _native.linear_backward(a, saved, h0, grads, marks)
+        return _native.linear_backward(a, saved, h0, grads, nondiff)
 
 
 _ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
@@ -131,7 +133,7 @@ def _biases(op: Op, own: Any) -> tuple[Array, Array | None]:
 
 
 def run_layer(
-    found: Found, cell: Cell, params: Any, x: Array, state: Any, marks: Marks
+    found: Found, cell: Cell, params: Any, x: Array, state: Any, nondiff: Marks
 ) -> tuple[Any, Array]:
     """`(state, ys)` of a cell that has a kernel."""
     leaves, structure = jax.tree.flatten(state)
@@ -139,7 +141,7 @@ def run_layer(
     own = found.own(params)
     weights = own.w, own.u, *_biases(found.kernel.op, own)
     operands = Operands(x, tuple(leaves), tuple(start), *weights)
-    ys, after = call(found.kernel, operands, marks)
+    ys, after = call(found.kernel, operands, nondiff)
     return jax.tree.unflatten(structure, after), ys
 
 

@@ -125,8 +125,8 @@ class Unrolled:
     strategy: Strategy
     reverse: bool = False
 
-    def __call__(self, layer, params, xs, state, **marks):
-        how = {"reverse": self.reverse, "strategy": self.strategy, **marks}
+    def __call__(self, layer, params, xs, state, **masks):
+        how = {"reverse": self.reverse, "strategy": self.strategy, **masks}
         return unroll(layer, params, xs, state, **how)
 
 
@@ -134,9 +134,9 @@ def unrolled(
     case: Case, weights: Any = None, *, options: dict[str, Any], strategy: Strategy
 ) -> dict[str, Any]:
     """`value_and_grads` of `unroll` with the options that `by_steps` takes."""
-    marks = {name: jnp.asarray(o) for name, o in options.items() if name != "reverse"}
+    masks = {name: jnp.asarray(o) for name, o in options.items() if name != "reverse"}
     run = Unrolled(strategy, options.get("reverse", False))
-    return value_and_grads(run, case, weights=weights, marks=marks)
+    return value_and_grads(run, case, weights=weights, masks=masks)
 
 
 def value_and_grads(
@@ -145,22 +145,22 @@ def value_and_grads(
     xs: Any = None,
     *,
     weights: Any = None,
-    marks: Any = None,
+    masks: Any = None,
     compiled: bool = True,
 ) -> dict[str, Any]:
-    """What `run(layer, params, xs, state, **marks)` gives, and its gradients.
+    """What `run(layer, params, xs, state, **masks)` gives, and its gradients.
 
     It gives `(state, ys)`. The gradients are of a random linear function of both, with
     respect to the floats of parameters, inputs and the state before; `weights` are the
     function's. A long Python loop is quicker not compiled.
     """
-    marks = marks or {}
+    masks = masks or {}
     given = case.params, case.xs if xs is None else xs, case.state
     if weights is None:
-        out = jax.eval_shape(partial(run, case.layer), *given, **marks)
+        out = jax.eval_shape(partial(run, case.layer), *given, **masks)
         weights = cotangents(case.seed, out)
     both = _both_compiled if compiled else _both
-    gradients, (state, ys) = both(run, case.layer, given, split(weights)[0], marks)
+    gradients, (state, ys) = both(run, case.layer, given, split(weights)[0], masks)
     d_params, d_xs, d_state = gradients
     return {
         "state": state,
@@ -171,11 +171,11 @@ def value_and_grads(
     }
 
 
-def _both(run: Callable, layer: Layer, given: Any, weights: Any, marks: Any) -> Any:
+def _both(run: Callable, layer: Layer, given: Any, weights: Any, masks: Any) -> Any:
     floats, rest = split(given)
 
     def floating(floats):
-        return split(run(layer, *join(floats, rest), **marks))
+        return split(run(layer, *join(floats, rest), **masks))
 
     out, pull, others = jax.vjp(floating, floats, has_aux=True)
     return pull(weights)[0], join(out, others)

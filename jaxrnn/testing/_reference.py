@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from ..layers import Bidirectional, BothWays, Residual, SkipStack, Stack
+from ..layers import Bidirectional, Directions, Residual, SkipStack, Stack
 
 
 def reference(
@@ -75,7 +75,7 @@ def _both_ways(layer, params, xs, state, options):
         state.backward,
         **{**options, "reverse": not reverse},
     )
-    return BothWays(s_f, s_b), jax.tree.map(layer.merge, ys_f, ys_b)
+    return Directions(s_f, s_b), jax.tree.map(layer.merge, ys_f, ys_b)
 
 
 def _rows(layer, params, xs, state, lengths, mask, resets, reverse):

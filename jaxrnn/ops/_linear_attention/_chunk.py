@@ -72,10 +72,10 @@ def attend_delta(
     decays = decays_of(log_decay, restart)
     kept, left, fresh = _passed(k, state, decays, restart)
     between = _between(decays)
-    written = _wide(beta, k) * k
+    written = _broadcast_columns(beta, k) * k
     earlier = jnp.tril(_overlap(written, k, decays) * between, -1)
     inverse = unit_lower_inverse(earlier)
-    wanted = _wide(beta, v) * v - _read_restart(written, decays, restart)
+    wanted = _broadcast_columns(beta, v) * v - _read_restart(written, decays, restart)
     reading = _reading(written, decays)
 
     def body(state, chunk):
@@ -163,7 +163,7 @@ def _unit_lower_inverse_jvp(primals, tangents):
 def _reading(x: Array, decays: Decays) -> Array:
     """`x` as it reads the state before its chunk; zero where a restart lies between."""
     x = _over_heads(x, decays)
-    reading = x * _wide(jnp.exp(decays.total.value()), x)
+    reading = x * _broadcast_columns(jnp.exp(decays.total.value()), x)
     if decays.segment is None:
         return reading
     return jnp.where((decays.segment == 0)[..., None], reading, 0)
@@ -174,7 +174,7 @@ def _read_restart(x: Array, decays: Decays, restart: Restart | None) -> Array | 
     if restart is None or restart.state is None:
         return 0
     x, first = _over_heads(x, decays), (decays.segment == 0)[..., None]
-    since = _wide(jnp.exp(decays.since), x)
+    since = _broadcast_columns(jnp.exp(decays.since), x)
     return jnp.where(first, 0, x * since) @ restart.state
 
 
@@ -199,10 +199,10 @@ def _passed(
         if restart.state is not None:
             since = _by_key(jnp.exp(decays.since[..., -1:, :]))
             fresh = jnp.where(anew, since * restart.state, 0)
-    return kept, _over_heads(k, decays) * _wide(left, k), fresh
+    return kept, _over_heads(k, decays) * _broadcast_columns(left, k), fresh
 
 
-def _wide(x: Array, like: Array) -> Array:
+def _broadcast_columns(x: Array, like: Array) -> Array:
     """`(..., C, 1)` with as many columns as `like`; `x` itself if it has them."""
     return x if x.shape[-1] > 1 else broadcast_by_matmul(x, like.shape[-1])
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..._arrays import expand_trailing
-from ..._autodiff._op import Kernel
+from ..._autodiff._op import DifferentiableOp
 from ._chunk import attend, attend_delta
 from ._decays import Restart
 from ._fold import folded, unfolded
@@ -25,32 +25,32 @@ _PIECE = 16  # steps whose states are kept together, backwards
 
 
 @dataclass(frozen=True)
-class MatrixRecurrence(Kernel):
+class MatrixRecurrence(DifferentiableOp):
     """Linear attention, or with a beta the delta rule, in chunks of `size` steps.
 
     Operands are `(arrays, state, fresh)`: `q, k, v[, beta], log_decay` of `(T, ..., d)`, the
     state before the first step, and the state that a reset puts in place, None for zero. The
-    marks are resets, `(T, ...)`, or None.
+    nondiff are resets, `(T, ...)`, or None.
     """
 
     size: int
 
-    def reference(self, operands, marks):
-        found = by_chunks(operands, marks, self.size)
+    def reference(self, operands, nondiff):
+        found = by_chunks(operands, nondiff, self.size)
         fine = all_finite(jax.lax.stop_gradient(_checked(operands, found)))
-        steps = lambda operands, found: by_steps(operands, marks)
+        steps = lambda operands, found: by_steps(operands, nondiff)
         return jax.lax.cond(fine, lambda _, found: found, steps, operands, found)
 
-    def value(self, operands, marks):
-        return self.reference(operands, marks)
+    def value(self, operands, nondiff):
+        return self.reference(operands, nondiff)
 
-    def forward(self, operands, marks):
-        return self.reference(operands, marks), None
+    def forward(self, operands, nondiff):
+        return self.reference(operands, nondiff), None
 
-    def backward(self, operands, marks, saved, grads, wanted):
+    def backward(self, operands, nondiff, saved, grads, wanted):
         del saved, wanted  # chunks are computed again; XLA leaves out what nobody reads
-        chunks = lambda operands: by_chunks(operands, marks, self.size)
-        steps = lambda operands: by_steps(operands, marks)
+        chunks = lambda operands: by_chunks(operands, nondiff, self.size)
+        steps = lambda operands: by_steps(operands, nondiff)
         found, pull = jax.vjp(chunks, operands)
 
         def pull_steps(grads):

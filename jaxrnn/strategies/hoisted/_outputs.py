@@ -10,7 +10,7 @@ from ._blocks import is_inexact
 
 
 @dataclass(frozen=True)
-class Passed:
+class StateOutputs:
     """Outputs that are leaves of the state: which leaf each of them is."""
 
     places: tuple[int, ...]
@@ -30,7 +30,9 @@ class Passed:
         return [found.get(i) for i, leaf in enumerate(leaves) if is_inexact(leaf)]
 
 
-def passed(readout: Callable, params: Any, state: Any, z: Any) -> Passed | None:
+def outputs_of_state(
+    readout: Callable, params: Any, state: Any, z: Any
+) -> StateOutputs | None:
     """Which leaves of the state a readout returns; None if it returns anything else."""
     batched = jax.vmap(readout, in_axes=(None, 0, 0))
     traced, out = jax.make_jaxpr(batched, return_shape=True)(params, state, z)
@@ -39,4 +41,4 @@ def passed(readout: Callable, params: Any, state: Any, z: Any) -> Passed | None:
     if not all(any(y is s for s in leaves) for y in traced.jaxpr.outvars):
         return None
     places = [[y is s for s in leaves].index(True) for y in traced.jaxpr.outvars]
-    return Passed(tuple(places), jax.tree.structure(out))
+    return StateOutputs(tuple(places), jax.tree.structure(out))

@@ -117,7 +117,7 @@ def multiplied(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Arra
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class PartitionedStep:
     """A step `(params, state, z) -> state'` of a batch, cut at its products.
 
     Attributes:
@@ -171,7 +171,7 @@ class Cut:
         return jax.tree.unflatten(jax.tree.structure(state), after)
 
 
-def cut(step: Callable, params: Any, state: Any, z: Any) -> Cut:
+def partition(step: Callable, params: Any, state: Any, z: Any) -> PartitionedStep:
     """Traces `step(params, state, z) -> state'`, for arrays of these shapes."""
     traced = jax.make_jaxpr(step)(params, state, z)
     ins = [Slot() for _ in traced.jaxpr.invars]
@@ -200,7 +200,7 @@ def cut(step: Callable, params: Any, state: Any, z: Any) -> Cut:
     ]
     read = [i for inputs in (*used, after) for i in inputs]
     rest = _unique(i for i in read if isinstance(i, Slot) and i in alone - literal)
-    return Cut(
+    return PartitionedStep(
         tuple(before), tuple(during), constants,
         tuple(ins[:p]), tuple(ins[p : p + s]), tuple(ins[p + s :]), tuple(after),
         products, weights, rest,

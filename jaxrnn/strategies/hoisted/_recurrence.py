@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..._autodiff._op import Kernel, call
-from ..._layer import every_step
+from ..._autodiff._op import DifferentiableOp, call
+from ..._layer import over_time_and_batch
 from ..._sharding import aligned
 from ._blocks import Split, over_blocks, split
-from ._outputs import Passed
-from ._partition import Cut, Multiply, Product, at_least_float32
+from ._outputs import StateOutputs
+from ._partition import Multiply, PartitionedStep, Product, at_least_float32
 
 
-class Sums(NamedTuple):
+class GradientSums(NamedTuple):
     """Gradients that are added up over blocks, in float32 at least."""
 
     params: list[jax.Array]
@@ -30,67 +30,69 @@ class Sums(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recurrence(Kernel):
+class Recurrence(DifferentiableOp):
     """One recurrence, in blocks.
 
     Attributes:
         project, readout: of one example and one step.
         step: `recur` of a batch, cut at its products.
-        ahead: how many steps are one block, forwards.
+        forward_block: how many steps are one block, forwards.
         block: how many steps are one block, backwards.
         recompute: whether backward computes the products again, rather than keeping them.
-        like: arrays in the shapes of params, what is hoisted, the state, and the inputs.
-        passed: for each output, which leaf of the state it is; None if any is not one.
+        shapes: arrays in the shapes of params, what is hoisted, the state, and the inputs.
+        state_outputs: for each output, which leaf of the state it is; None if any is not one.
     """
 
     project: Callable
     readout: Callable
-    step: Cut
-    ahead: int
+    step: PartitionedStep
+    forward_block: int
     block: int
     recompute: bool
-    passed: Passed | None
-    like: Any = None
+    state_outputs: StateOutputs | None
+    shapes: Any = None
 
     def __call__(self, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
         """`(state, ys)`."""
         given = (params, self.step.hoist(params), state, xs)
-        shapes = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
-        kernel = dataclasses.replace(self, like=jax.tree.map(shapes, given))
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
+        kernel = dataclasses.replace(self, shapes=jax.tree.map(shape, given))
         return call(kernel, *split(given))
 
-    def reference(self, operands, marks):
-        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
-        zs = every_step(self.project, params, xs)
+    def reference(self, operands, nondiff):
+        params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
+        zs = over_time_and_batch(self.project, params, xs)
 
         def body(state, z):
             state = self.step.step(hoisted, state, z)
             return state, state
 
         state, states = lax.scan(body, state, zs)
-        return state, every_step(self.readout, params, states, zs)
+        return state, over_time_and_batch(self.readout, params, states, zs)
 
-    def value(self, operands, marks):
-        return self.forward(operands, marks)[0]
+    def value(self, operands, nondiff):
+        return self.forward(operands, nondiff)[0]
 
-    def forward(self, operands, marks):
-        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
+    def forward(self, operands, nondiff):
+        params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
 
         def steps(state, xs):
-            zs = every_step(self.project, params, xs)
+            zs = over_time_and_batch(self.project, params, xs)
             after, (states, products) = self._run_steps(hoisted, state, zs)
-            if self.passed is not None:
+            if self.state_outputs is not None:
                 return after, (states, products, None)
-            ys = every_step(self.readout, params, states, zs)
+            ys = over_time_and_batch(self.readout, params, states, zs)
             return after, (states, products, ys)
 
-        after, (states, products, ys) = over_blocks(steps, state, xs, self.ahead)
-        ys = ys if self.passed is None else self.passed.outputs(states)
+        after, (states, products, ys) = over_blocks(
+            steps, state, xs, self.forward_block
+        )
+        ys = ys if self.state_outputs is None else self.state_outputs.outputs(states)
         return (after, ys), (states, products)
 
-    def backward(self, operands, marks, saved, grads, wanted):
+    def backward(self, operands, nondiff, saved, grads, wanted):
         del wanted  # XLA leaves out what nobody reads
-        params, hoisted, state, xs = Split(operands, marks).joined(self.like)
+        params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
         states, products = saved
         d_state, d_ys = map(_with_gradient, grads)
 
@@ -119,7 +121,7 @@ class Recurrence(Kernel):
     def _run_steps(self, hoisted, state, zs):
         def body(state, z):
             products: list[jax.Array] = []
-            after = self.step.step(hoisted, state, z, _recorded([], products))
+            after = self.step.step(hoisted, state, z, _recording([], products))
             return after, (after, () if self.recompute else tuple(products))
 
         # XLA:CPU fuses a slice whose place it does not know into what is element-wise,
@@ -132,7 +134,7 @@ class Recurrence(Kernel):
         before = jax.tree.map(
             lambda s, after: jnp.concatenate([s[None], after[:-1]]), first, states
         )
-        operands, products = self._again(hoisted, before, zs, products)
+        operands, products = self._recompute_products(hoisted, before, zs, products)
         d_states, d_params, d_zs = self._reverse_readout(params, states, zs, d_ys)
         d_state, found = self._reverse_loop(
             hoisted, d_state, before, zs, products, d_states
@@ -148,7 +150,9 @@ class Recurrence(Kernel):
             i = self.step.weights.index(product.weight)
             d_weights[i] += product.weight_gradient(a, dy)
         total = jax.tree.map(
-            lambda s, d: s + d.astype(s.dtype), sums, Sums(d_params, d_weights, d_rest)
+            lambda s, d: s + d.astype(s.dtype),
+            sums,
+            GradientSums(d_params, d_weights, d_rest),
         )
         return (d_state, total), d_xs
 
@@ -157,7 +161,7 @@ class Recurrence(Kernel):
         apart = split(xs)
 
         def project(params, inexact):
-            zs = every_step(
+            zs = over_time_and_batch(
                 self.project, params, Split(inexact, apart.exact).joined(xs)
             )
             return split(zs).inexact, zs
@@ -165,13 +169,13 @@ class Recurrence(Kernel):
         _, pull, zs = jax.vjp(project, params, apart.inexact, has_aux=True)
         return zs, pull
 
-    def _again(self, hoisted, before, zs, kept):
+    def _recompute_products(self, hoisted, before, zs, kept):
         """Operands and results of every product of a block, for all its steps at once."""
 
         def step(state, z, kept):
             operands: list[jax.Array] = []
             products: list[jax.Array] = []
-            recorded = _recorded(operands, products, kept)
+            recorded = _recording(operands, products, kept)
             self.step.step(hoisted, state, z, recorded)
             return operands, products
 
@@ -179,8 +183,8 @@ class Recurrence(Kernel):
 
     def _reverse_readout(self, params, states, zs, d_ys):
         """Gradients of states, None where an output has none, of params and of zs."""
-        if self.passed is not None:
-            return self.passed.gradients(states, d_ys), None, None
+        if self.state_outputs is not None:
+            return self.state_outputs.gradients(states, d_ys), None, None
         apart = [split(states), split(zs)]
 
         def readout(params, *inexact):
@@ -188,7 +192,7 @@ class Recurrence(Kernel):
                 Split(i, a.exact).joined(like)
                 for i, a, like in zip(inexact, apart, (states, zs), strict=True)
             )
-            return split(every_step(self.readout, params, s, z)).inexact
+            return split(over_time_and_batch(self.readout, params, s, z)).inexact
 
         _, pull = jax.vjp(readout, params, *(a.inexact for a in apart))
         d_params, d_states, d_zs = pull(d_ys)
@@ -224,7 +228,7 @@ class Recurrence(Kernel):
         found = [unique[i] for i in places]
         count = len(d_state) if hoisted[1] else 0
         end = len(found) - len(self.step.products)
-        return d_state, _Found(found[:count], found[count:end], found[end:])
+        return d_state, _StepGradients(found[:count], found[count:end], found[end:])
 
     def _linearized(self, hoisted, before, zs, products):
         """Each step of a block as a linear map, made for all of them at once.
@@ -244,7 +248,7 @@ class Recurrence(Kernel):
                     hoisted,
                     Split(state_leaves, apart[0].exact).joined(state),
                     Split(z_leaves, apart[1].exact).joined(z),
-                    _recorded(operands, [], products),
+                    _recording(operands, [], products),
                 )
                 shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
                 return operands, split(after).inexact
@@ -262,7 +266,7 @@ class Recurrence(Kernel):
 
         def steps(inexact):
             def step(state, z, products):
-                known = _known(products, [jnp.zeros_like(y) for y in products])
+                known = _fixed_products(products, [jnp.zeros_like(y) for y in products])
                 inside = (weights, Split(inexact, apart.exact).joined(rest))
                 return split(self.step.step(inside, state, z, known)).inexact
 
@@ -271,7 +275,7 @@ class Recurrence(Kernel):
         return jax.vjp(steps, apart.inexact)[1](d_states)[0]
 
 
-class _Found(NamedTuple):
+class _StepGradients(NamedTuple):
     """Gradients that the reverse loop of a block gives, for each of its steps."""
 
     states: list[jax.Array]
@@ -279,7 +283,7 @@ class _Found(NamedTuple):
     products: list[jax.Array]
 
 
-def _recorded(
+def _recording(
     operands: list, products: list, kept: Sequence[jax.Array] = ()
 ) -> Multiply:
     """Products, which are noted; those that were kept are not computed again."""
@@ -292,7 +296,9 @@ def _recorded(
     return multiply
 
 
-def _known(products: Sequence[jax.Array], taps: Sequence[jax.Array]) -> Multiply:
+def _fixed_products(
+    products: Sequence[jax.Array], taps: Sequence[jax.Array]
+) -> Multiply:
     """Products whose results are known already; the gradient of a tap is the result's."""
 
     def multiply(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Array:
@@ -311,13 +317,13 @@ def _known(products: Sequence[jax.Array], taps: Sequence[jax.Array]) -> Multiply
     return multiply
 
 
-def _no_sums(params: Any, hoisted: tuple[list, list]) -> Sums:
+def _no_sums(params: Any, hoisted: tuple[list, list]) -> GradientSums:
     def zeros(tree):
         return [
             jnp.zeros(p.shape, at_least_float32(p.dtype)) for p in split(tree).inexact
         ]
 
-    return Sums(zeros(params), *map(zeros, hoisted))
+    return GradientSums(zeros(params), *map(zeros, hoisted))
 
 
 def _with_gradient(cotangents: Any) -> list[jax.Array]:

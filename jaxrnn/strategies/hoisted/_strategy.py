@@ -12,8 +12,8 @@ import jax
 
 from ..._sharding import aligned
 from .._base import Plan, Strategy
-from ._outputs import passed
-from ._partition import cut
+from ._outputs import outputs_of_state
+from ._partition import partition
 from ._recurrence import Recurrence
 
 
@@ -93,10 +93,10 @@ class Hoisted(Strategy):
             project,
             readout,
             step,
-            ahead=_divisor(time, min(time, _AHEAD)),
+            forward_block=_divisor(time, min(time, _FORWARD_BLOCK)),
             block=self._block(time, z),
             recompute=self.recompute,
-            passed=passed(readout, params, state, z),
+            state_outputs=outputs_of_state(readout, params, state, z),
         )
         return run(params, state, xs)
 
@@ -108,7 +108,7 @@ class Hoisted(Strategy):
         return _divisor(time, min(time, steps))
 
 
-_AHEAD = 8
+_FORWARD_BLOCK = 8
 """Steps that are one block, forwards: no loop runs inside it, so that it costs compile time."""
 
 _BYTES, _FEWEST, _MOST = 2 * 2**20, 8, 64
@@ -119,7 +119,7 @@ def _partitioned(cell, project, params, state, xs):
     """`recur` of a batch, split at its products, and the result of `project` for a step."""
     x = jax.tree.map(lambda x: x[0], xs)
     z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
-    return cut(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
+    return partition(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
 
 
 def _how(count: int) -> str:

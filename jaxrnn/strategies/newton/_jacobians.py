@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._layer import Static, every_step
+from ..._layer import Static, over_time_and_batch
 from ..._typing import Mask
 from . import _recurrences as recurrences
 
@@ -91,7 +91,7 @@ class Jacobian(Static, abc.ABC):
 def _tangent(step: Step, params: Any, before: Vectors, zs: Any, tangent: Array):
     """The state after each step, and its derivative along one direction, `(N,)`."""
     along = jnp.broadcast_to(tangent, before.shape)
-    after = lambda before: every_step(step.call, params, before, zs)
+    after = lambda before: over_time_and_batch(step.call, params, before, zs)
     return jax.jvp(after, (before,), (along,))
 
 
@@ -115,7 +115,7 @@ class FullJacobian(Jacobian):
             jacobian = jax.jacfwd(step.call, argnums=1)(params, vector, z)
             return step.call(params, vector, z), jacobian
 
-        return every_step(both, params, before, zs)
+        return over_time_and_batch(both, params, before, zs)
 
     def solve(self, step, a, b, damping=0.0, resets=None):
         if damping:
@@ -148,7 +148,7 @@ class DiagonalJacobian(Jacobian):
         if not step.elementwise:
             entry = lambda n: along(_unit(n, before))[1][..., n]
             diagonal = jax.lax.map(entry, jnp.arange(step.size))
-            return every_step(step.call, params, before, zs), jnp.moveaxis(
+            return over_time_and_batch(step.call, params, before, zs), jnp.moveaxis(
                 diagonal, 0, -1
             )
         # each part in turn: unit u of a part sees unit u of the other parts as well
@@ -201,7 +201,7 @@ class BlockJacobian(Jacobian):
 
         columns = jax.lax.map(entries, jnp.arange(step.size))  # (k H, T, B, k)
         blocks = columns.reshape(step.leaves, length, *columns.shape[1:])
-        after = every_step(step.call, params, before, zs)
+        after = over_time_and_batch(step.call, params, before, zs)
         return after, jnp.moveaxis(blocks, (0, 1), (-1, -3))
 
     def solve(self, step, a, b, damping=0.0, resets=None):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._layer import Cell
-from .._base import wide
+from .._base import accumulate_in_float32
 
 
 @dataclass(frozen=True)
@@ -62,5 +62,5 @@ class Flat:
 
     def step(self, cell: Cell, params: Any, vector: Float[Array, "n"], z: Any) -> Array:
         """`recur` of one example, over vectors, at least in float32."""
-        params, z = wide(params)[0], wide(z)[0]
+        params, z = accumulate_in_float32(params)[0], accumulate_in_float32(z)[0]
         return self.vector(cell.recur(params, self.state(vector, self.dtype), z))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from ... import _check
-from ..._layer import Cell, every_step
+from ..._layer import Cell, over_time_and_batch
 from ..._sharding import aligned
 from .._base import Refused, Strategy
 from .._masked import resets_of
@@ -294,9 +294,9 @@ def _before(first: Float[Array, "B n"], states: Vectors) -> Vectors:
 
 @partial(jax.jit)
 def _solve(newton: Newton, cell: Cell, params, xs, state, guess) -> Solution:
-    zs = every_step(cell.project, params, xs)
+    zs = over_time_and_batch(cell.project, params, xs)
     states, *report = newton._solved(cell, params, state, zs, guess)
-    ys = every_step(cell.readout, params, states, zs)
+    ys = over_time_and_batch(cell.readout, params, states, zs)
     last = jax.tree.map(lambda s: s[-1], states)
     return Solution(last, ys, states, *map(jax.lax.stop_gradient, report))
 
@@ -309,7 +309,7 @@ def _solved(newton: Newton, cell: Cell, params, state, zs, guess) -> _Solved:
         start = aligned(flat.vector(cell.initial_state(params)), zs)
         time, batch = jax.tree.leaves(zs)[0].shape[:2]
         vectors = jnp.broadcast_to(start, (time, batch, flat.size))
-        vectors = every_step(step.call, params, vectors, zs)
+        vectors = over_time_and_batch(step.call, params, vectors, zs)
     else:
         vectors = flat.vector(guess)
     vectors, iterations, residual, done = _iterate(
@@ -373,7 +373,9 @@ def _solved_backward(newton, cell, kept, cotangent):
     else:
         _, a = exact.linearise(step, params, before, zs)
         adjoints = exact.adjoint(step, a, g, resets_of(zs))
-    after = lambda params, before, zs: every_step(step.call, params, before, zs)
+    after = lambda params, before, zs: over_time_and_batch(
+        step.call, params, before, zs
+    )
     _, pull = jax.vjp(after, params, before, zs)
     d_params, d_before, d_zs = pull(adjoints)
     return d_params, flat.state(d_before[0]), d_zs, jax.tree.map(jnp.zeros_like, guess)
