@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-TEST_ARGS = $(if $(ARGS),$(ARGS),-m "not slow")
+TEST_ARGS = $(if $(ARGS),$(ARGS),-m "not full")
 TESTS ?= tests
 TORCH ?=
 

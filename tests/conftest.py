@@ -33,6 +33,14 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What only a full run does is slow as well."""
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def x64():
     """float64 for one test."""

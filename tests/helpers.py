@@ -167,13 +167,13 @@ def label(value: object) -> str:
 
 
 def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorator:
-    """Parametrises over the rows of a table; those that are not among `quick` are slow."""
+    """Parametrises over the rows of a table; those that are not among `quick` are run in full only."""
 
     def marked(row):
         if quick is None or row in quick:
             return row
         return pytest.param(
-            *(row if "," in name else [row]), marks=pytest.mark.slow, id=label(row)
+            *(row if "," in name else [row]), marks=pytest.mark.full, id=label(row)
         )
 
     return pytest.mark.parametrize(name, list(map(marked, rows)), ids=label)

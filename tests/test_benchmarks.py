@@ -103,7 +103,7 @@ def _benchmarks(*arguments, path=None):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_smoke_runs_end_to_end(tmp_path):
     file = tmp_path / "smoke.json"

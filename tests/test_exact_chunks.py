@@ -102,7 +102,7 @@ def test_strong_decays_between_resets(kind):
     compare(kind, *draw(kind, time, decays, 100.0), jnp.asarray(resets))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_long_sequences(kind):
     """16384 steps, decays of all strengths in any order."""

@@ -10,7 +10,7 @@ from .helpers import on_devices
 
 
 @pytest.mark.parametrize(
-    "rows", ["some", pytest.param("all", marks=[pytest.mark.slow])]
+    "rows", ["some", pytest.param("all", marks=[pytest.mark.full])]
 )
 @pytest.mark.timeout(900)
 def test_two_devices_give_what_one_gives(rows):

@@ -82,7 +82,7 @@ def test_the_world(layer, law):
 REST = [layer for layer in ALL if layer not in SOME]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @each("layer", REST)
 def test_the_whole_world(layer, law):

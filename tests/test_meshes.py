@@ -16,7 +16,7 @@ def test_devices_together_give_what_one_gives():
     assert on_devices(4, "mesh_check") == "all equal\n"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(3600)
 def test_every_layer_under_every_strategy_over_devices():
     assert on_devices(4, "mesh_check", "all") == "all equal\n"

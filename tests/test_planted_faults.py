@@ -31,7 +31,7 @@ from .test_world_inputs import (
 )
 
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 def narrow_symbols_wrap(patch):

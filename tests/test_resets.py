@@ -76,7 +76,7 @@ MORE += [
     (Stack((MATRIX[0], MATRIX[0])), Wavefront(Scan())),
     (Bidirectional(GRU(3, 4)), Wavefront()),
 ]
-ROWS += [pytest.param(row, marks=pytest.mark.slow, id=label(row)) for row in MORE]
+ROWS += [pytest.param(row, marks=pytest.mark.full, id=label(row)) for row in MORE]
 
 
 def runner(layer, params, strategy):
