@@ -24,8 +24,7 @@ from jaxrnn.testing._case import (
     is_float,
     make_case,
 )
-from tests.helpers import LAYERS, example
-from tests.test_law_linear import LINEAR, MATRIX
+from tests.helpers import LAYERS, LINEAR, MATRIX, example
 
 
 TIME, BATCH = 5, 4

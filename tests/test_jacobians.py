@@ -14,7 +14,7 @@ from jaxrnn.strategies.newton import _strategy as _newton
 from jaxrnn.strategies.newton._elementwise import is_elementwise
 from jaxrnn.testing._case import make_case
 
-from .helpers import CELLS, MORE_CELLS, each
+from .helpers import GENERAL, each
 
 
 def one_step(cell):
@@ -34,7 +34,7 @@ def shapes_of_step(cell):
 
 def test_element_wise_cells_are_found_out():
     """What is read off the equations is what the Jacobian shows."""
-    cells = [c for c in CELLS + MORE_CELLS if not isinstance(c, ProjectedLSTM)]
+    cells = [c for c in GENERAL if not isinstance(c, ProjectedLSTM)]
     rng = np.random.default_rng(0)
     random = lambda s: np.asarray(rng.uniform(0.1, 1.0, s.shape), s.dtype)
     problems = [jax.tree.map(random, shapes_of_step(cell)) for cell in cells]

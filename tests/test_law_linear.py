@@ -1,7 +1,4 @@
-"""The laws, for linear and matrix cells under the strategies that are made for them.
-
-One row of `LINEAR` or `MATRIX` is one cell; sizes are small, since what costs is compiling.
-"""
+"""The laws, for linear and matrix cells under the strategies that are made for them."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +12,6 @@ from jaxrnn import (
     MLSTM,
     QRNN,
     RGLRU,
-    S5,
     SRU,
     SSD,
     Associative,
@@ -29,28 +25,9 @@ from jaxrnn import (
     testing,
 )
 
-from .helpers import each
+from .helpers import LINEAR, MATRIX, each
 
 
-LINEAR = [
-    LRU(3, 4),
-    S5(3, 4, blocks=2),
-    RGLRU(4, heads=2),
-    MinGRU(3, 4),
-    MinLSTM(3, 4),
-    QRNN(3, 4),
-    SRU(3, 4),
-    LearnedState(MinGRU(3, 4)),
-]
-MATRIX = [
-    GLA(3, 4, heads=2),
-    MLSTM(3, 4, heads=2),
-    SSD(3, 4, heads=2),
-    DeltaNet(3, 4, heads=2, negative_eigenvalues=True),
-    GatedDeltaNet(3, 4, heads=2),
-    LearnedState(MLSTM(3, 4)),
-    LearnedState(GatedDeltaNet(3, 4)),
-]
 LAYERS = LINEAR + MATRIX
 SOME = [LRU(3, 4), MLSTM(3, 4, heads=2)]
 
@@ -145,10 +122,10 @@ def test_a_learned_initial_state_leaves_a_cell_what_it_is(cell):
 def test_cells_that_are_not_linear_are_refused():
     for strategy in (Chunked(), Associative()):
         with pytest.raises(
-            NotImplementedError, match=r"GRU\(input_size=3.*neither|is no"
+            NotImplementedError, match=r"GRU\(input_size=3.*neither|is not"
         ):
             jaxrnn.explain(jaxrnn.GRU(3, 4), (5, 2, 3), strategy=strategy)
-    with pytest.raises(NotImplementedError, match=r"GLA.* is no LinearCell"):
+    with pytest.raises(NotImplementedError, match=r"GLA.* is not a LinearCell"):
         jaxrnn.explain(GLA(3, 4), (5, 2, 3), strategy=Associative())
 
 

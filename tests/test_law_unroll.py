@@ -3,7 +3,7 @@
 from jaxrnn import testing
 from jaxrnn.testing._laws import OPTIONS
 
-from .helpers import CELLS, COMBINATORS, LAYERS, each, example
+from .helpers import COMBINATORS, GENERAL, LAYERS, each, example
 
 
 @each("options", [sorted(o) for o in OPTIONS])
@@ -12,7 +12,7 @@ def test_unroll_equals_steps_in_turn(layer, options):
     testing.check_unroll(layer, options, x=example(layer))
 
 
-@each("layer", [CELLS[2], CELLS[-1], COMBINATORS[1], COMBINATORS[-1]])
+@each("layer", [GENERAL[2], GENERAL[-1], COMBINATORS[1], COMBINATORS[-1]])
 def test_one_step_of_one_row(layer):
     testing.check_unroll(
         layer, ["lengths", "resets"], x=example(layer), time=1, batch=1

@@ -6,11 +6,10 @@ import pytest
 import jaxrnn
 from jaxrnn import Associative, Auto, Checkpointed, Chunked, Hoisted, Scan, testing
 
-from .helpers import KINDS, LAYERS, Decay, each, example
-from .test_law_linear import LINEAR, MATRIX
+from .helpers import CELLS, COMBINATORS, KINDS, MATRIX, Decay, each, example
 
 
-ALL = [*LAYERS, *LINEAR, *MATRIX]
+ALL = [*CELLS, *COMBINATORS]
 SOME = [
     jaxrnn.LSTM(3, 5),
     jaxrnn.Elman(3, 5, activation=jax.nn.relu),

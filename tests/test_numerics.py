@@ -23,8 +23,7 @@ from jaxrnn import (
     training,
 )
 
-from .helpers import CELLS, MORE_CELLS, each
-from .test_law_linear import LINEAR, MATRIX
+from .helpers import CELLS, each
 
 
 KEY = jax.random.key(0)
@@ -80,7 +79,7 @@ def test_second_derivatives_of_slow_poles(x64):
     np.testing.assert_allclose(curve, want, rtol=1e-12)
 
 
-CELL_OF_A_KIND = {type(c): c for c in [*CELLS, *MORE_CELLS, *LINEAR, *MATRIX]}
+CELL_OF_A_KIND = {type(c): c for c in CELLS}
 
 
 DELICATE = (

@@ -37,8 +37,7 @@ from jaxrnn.strategies import FullJacobian
 from jaxrnn.strategies.newton._recurrences import parallel_matrix
 from jaxrnn.testing._case import make_case
 
-from .helpers import Decay, each, label
-from .test_law_linear import LINEAR, MATRIX
+from .helpers import LINEAR, MATRIX, Decay, each, label
 
 
 TIME, BAD, SEGMENT = 9, 4, slice(3, 7)

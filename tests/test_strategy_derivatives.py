@@ -9,18 +9,18 @@ import jaxrnn
 from jaxrnn import testing
 from jaxrnn.testing._case import make_case, value_and_grads
 
-from .helpers import CELLS, KINDS, each
+from .helpers import GENERAL, KINDS, each
 
 
 @each("strategy", [jaxrnn.Hoisted(2), jaxrnn.Checkpointed(2)])
-@each("cell", CELLS, KINDS)
+@each("cell", GENERAL, KINDS)
 def test_derivatives_of_every_kind_agree(strategy, cell):
     testing.check_transformations(cell, strategy=strategy, time=4, batch=2)
 
 
 @each("dtype", [jnp.float32, jnp.bfloat16], [jnp.bfloat16])
 @each("strategy", [jaxrnn.Hoisted(block=4), jaxrnn.Checkpointed(4)])
-@each("cell", CELLS, KINDS)
+@each("cell", GENERAL, KINDS)
 def test_strategies_agree_in_low_precision(cell, strategy, dtype):
     case = make_case(cell, time=9, batch=3, seed=0)
 
