@@ -19,10 +19,16 @@ from rich.table import Table as RichTable
 
 from . import cases as all_cases
 from . import peers as all_peers
-from .compare import changes, missing
-from .report import RESULTS, default_path, read_results, write_report, write_results
-from .runner import Runner, Settings
-from .tables import TITLES, Table, tables
+from .harness.runner import Runner, Settings
+from .report.compare import changes, missing
+from .report.page import (
+    RESULTS,
+    default_path,
+    read_results,
+    write_report,
+    write_results,
+)
+from .report.tables import TITLES, Table, tables
 
 
 _SETTINGS = {

@@ -8,7 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import cases, client, cores, peers, rounds, runner, worker
+from benchmarks import cases, cores, peers
+from benchmarks.harness import client, runner, worker
+from benchmarks.harness import turns as rounds
 
 
 def test_turns_go_on_until_they_agree():

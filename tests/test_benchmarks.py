@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cases, runner
+from benchmarks import cases
+from benchmarks.harness import runner
 
 
 _ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .peers import FLOOR, REFERENCE
+from ..peers import FLOOR, REFERENCE
 
 
 STATISTIC = "lower quartile of the turns"

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..cases import Case, case_from_json
+from ..cores import Cores
+from ..peers import FLOOR, REFERENCE
 from . import machine
-from .cases import Case, case_from_json
 from .client import Client, WorkerError
-from .cores import Cores
-from .peers import FLOOR, REFERENCE
-from .rounds import STATISTIC, Figure, Settings, Turn, turns_of
+from .turns import STATISTIC, Figure, Settings, Turn, turns_of
 from .worker import REFERENCE as SOLVER
 
 

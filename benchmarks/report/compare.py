@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .peers import FLOOR
+from ..peers import FLOOR
 
 
 TOLERANCE = 0.1

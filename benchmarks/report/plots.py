@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from .peers import FLOOR
+from ..peers import FLOOR
 from .tables import TITLES, present, seconds, title
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerError(Exception):
@@ -91,7 +91,7 @@ class Client:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", self.name],
+                [sys.executable, "-m", "benchmarks.harness.worker", self.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

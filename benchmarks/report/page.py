@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .runner import FORMAT
+from ..harness.runner import FORMAT
 from .tables import Table, notes, tables
 
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 METHOD = """\
 Every contender ran in processes of its own; they took turns, one awake at a time. A turn

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .cases import KINDS
+from ..cases import KINDS
 
 
 TITLES = {

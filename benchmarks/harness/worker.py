@@ -8,7 +8,7 @@ Each case is served by a fresh fork of a process that has only imported. Whether
 temporary lies on pages that are there already, or on new ones, depends on what the process
 has freed before, and makes half of the time at times: so no case may leave anything behind.
 
-    python -m benchmarks.worker NAME
+    python -m benchmarks.harness.worker NAME
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import peers
-from .cases import case_from_json
-from .peers._base import Peer, Program
-from .problem import make_problem
-from .verify import Reference
+from .. import peers
+from ..cases import case_from_json
+from ..peers._base import Peer, Program
+from ..problem import make_problem
+from ..verify import Reference
 
 
 REFERENCE = "reference"
@@ -150,7 +150,7 @@ class Solver:
 
     def solve(self, case: dict, path: str) -> dict[str, Any]:
         """Solves a case."""
-        from .reference import write_reference
+        from ..reference import write_reference
 
         write_reference(case_from_json(case), Path(path))
         return {}

@@ -1,0 +1,1 @@
+"""Times contenders side by side, each in processes of its own."""
