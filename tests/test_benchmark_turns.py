@@ -1,14 +1,12 @@
 """Turns of a benchmark, and the figures that are made of them."""
 
 import dataclasses
-import os
 import threading
-import time
 
 import numpy as np
 import pytest
 
-from benchmarks import cases, cores, peers
+from benchmarks import cases, peers
 from benchmarks.harness import client, runner, worker
 from benchmarks.harness import turns as rounds
 
@@ -166,29 +164,6 @@ def test_a_run_with_a_limit_times_the_quickest_cases_again(monkeypatch):
     assert ran == [(0, 0), (1, 0), (2, 0), (2, 1), (1, 1)]
     assert [case["name"] for case in found["cases"]] == [case.name for case in chosen]
     assert found["finished"]
-
-
-def test_cores_that_are_far_apart_are_told_from_near_ones():
-    """By how long a cache line takes. A run goes on if what measures it is killed."""
-    pair = cores.Cores()
-    assert pair.near()  # as far as is known
-    pair.start()
-    before = getattr(os, "sched_getaffinity", lambda pid: None)(0)
-    alone = len(before or {0}) == 1
-    assert alone or 0 < pair.least < 1e9
-    pair.least = float("inf")
-    assert pair.bring_near(0.0)  # nearer than ever
-    pair.least /= 100  # as if they had been nearer once
-    start = time.perf_counter()
-    assert pair.bring_near(0.1) == alone
-    assert alone or time.perf_counter() - start > 0.1
-    assert getattr(os, "sched_getaffinity", lambda pid: None)(0) == before
-    if not alone:
-        pair._partner.kill()
-        pair._partner.wait()
-    assert pair.bring_near(5.0)
-    pair.stop()
-    assert pair.near()
 
 
 def test_who_spins_is_prepared_alone():

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from ..cases import Case, case_from_json
-from ..cores import Cores
 from ..peers import FLOOR, REFERENCE
 from . import machine
 from .client import Client, WorkerError
@@ -60,7 +59,6 @@ class Runner:
             name: Client(name, settings.patience, settings.keep_memory)
             for name in names
         }
-        self._cores = Cores()
         self._solvers = [Client(SOLVER, settings.patience) for _ in range(2)]
         self.results: dict[str, Any] = {
             "format": FORMAT,
@@ -138,7 +136,6 @@ class Runner:
         except KeyboardInterrupt:
             self._line("stopped; this is what was finished")
         finally:
-            self._cores.stop()
             for client in (*self._clients.values(), *self._solvers):
                 client.stop()
         self.save(self.results)
@@ -166,7 +163,6 @@ class Runner:
     def _introduce(self) -> None:
         """Who takes part, and who cannot."""
         self._warn_of_load()
-        self._cores.start()
         for client in (*self._solvers, *self._clients.values()):
             client.start()
         try:
@@ -363,8 +359,6 @@ class Runner:
     def _turn(self, case: Case, name: str, client: Client, figure: str) -> Turn | dict:
         """One turn, or how it failed."""
         line, seconds = f"{name}, {case.name}, {figure}", self.settings.turn
-        if not case.single_steps:
-            self._cores.bring_near(self.settings.near)
         start = time.perf_counter()
         answer = self._asked(line, client, "turn", figure=figure, seconds=seconds)
         client.settle()

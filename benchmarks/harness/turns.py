@@ -35,7 +35,6 @@ class Settings:
         together: contenders that have their turns between two turns of the reference.
         rounds: how many there are at most.
         most: seconds after which it gets no more of them.
-        near: seconds before a turn in which cores that are far apart may come near.
         limit: seconds of the whole run, in which those cases have a second process, and so
             on, that there is time for, the quickest first; None: all of them have.
         memory: also measures resident memory, in a fresh process each.
@@ -51,7 +50,6 @@ class Settings:
     together: int = 3
     rounds: int = 6
     most: float = 1.0
-    near: float = 0.1
     limit: float | None = None
     memory: bool = False
     keep_memory: bool = True
