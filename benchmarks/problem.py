@@ -94,9 +94,9 @@ def _weights(case: Case, position: Position, random: np.random.Generator) -> Cel
 
 def _own_weights(case: Case, random: np.random.Generator) -> Cell:
     """Those that the cell starts from, a little aside: no bias stays zero."""
-    import jax
+    import jax  # here, so that PyTorch's process never imports it
 
-    from .peers._jaxrnn import make_cell
+    from .cells import make_cell
 
     params = make_cell(case.kind, case.inputs, case.hidden).init(jax.random.key(0))
 
