@@ -108,13 +108,13 @@ class Case:
         return self.figures == ("stream",)
 
     @property
-    def ways(self) -> int:
+    def directions(self) -> int:
         """Directions in a layer."""
         return 2 if self.bidirectional else 1
 
     def layer_inputs(self, layer: int) -> int:
         """Features that a layer reads."""
-        return self.inputs if layer == 0 else self.ways * self.hidden
+        return self.inputs if layer == 0 else self.directions * self.hidden
 
     def of_kind(self, kind: str) -> "Case":
         """The same sizes with another equation."""

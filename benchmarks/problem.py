@@ -19,36 +19,40 @@ or by the names of jaxrnn's own parameters."""
 
 
 class Position(NamedTuple):
-    """Where a cell stands: layer 0 is the lowest, way 1 runs backwards."""
+    """The place of a cell: layer 0 is the lowest, direction 1 runs backwards in time."""
 
     layer: int
-    way: int
+    direction: int
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Inputs, weights, and what the outputs are weighted with in the loss.
 
-        loss = sum over valid steps of ys * seeds
+        loss = sum over valid steps of ys * cotangents
 
-    so that the backward pass starts from `seeds`, whatever the contender.
+    so that the backward pass starts from `cotangents`, whatever the contender.
 
     Attributes:
         xs: `(T, B, I)`; zero in the padding.
-        seeds: `(T, B, ways * H)`; zero in the padding.
+        cotangents: `(T, B, directions * H)`; zero in the padding.
         cells: weights, the lowest layer first, forwards before backwards.
         lengths: `(B,)`, falling; None if all rows are full.
     """
 
     xs: Array
-    seeds: Array
+    cotangents: Array
     cells: list[Cell]
     lengths: Array | None
 
 
 def positions(case: Case) -> list[Position]:
     """The cells of a case, in the order of `Problem.cells`."""
-    return [Position(i, way) for i in range(case.layers) for way in range(case.ways)]
+    return [
+        Position(layer, direction)
+        for layer in range(case.layers)
+        for direction in range(case.directions)
+    ]
 
 
 def make_problem(case: Case) -> Problem:
@@ -56,16 +60,18 @@ def make_problem(case: Case) -> Problem:
     random = np.random.default_rng(0)
     rows = (case.time, case.batch)
     xs = random.standard_normal((*rows, case.inputs), np.float32)
-    seeds = random.standard_normal((*rows, case.ways * case.hidden), np.float32)
+    cotangents = random.standard_normal(
+        (*rows, case.directions * case.hidden), np.float32
+    )
     cells = [_weights(case, position, random) for position in positions(case)]
     lengths = None
     if case.padded:
         lengths = np.linspace(case.time, 1, case.batch).round().astype(np.int32)
         valid = valid_steps(case, lengths)[..., None]
-        xs, seeds = xs * valid, seeds * valid
+        xs, cotangents = xs * valid, cotangents * valid
     narrow = lambda a: _representable(a, case.dtype)
     cells = [{name: narrow(value) for name, value in cell.items()} for cell in cells]
-    return Problem(narrow(xs), narrow(seeds), cells, lengths)
+    return Problem(narrow(xs), narrow(cotangents), cells, lengths)
 
 
 def valid_steps(case: Case, lengths: Array | None) -> Array:
@@ -124,8 +130,8 @@ def named(case: Case, cells: list[Cell]) -> Iterator[tuple[str, Array]]:
     """
     kind = KINDS[case.kind]
     for position, cell in zip(positions(case), cells, strict=True):
-        where = f"{position.layer}{'r' if position.way else ''}."
-        where = "" if case.layers * case.ways == 1 else where
+        where = f"{position.layer}{'r' if position.direction else ''}."
+        where = "" if case.layers * case.directions == 1 else where
         if kind.own:
             yield from ((f"{where}{n}", np.asarray(value)) for n, value in cell.items())
             continue

@@ -36,14 +36,14 @@ def solve(case: Case, problem: Problem, dtype: str) -> Answer:
     """Outputs and gradients by `Scan()`, in one dtype throughout."""
     peer = JaxrnnPeer(jaxrnn.Scan())
     lengths = None if problem.lengths is None else jnp.array(problem.lengths)
-    seeds = jnp.array(problem.seeds, dtype)
+    cotangents = jnp.array(problem.cotangents, dtype)
     packed = peer.pack(case, problem.cells)
     params = jax.tree.map(lambda weight: jnp.array(weight, dtype), packed)
     model = peer.model(case)
 
     def loss(params: Any, xs: Any) -> Any:
         h, ys = model(params, xs, lengths)
-        return jnp.sum(ys * seeds), (h, ys)
+        return jnp.sum(ys * cotangents), (h, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (_, (h, ys)), (d_params, d_xs) = run(params, jnp.array(problem.xs, dtype))

@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     """What a contender computes, in jaxrnn's layout.
 
     Attributes:
-        ys: `(T, B, ways * H)`; what stands in the padding is not looked at.
+        ys: `(T, B, directions * H)`; what stands in the padding is not looked at.
         h: `(B, H)`, after the last valid step of the top layer's forward direction.
         d_xs: `(T, B, I)`, the gradient of the inputs.
         d_cells: the gradients of the weights.

@@ -66,10 +66,10 @@ class CudnnPeer(JaxPeer):
         def model(weights, xs, lengths):
             if lengths is None:
                 lengths = jnp.full(xs.shape[0], xs.shape[1], jnp.int32)
-            count = case.layers * case.ways
+            count = case.layers * case.directions
             zeros = jnp.zeros((count, xs.shape[0], case.hidden))
             ys, h, _ = _lstm(case, xs, zeros, zeros, weights, lengths)
-            return h[-case.ways], ys
+            return h[-case.directions], ys
 
         return model
 

@@ -73,7 +73,7 @@ class FloorProgram(Program):
     def _compiled(self, figure: str) -> Any:
         def products(cells: Any) -> Any:
             return [
-                _products(cell, figure, self.case.time, first=i < self.case.ways)
+                _products(cell, figure, self.case.time, first=i < self.case.directions)
                 for i, cell in enumerate(cells)
             ]
 

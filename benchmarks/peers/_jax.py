@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from ..cases import Case
-from ..problem import Array, Cell, Problem, positions
+from ..problem import Array, Cell, Problem
 from ..verify import RATE, Answer
 from ._base import Peer, Program
 
@@ -64,7 +64,7 @@ class JaxPeer(Peer):
         """The single step of a plain case."""
 
     def train_step(self, loss: Callable, variables: Any) -> tuple[Callable, Any]:
-        """`(step, state)`, with `step(state, xs, seeds, lengths) -> (state, report)`."""
+        """`(step, state)`, with `step(state, xs, cotangents, lengths) -> (state, report)`."""
         optimizer = optax.adam(RATE)
 
         def step(state, *batch):
@@ -98,16 +98,16 @@ class JaxProgram(Program):
         self.variables = self._variables()
         lengths = None if problem.lengths is None else jnp.array(problem.lengths)
         self.xs = self._array(self._swap(problem.xs))
-        self.batch = (self.xs, self._array(self._swap(problem.seeds)), lengths)
+        self.batch = (self.xs, self._array(self._swap(problem.cotangents)), lengths)
         self.note = peer.note(case)
         self._prepare_stream() if case.single_steps else self._compile()
 
     def _compile(self) -> None:
         model = self.peer.model(self.case)
 
-        def loss(variables, xs, seeds, lengths):
+        def loss(variables, xs, cotangents, lengths):
             _, ys = model(variables, xs, lengths)
-            return jnp.sum(ys * seeds)
+            return jnp.sum(ys * cotangents)
 
         xs, _, lengths = self.batch
         gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
@@ -215,8 +215,8 @@ class LayeredPeer(JaxPeer):
         """`(variables, xs, lengths) -> (h, ys)`; h of the forward direction."""
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:
-        ways = case.ways
-        layers = [cells[i : i + ways] for i in range(0, len(positions(case)), ways)]
+        count = case.directions
+        layers = [cells[i : i + count] for i in range(0, len(cells), count)]
         return [self.pack_layer(case, layer) for layer in layers]
 
     def unpack(self, case: Case, variables: Any) -> list[Cell]:

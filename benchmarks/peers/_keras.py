@@ -89,7 +89,7 @@ class KerasPeer(LayeredPeer):
         return [value for cell in cells for value in _pack(case, cell)]
 
     def unpack_layer(self, case: Case, variables: Any) -> list[Cell]:
-        count = len(variables) // case.ways
+        count = len(variables) // case.directions
         parts = [variables[i : i + count] for i in range(0, len(variables), count)]
         return [_unpack(case, part) for part in parts]
 

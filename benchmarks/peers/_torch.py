@@ -70,7 +70,10 @@ class TorchProgram(Program):
         self.lengths = None
         if problem.lengths is not None:
             self.lengths = torch.tensor(problem.lengths, dtype=torch.int64)
-        self.xs, self.seeds = self._tensor(problem.xs), self._tensor(problem.seeds)
+        self.xs, self.cotangents = (
+            self._tensor(problem.xs),
+            self._tensor(problem.cotangents),
+        )
         self.leaf = self._tensor(problem.xs).requires_grad_()
         self.net = self._net(problem.cells)
         self.trained = self._net(problem.cells)
@@ -121,11 +124,11 @@ class TorchProgram(Program):
             packed, state = net(pack_padded_sequence(xs, self.lengths))
             ys, _ = pad_packed_sequence(packed, total_length=self.case.time)
         h = state[0] if self.case.kind == "lstm" else state
-        return h[-self.case.ways], ys
+        return h[-self.case.directions], ys
 
     def _loss(self, net: Any, xs: Any) -> Any:
         _, ys = self._apply(net.train(), xs)
-        return (ys * self.seeds).sum()
+        return (ys * self.cotangents).sum()
 
     def run(self, figure: str) -> None:
         getattr(self, f"_run_{figure}")()
@@ -182,7 +185,7 @@ class TorchProgram(Program):
 
 
 def _suffix(position: Position) -> str:
-    return f"l{position.layer}{'_reverse' if position.way else ''}"
+    return f"l{position.layer}{'_reverse' if position.direction else ''}"
 
 
 def _pack(cell: Cell) -> Cell:
