@@ -1,7 +1,8 @@
-"""`Scan()` in float64, and the error of `Scan()` in the precision of the case.
+"""Reference answers: `Scan()` in float64, and the error of `Scan()` in the case's dtype.
 
-Computed once a case, in a process of its own, and handed to the contenders as a file: so
-none of them runs anything but itself, and all are compared with the very same numbers.
+They are computed once for each case, in a process of their own, and handed to the
+contenders as a file: a contender runs only its own code, and all are compared with the
+same numbers.
 """
 
 from pathlib import Path
@@ -20,8 +21,14 @@ from .problem import Problem, make_problem
 from .verify import Answer, Reference
 
 
+def device() -> dict[str, Any]:
+    """The device that JAX computes on."""
+    first = jax.devices()[0]
+    return {"platform": first.platform, "device": first.device_kind}
+
+
 def write_reference(case: Case, path: Path) -> None:
-    """Solves a case and writes what contenders are gated against."""
+    """Solves a case and writes the answers that contenders are gated against."""
     problem = make_problem(case)
     with jax.enable_x64(True):
         exact = solve(case, problem, "float64")

@@ -1,186 +1,194 @@
-"""One figure of a case: the turns that its contenders had, and who needs another.
+"""One figure of a task: the turns of its contenders, and which of them need another one.
 
-A turn gives the fastest of its calls, and a figure is the lower quartile of its turns: turns
-lie apart, and what slows the machine for a while does not reach a fourth of them. All
-ratios are to one contender, the reference; so it has a turn before every few of the
-others, and the most turns of all.
-
-A contender has more than one process for a case, each with turns of its own, since a
-program may be slower by half in one process than in the next, and minutes lie between them.
+A turn gives the fastest of its calls; a figure is the lower quartile of the turns. Turns
+are spread over the whole run, so a disturbance of the machine reaches only some of them.
+All ratios are to one contender, the reference, which takes a turn before every few turns of
+the others.
 """
 
 import statistics
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..peers import FLOOR, REFERENCE
-
 
 STATISTIC = "lower quartile of the turns"
-"""What a figure is, for those who read results."""
+"""The definition of a figure, for readers of the results."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long is measured.
+    """How long a run measures.
 
     Attributes:
-        processes: that a contender has for a case, one after the other. What follows is
-            for each of them.
-        seconds: for each figure of each contender, over all its turns.
-        turn: seconds of one of them; one call at least.
-        fewest: turns that a figure gets, however long its calls are.
-        agreement: how far the median of its turns may be above their lower quartile. If it
-            is further, there are more.
-        together: contenders that have their turns between two turns of the reference.
-        rounds: how many there are at most.
-        most: seconds after which it gets no more of them.
-        limit: seconds of the whole run, in which those cases have a second process, and so
-            on, that there is time for, the quickest first; None: all of them have.
-        memory: also measures resident memory, in a fresh process each.
+        processes: processes that a contender gets for a task, one after the other; the
+            settings below apply to each of them.
+        seconds: time for one figure of one contender, over all its turns.
+        turn: seconds of one turn; a turn has at least one call.
+        min_turns: turns that a figure gets, however long its calls are.
+        agreement: how far the median of the turns may be above their lower quartile; a
+            contender that scatters more gets more turns.
+        turns_per_reference: turns of other contenders between two of the reference.
+        rounds: the largest number of rounds, in each of which a contender has one turn.
+        max_seconds: time after which a figure of a contender gets no more turns.
+        time_limit: seconds of the whole run. Tasks get their second and later processes
+            only while it lasts, the quickest tasks first; None for no limit.
         keep_memory: whether workers keep the memory that they free for their next call.
-        patience: seconds after which a worker that does not answer is given up.
+        timeout: seconds after which a worker that does not answer is killed.
     """
 
     processes: int = 2
     seconds: float = 0.25
     turn: float = 0.035
-    fewest: int = 4
+    min_turns: int = 4
     agreement: float = 0.05
-    together: int = 3
+    turns_per_reference: int = 3
     rounds: int = 6
-    most: float = 1.0
-    limit: float | None = None
-    memory: bool = False
+    max_seconds: float = 1.0
+    time_limit: float | None = None
     keep_memory: bool = True
-    patience: float = 300.0
+    timeout: float = 300.0
 
 
 class Turn(NamedTuple):
-    """What a contender did while all others slept.
+    """One turn of a contender, while all others slept.
 
     Attributes:
-        seconds: of the fastest of its calls.
-        calls: how many there were.
-        spent: seconds that they took together, and what came with them.
-        process: in which of its processes, the first being 0.
-        beside: seconds of the reference's last turn before this one, if there was any.
+        seconds: time of the fastest call.
+        calls: number of calls.
+        elapsed: seconds of the whole turn.
+        process: number of the contender's process; the first is 0.
+        reference_seconds: `seconds` of the reference's last turn before this one.
     """
 
     seconds: float
     calls: int
-    spent: float
+    elapsed: float
     process: int = 0
-    beside: float | None = None
+    reference_seconds: float | None = None
 
 
 class Figure:
     """One figure while it is measured in one process of each contender.
 
     Args:
-        earlier: what each contender did in processes before, round by round.
-        settings: how long.
-        process: which it is.
-
-    Attributes:
-        turns: those of each contender, round by round.
+        turns: turns of each contender in earlier processes; new ones are added to them.
+        settings: how long to measure.
+        reference: the contender that ratios refer to.
+        process: number of the process.
     """
 
     def __init__(
-        self, earlier: dict[str, list[Turn]], settings: Settings, process: int = 0
+        self,
+        turns: dict[str, list[Turn]],
+        settings: Settings,
+        reference: str,
+        process: int = 0,
     ) -> None:
-        self.turns, self.settings, self.process = earlier, settings, process
-        self._beside: float | None = None
+        self.turns, self.settings = turns, settings
+        self.reference, self.process = reference, process
+        self._reference_seconds: float | None = None
 
     def add(self, name: str, turn: Turn) -> None:
-        """One turn."""
-        if name == REFERENCE:
-            self._beside = turn.seconds
-        turn = turn._replace(process=self.process, beside=self._beside)
-        self.turns[name].append(turn)
+        """Adds one turn."""
+        if name == self.reference:
+            self._reference_seconds = turn.seconds
+        self.turns[name].append(
+            turn._replace(
+                process=self.process, reference_seconds=self._reference_seconds
+            )
+        )
 
     def drop(self, name: str) -> None:
-        """Whoever failed has no figure."""
+        """Removes a contender that failed."""
         self.turns.pop(name, None)
 
-    def going(self) -> list[str]:
-        """Who needs one more turn, and the reference before every few of the others."""
-        going = [n for n, turns in self.turns.items() if not self._settled(turns)]
-        others = [name for name in going if name != REFERENCE]
-        if REFERENCE not in self.turns or not others:
-            return going
-        together = self.settings.together
-        groups = [others[i : i + together] for i in range(0, len(others), together)]
-        return [name for group in groups for name in (REFERENCE, *group)]
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """What is kept of each contender."""
-        return summarised(self.turns)
+    def next_turns(self) -> list[str]:
+        """The contenders of the next round, in order; empty when the figure is done."""
+        unsettled = [n for n, turns in self.turns.items() if not self._settled(turns)]
+        others = [name for name in unsettled if name != self.reference]
+        if self.reference not in self.turns or not others:
+            return unsettled
+        size = self.settings.turns_per_reference
+        groups = [others[i : i + size] for i in range(0, len(others), size)]
+        return [name for group in groups for name in (self.reference, *group)]
 
     def _settled(self, turns: list[Turn]) -> bool:
-        """Whether more turns would hardly change the figure."""
+        """Whether a contender has enough turns in this process."""
         settings = self.settings
         turns = [turn for turn in turns if turn.process == self.process]
-        times = [turn.seconds for turn in turns]
-        spent = sum(turn.spent for turn in turns)
-        if spent < settings.seconds or len(turns) < settings.fewest:
+        elapsed = sum(turn.elapsed for turn in turns)
+        if elapsed < settings.seconds or len(turns) < settings.min_turns:
             return False
-        if spent > settings.most:
+        if elapsed > settings.max_seconds:
             return True
-        return statistics.median(times) <= (1 + settings.agreement) * _quartile(times)
+        lower, median, _ = quartiles([turn.seconds for turn in turns])
+        return median <= (1 + settings.agreement) * lower
 
 
-def summarised(rounds: dict[str, list[Turn]]) -> dict[str, dict[str, Any]]:
-    """Figures of one case from the turns of each contender, round by round.
+def summarize(
+    turns: dict[str, list[Turn]], reference: str, floor: str
+) -> dict[str, dict[str, Any]]:
+    """The figures of one task.
 
-    `seconds` are the lower quartile of the turns, and ratios are of those: others on the
-    machine can slow a turn down by half for a while, and one turn in twenty is lucky by as
-    much. `ratio` is to the reference, so that 2 takes twice its time; `floor_share` is what
-    part of the time the matrix products alone would take. `spread` is how far the median
-    of the turns is above `seconds`; `median_ratio` is the median of the ratios of each turn
-    to the reference's turn before it.
+    Args:
+        turns: the turns of each contender.
+        reference: the contender that `ratio` refers to; 2 takes twice its time.
+        floor: the contender of `floor_share`, its time over the contender's.
+
+    Returns:
+        For each contender its `seconds`, the `quartiles` of its turns, its `ratio` and
+        `ratio_range`, and the turns themselves, column by column.
     """
-    times = {n: [turn.seconds for turn in turns] for n, turns in rounds.items()}
-    seconds = {name: _quartile(found) for name, found in times.items()}
-    reference, floor = seconds.get(REFERENCE), seconds.get(FLOOR)
+    times = {name: [turn.seconds for turn in found] for name, found in turns.items()}
+    seconds = {name: quartiles(found)[0] for name, found in times.items()}
     figures = {}
-    for name, turns in rounds.items():
-        median = statistics.median(times[name])
+    for name, found in turns.items():
         figure: dict[str, Any] = {
             "seconds": seconds[name],
-            "median": median,
-            "spread": median / seconds[name] - 1,
-            "rounds": times[name],
-            "beside": [turn.beside for turn in turns],
-            "process": [turn.process for turn in turns],
-            "calls": [turn.calls for turn in turns],
+            "quartiles": quartiles(times[name]),
+            "turns": times[name],
+            "reference_seconds": [turn.reference_seconds for turn in found],
+            "process": [turn.process for turn in found],
+            "calls": [turn.calls for turn in found],
         }
-        if reference:
-            figure["ratio"] = seconds[name] / reference
-            figure["median_ratio"] = statistics.median(
-                turn.seconds / turn.beside for turn in turns if turn.beside
-            )
-        if floor:
-            figure["floor_share"] = floor / seconds[name]
+        if reference in seconds:
+            figure["ratio"] = seconds[name] / seconds[reference]
+            figure["ratio_range"] = ratio_range(figure)
+        if floor in seconds:
+            figure["floor_share"] = seconds[floor] / seconds[name]
         figures[name] = figure
     return figures
 
 
+def ratio_range(figure: dict[str, Any]) -> list[float]:
+    """The spread of a ratio: it decides nothing if it includes 1.
+
+    It has the quartiles of the ratios of each turn to the reference's turn before it, and
+    the ratio of the figures itself. A disturbance that outlasts both turns cancels out.
+    """
+    pairs = zip(figure["turns"], figure["reference_seconds"], strict=True)
+    lower, _, upper = quartiles([turn / before for turn, before in pairs if before])
+    return [min(lower, figure["ratio"]), max(upper, figure["ratio"])]
+
+
 def turns_of(figure: dict[str, Any] | None) -> list[Turn]:
-    """The turns behind what `summarised` made of them; none where there is no figure."""
+    """The turns that `summarize` stored in a figure."""
     if figure is None:
         return []
-    columns = (figure[name] for name in ("rounds", "calls", "process", "beside"))
+    names = ("turns", "calls", "process", "reference_seconds")
+    columns = (figure[name] for name in names)
     return [
-        Turn(seconds, calls, 0.0, process, beside)
-        for seconds, calls, process, beside in zip(*columns, strict=True)
+        Turn(seconds, calls, 0.0, process, reference_seconds)
+        for seconds, calls, process, reference_seconds in zip(*columns, strict=True)
     ]
 
 
-def _quartile(times: list[float]) -> float:
-    """What a fourth of such times will be below, however few there are of them.
+def quartiles(times: list[float]) -> list[float]:
+    """Lower quartile, median and upper quartile by ranks: of three, the three.
 
-    By ranks: the fastest of three, a fourth of the way on to the next of four. Other
-    definitions favour who has more turns.
+    Interpolated quartiles (`inclusive`) would favour contenders with more turns, and the
+    reference has the most.
     """
-    return statistics.quantiles(times, n=4)[0] if len(times) > 2 else min(times)
+    if len(times) > 2:
+        return statistics.quantiles(times, n=4)
+    return [min(times), statistics.median(times), max(times)]

@@ -1,15 +1,13 @@
-"""What got slower between two runs on the same machine.
+"""The figures that changed between two runs on the same machine.
 
-A machine that was busier makes everything slower, so a time alone says little. What counts
-as slower is slower in seconds *and* relative to the floor of its own run, each by more
-than quartile and median of both runs lie apart, and by more than a tolerance.
+A busier machine makes everything slower. So a figure counts as slower if it is slower in
+seconds and also relative to the floor of its own run, in both cases by more than a
+tolerance and by more than the lower quartiles and medians of both runs differ.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from ..peers import FLOOR
 
 
 TOLERANCE = 0.1
@@ -21,8 +19,8 @@ class Change:
     """One figure in both runs.
 
     Attributes:
-        growth: new seconds over old, less 1.
-        relative: the same of the times in units of their run's floor; None without one.
+        growth: new seconds over old seconds, less 1.
+        relative: the same for times in units of their run's floor; None without a floor.
         noise: growth that chance explains.
     """
 
@@ -35,18 +33,17 @@ class Change:
 
     @property
     def slower(self) -> bool:
-        """Beyond chance, by either measure."""
-        return all(g > self.noise for g in self._measures)
+        """Whether every measure grew by more than chance explains."""
+        return all(growth > self.noise for growth in self._measures)
 
     @property
     def faster(self) -> bool:
-        """Beyond chance, by either measure."""
-        return all(1 / (1 + g) - 1 > self.noise for g in self._measures)
+        """Whether every measure shrank by more than chance explains."""
+        return all(1 / (1 + growth) - 1 > self.noise for growth in self._measures)
 
     @property
     def _measures(self) -> list[float]:
-        known = [] if self.relative is None else [self.relative]
-        return [self.growth, *known]
+        return [self.growth] + ([] if self.relative is None else [self.relative])
 
     def __str__(self) -> str:
         relative = ""
@@ -59,24 +56,24 @@ class Change:
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
-    """Every figure that both runs have, the floor's aside."""
+    """Every figure that both runs have, except the floor's."""
     before, after = dict(_figures(old)), dict(_figures(new))
     found = []
     for key, now in after.items():
         then = before.get(key)
-        if then is None or key[0] == FLOOR:
+        if then is None or key[0] == new["floor"]:
             continue
         relative = None
         if "floor_share" in then and "floor_share" in now:
             relative = then["floor_share"] / now["floor_share"] - 1
         growth = now["seconds"] / then["seconds"] - 1
-        noise = max(TOLERANCE, then["spread"] + now["spread"])
+        noise = max(TOLERANCE, _spread(then) + _spread(now))
         found.append(Change(*key, growth=growth, relative=relative, noise=noise))
     return found
 
 
 def missing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Figures that the old run has and the new one lacks, of cases that both have."""
+    """Figures that only the old run has, of cases that both runs have."""
     cases = {case["name"] for case in new["cases"]}
     after = dict(_figures(new))
     return [
@@ -84,6 +81,11 @@ def missing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key, _ in _figures(old)
         if key not in after and key[1] in cases
     ]
+
+
+def _spread(figure: dict[str, Any]) -> float:
+    lower, median, _ = figure["quartiles"]
+    return median / lower - 1
 
 
 def _figures(results: dict[str, Any]) -> Iterator[tuple[tuple[str, str, str], dict]]:

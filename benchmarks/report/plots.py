@@ -1,4 +1,4 @@
-"""One picture a figure: a panel for each case, a bar for each contender."""
+"""One picture for each figure: a panel for each case, a bar for each contender."""
 
 import statistics
 from pathlib import Path
@@ -12,15 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from ..peers import FLOOR
-from .tables import TITLES, present, seconds, title
+from .tables import TITLES, present, seconds, title, undecided, where
 
 
 _OURS, _THEIRS, _FLOOR = "#1f6f8b", "#c9c5bd", "#b3402f"
 
 
 def plot_figures(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Writes `<suite>-<figure>.png` for each figure that there is."""
+    """Writes `<suite>-<figure>.png` for each figure that was measured."""
     written = []
     for figure in TITLES:
         cases = [c for c in results["cases"] if _bars(results, c, figure)]
@@ -36,8 +35,14 @@ def _bars(results: dict[str, Any], case: dict, figure: str) -> list[tuple[str, d
     return [
         (name, case["results"][name]["figures"][figure])
         for name in present(results)
-        if name != FLOOR and figure in case["results"].get(name, {}).get("figures", {})
+        if name != results["floor"]
+        and figure in case["results"].get(name, {}).get("figures", {})
     ]
+
+
+def _floor(results: dict[str, Any], case: dict, figure: str) -> dict | None:
+    figures = case["results"].get(results["floor"], {}).get("figures", {})
+    return figures.get(figure)
 
 
 def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -> None:
@@ -46,29 +51,24 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
     ordered = _by_column(cases, columns)
     rows = -(-len(ordered) // columns)
     bars = max(len(_bars(results, case, figure)) for case in cases)
-    height = rows * (0.21 * bars + 0.75) + 0.9
     canvas, axes = plt.subplots(
         rows,
         columns,
-        figsize=(5.2 * columns, height),
+        figsize=(5.2 * columns, rows * (0.21 * bars + 0.75) + 0.9),
         squeeze=False,
         dpi=110,
         layout="constrained",
     )
-    for axis, case in zip(axes.flat, ordered, strict=False):
-        if case is None:
-            axis.axis("off")
-        else:
-            _panel(axis, results, case, figure)
-    for axis in list(axes.flat)[len(ordered) :]:
+    for axis in axes.flat:
         axis.axis("off")
-    machine = results["machine"]
-    where = machine["gpus"][0] if machine["gpus"] else f"{machine['cpu']}, "
-    where += "" if machine["gpus"] else f"{machine['cores']} cores"
-    floors = (case["results"].get(FLOOR, {}).get("figures") for case in cases)
-    dashed = "; dashed: the matrix products alone" if any(floors) else ""
+    for axis, case in zip(axes.flat, ordered, strict=False):
+        if case is not None:
+            axis.axis("on")
+            _panel(axis, results, case, figure)
+    dashed = any(_floor(results, case, figure) for case in cases)
     canvas.suptitle(
-        f"{TITLES[figure]}\n{where}: time, less is better{dashed}",
+        f"{TITLES[figure]}\n{where(results['machine'])}: time, less is better"
+        f"{'; dashed: the matmuls alone' if dashed else ''}",
         fontsize=11 if columns > 1 else 9,
     )
     canvas.savefig(path)
@@ -76,7 +76,7 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
 
 
 def _by_column(cases: list[dict], columns: int) -> list[dict | None]:
-    """Cases of one kind below each other, if there are as many kinds as columns."""
+    """One column for each kind, if there are as many kinds as columns."""
     kinds = list(dict.fromkeys(case["case"]["kind"] for case in cases))
     if len(kinds) != columns:
         return list(cases)
@@ -88,42 +88,47 @@ def _by_column(cases: list[dict], columns: int) -> list[dict | None]:
 
 def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None:
     bars = _bars(results, case, figure)
-    labels = [_label(results, case, name) for name, _ in bars]
     values = [found["seconds"] for _, found in bars]
-    ends = [found["median"] for _, found in bars]
-    # One that is very slow would leave nothing to see of the others.
-    room = min(max(ends), 4 * statistics.median(values))
-    # From the figure to the median of all turns, as far as there is room for it.
-    ends = [max(value, min(end, room)) for value, end in zip(values, ends, strict=True)]
-    late = [end - value for value, end in zip(values, ends, strict=True)]
+    # A contender that is very slow is cut off, so that the others can be told apart.
+    room = min(max(f["quartiles"][2] for _, f in bars), 4 * statistics.median(values))
+    # Whiskers go to the upper quartile, as far as there is room.
+    ends = [max(f["seconds"], min(f["quartiles"][2], room)) for _, f in bars]
+    whiskers = [end - value for value, end in zip(values, ends, strict=True)]
     axis.barh(
         range(len(bars)),
         values,
-        xerr=[[0.0] * len(bars), late],
+        xerr=[[0.0] * len(bars), whiskers],
         color=[_OURS if n.startswith("jaxrnn") else _THEIRS for n, _ in bars],
         error_kw={"elinewidth": 0.8, "ecolor": "#555555"},
         height=0.72,
     )
+    labels = [_label(results, case, name) for name, _ in bars]
     axis.set_yticks(range(len(bars)), labels, fontsize=8)
     axis.invert_yaxis()
-    for row, (value, end) in enumerate(zip(values, ends, strict=True)):
-        inside = value > room
-        at = 0.98 * room if inside else end + 0.015 * room
-        shown = f"{seconds(value)} →" if inside else seconds(value)
-        side = "right" if inside else "left"
-        text = axis.text(at, row, shown, va="center", ha=side, fontsize=7.5)
-        text.set_clip_on(True)
-        if not inside:  # the floor's line passes behind it
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    for row, ((name, found), end) in enumerate(zip(bars, ends, strict=True)):
+        tie = "ratio" in found and undecided(found) and name != results["reference"]
+        shown = f"{seconds(found['seconds'])}{' (tie)' if tie else ''}"
+        _write(axis, row, shown, end, room, cut_off=found["seconds"] > room)
     axis.set_xlim(0, 1.18 * room)
     axis.set_xticks([])
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.set_title(case["name"], fontsize=9, loc="left")
-    floor = case["results"].get(FLOOR, {}).get("figures", {}).get(figure)
-    if floor:
-        axis.axvline(
-            floor["seconds"], color=_FLOOR, linestyle="--", linewidth=1, zorder=0.5
-        )
+    floor = _floor(results, case, figure)
+    if floor is not None:
+        at = floor["seconds"]
+        axis.axvline(at, color=_FLOOR, linestyle="--", linewidth=1, zorder=0.5)
+
+
+def _write(
+    axis: Axes, row: int, shown: str, end: float, room: float, cut_off: bool
+) -> None:
+    """A bar's time behind it, or inside it if the bar is cut off."""
+    at, side = (0.98 * room, "right") if cut_off else (end + 0.015 * room, "left")
+    shown += " →" if cut_off else ""
+    text = axis.text(at, row, shown, va="center", ha=side, fontsize=7.5)
+    text.set_clip_on(True)
+    if not cut_off:  # the floor's line passes behind it
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
 
 
 def _label(results: dict[str, Any], case: dict, name: str) -> str:

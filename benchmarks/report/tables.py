@@ -10,79 +10,93 @@ from ..cases import KINDS
 TITLES = {
     "forward": "Forward",
     "backward": "Forward and backward, with the gradient of the inputs",
-    "update": "One optimiser step",
+    "update": "One optimizer step",
     "stream": "One time step at B = 1, on one core",
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, one line that says how to read it, and rows."""
+    """A title, a caption that says how to read it, and rows.
+
+    Attributes:
+        main: whether it has times or ratios, which the terminal shows.
+    """
 
     title: str
     caption: str
     header: list[str]
     rows: list[list[str]]
+    main: bool = False
 
 
 def tables(results: dict[str, Any]) -> list[Table]:
-    """Every table that the results have something for: figures first."""
-    figures = [
-        f for f in TITLES if any(f in c["case"]["figures"] for c in _cases(results))
-    ]
-    found = [_times(results, figure) for figure in figures]
+    """Every table that is not empty, times and ratios first."""
+    measured = {f for case in results["cases"] for f in case["case"]["figures"]}
+    figures = [figure for figure in TITLES if figure in measured]
+    found = [make(results, f) for f in figures for make in (_times, _ratios)]
     found += [_shares(results, figure) for figure in figures]
     found += [_compiling(results), _temporaries(results), _resident(results)]
     return [table for table in [*found, _gates(results)] if _filled(table)]
 
 
+def where(machine: dict[str, Any]) -> str:
+    """The processors of a machine."""
+    return ", ".join([machine["cpu"], f"{machine['cores']} cores", *machine["gpus"]])
+
+
 def title(results: dict[str, Any], name: str) -> str:
-    """What a reader calls a contender."""
+    """A contender's name for readers."""
     return results["contenders"][name].get("title", name)
 
 
 def present(results: dict[str, Any]) -> list[str]:
-    """The contenders that took part in any case, in their order."""
+    """The contenders that were gated in any case, in their order."""
     return [
         name
-        for name, contender in results["contenders"].items()
-        if "title" in contender
-        and _took_part(contender)
-        and any("gate" in case["results"].get(name, {}) for case in _cases(results))
+        for name in results["contenders"]
+        if any("gate" in case["results"].get(name, {}) for case in results["cases"])
     ]
 
 
 def notes(results: dict[str, Any]) -> list[str]:
-    """What a reader must know: variants, choices made, refusals, and the run's lines."""
+    """Variants, choices, refusals, and the messages of the run."""
     found: dict[str, list[str]] = {}
-    for case in _cases(results):
+    for case in results["cases"]:
         for name, result in case["results"].items():
             for text in _remarks(result, case):
-                found.setdefault(f"{title(results, name)} {text}", []).append(
-                    case["name"]
-                )
-    count = len(_cases(results))
-    said = [
+                line = f"{title(results, name)} {text}"
+                found.setdefault(line, []).append(case["name"])
+    count = len(results["cases"])
+    lines = [
         f"{text}: {'every case' if len(cases) == count else ', '.join(cases)}"
         for text, cases in found.items()
     ]
-    return [*said, *results["lines"]]
+    return [*lines, *results["lines"]]
 
 
 def _remarks(result: dict, case: dict) -> list[str]:
     kind = case["case"]["kind"]
     computed = result.get("computes", kind)
-    said = [f"\\* computes {KINDS[computed].title}"] if computed != kind else []
-    said += [result["note"]] if result.get("note") else []
-    return said + ([f"has none: {result['refused']}"] if "refused" in result else [])
+    texts = [f"\\* computes {KINDS[computed].title}"] if computed != kind else []
+    texts += [result["note"]] if result.get("note") else []
+    return texts + (
+        [f"does not run: {result['refused']}"] if "refused" in result else []
+    )
 
 
-def seconds(value: float) -> str:
-    """Three digits, in a unit that suits."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value * 1e6:.3g} µs"
+def seconds(value: float, upper: float | None = None) -> str:
+    """Three digits in a unit that suits; `upper` follows in brackets, in the same unit."""
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+    unit, scale = next((u for u in units if value >= u[1]), units[-1])
+    bracket = "" if upper is None else f" ({upper / scale:.3g})"
+    return f"{value / scale:.3g}{bracket} {unit}"
+
+
+def undecided(figure: dict[str, Any]) -> bool:
+    """Whether the spread of a figure's ratio includes 1."""
+    lower, upper = figure["ratio_range"]
+    return lower <= 1 <= upper
 
 
 def _times(results: dict[str, Any], figure: str) -> Table:
@@ -90,14 +104,30 @@ def _times(results: dict[str, Any], figure: str) -> Table:
         found = result.get("figures", {}).get(figure)
         if found is None:
             return ""
-        ratio = f" ({_ratio(found['ratio'])})" if "ratio" in found else ""
-        return f"{seconds(found['seconds'])}{ratio}"
+        return seconds(found["seconds"], found["quartiles"][2])
 
+    caption = f"Time: the {results['statistic']}, and in brackets the upper quartile."
+    return _table(results, TITLES[figure], caption, entry, figure, main=True)
+
+
+def _ratios(results: dict[str, Any], figure: str) -> Table:
     reference = results["reference"]
-    caption = f"time: the {results['statistic']}"
-    if reference in results["contenders"]:
-        caption += f", and in brackets its ratio to {title(results, reference)}"
-    return _table(results, TITLES[figure], caption, entry, figure)
+
+    def entry(result: dict, case: dict) -> str:
+        found = result.get("figures", {}).get(figure, {})
+        if "ratio" not in found or result is case["results"].get(reference):
+            return ""
+        spread = "-".join(map(_ratio, found["ratio_range"]))
+        return f"{'tie' if undecided(found) else _ratio(found['ratio'])} ({spread})"
+
+    name = title(results, reference) if reference in results["contenders"] else ""
+    caption = (
+        f"Time divided by the time of {name}, and in brackets the spread of that ratio; a "
+        "spread that includes 1 decides nothing, and is a tie."
+    )
+    return _table(
+        results, f"{TITLES[figure]}: ratio", caption, entry, figure, main=True
+    )
 
 
 def _shares(results: dict[str, Any], figure: str) -> Table:
@@ -105,7 +135,7 @@ def _shares(results: dict[str, Any], figure: str) -> Table:
         share = result.get("figures", {}).get(figure, {}).get("floor_share")
         return "" if share is None else f"{100 * share:.0f} %"
 
-    caption = "what part of the time the matrix products alone would take"
+    caption = "The time of the matmuls alone, as a share of the contender's time."
     return _table(
         results, f"{TITLES[figure]}: share of the floor", caption, entry, figure
     )
@@ -116,8 +146,8 @@ def _compiling(results: dict[str, Any]) -> Table:
         found = result.get("compile_seconds", {})
         return seconds(found["backward"]) if "backward" in found else ""
 
-    caption = "tracing and compiling forward and backward"
-    timed = [c for c in _cases(results) if c["case"].get("compile_time", True)]
+    timed = [c for c in results["cases"] if c["case"].get("compile_time", True)]
+    caption = "Tracing and compiling forward and backward."
     return _table(results | {"cases": timed}, "Compile time", caption, entry)
 
 
@@ -127,7 +157,8 @@ def _temporaries(results: dict[str, Any]) -> Table:
         return "" if found is None else _size(found)
 
     caption = (
-        "what XLA sets aside for forward and backward, beside arguments and results"
+        "Memory that XLA allocates for forward and backward, without arguments and "
+        "results."
     )
     return _table(results, "Temporary memory", caption, entry)
 
@@ -140,8 +171,8 @@ def _resident(results: dict[str, Any]) -> Table:
         return f"{_size(found['peak'])} (+{_size(found['peak'] - found['before'])})"
 
     caption = (
-        "peak of a fresh process after its first forward and backward, and in brackets "
-        "what compiling and running added"
+        "Peak of a fresh process after its first forward and backward, and in brackets "
+        "the share that compiling and running added."
     )
     return _table(results, "Resident memory", caption, entry)
 
@@ -157,8 +188,8 @@ def _gates(results: dict[str, Any]) -> Table:
         return f"{gate['errors'][worst]:.1e} of {gate['bounds'][worst]:.1e}, {worst}"
 
     caption = (
-        "the error that stands closest to its bound, against `Scan()` in float64, "
-        "relative to the largest entry of its block"
+        "The error closest to its bound, against `Scan()` in float64, relative to the "
+        "largest entry of its block."
     )
     return _table(results, "Gates", caption, entry)
 
@@ -169,15 +200,22 @@ def _table(
     caption: str,
     entry: Callable[[dict, dict], str],
     figure: str | None = None,
+    main: bool = False,
 ) -> Table:
-    names = present(results)
-    rows = []
-    for case in _cases(results):
-        if figure is not None and figure not in case["case"]["figures"]:
-            continue
-        cells = [_entry(entry, case, name) for name in names]
-        rows.append([case["name"], *cells])
-    return Table(title_, caption, ["case", *(title(results, n) for n in names)], rows)
+    """A row for each case that has the figure; contenders without an entry are left out."""
+    rows = [
+        [case["name"], *(_entry(entry, case, name) for name in present(results))]
+        for case in results["cases"]
+        if figure is None or figure in case["case"]["figures"]
+    ]
+    header = ["case", *(title(results, name) for name in present(results))]
+    columns = [
+        (name, *cells)
+        for name, *cells in zip(header, *rows, strict=True)
+        if any(cell != "-" for cell in cells)
+    ]
+    header, *rows = (list(row) for row in zip(*columns, strict=True)) if rows else [[]]
+    return Table(title_, caption, header, rows, main)
 
 
 def _entry(entry: Callable[[dict, dict], str], case: dict, name: str) -> str:
@@ -191,14 +229,6 @@ def _entry(entry: Callable[[dict, dict], str], case: dict, name: str) -> str:
 
 def _filled(table: Table) -> bool:
     return any(cell not in ("-", "RED") for row in table.rows for cell in row[1:])
-
-
-def _cases(results: dict[str, Any]) -> list[dict[str, Any]]:
-    return results["cases"]
-
-
-def _took_part(contender: dict[str, Any]) -> bool:
-    return not (contender.get("absent") or contender.get("failed"))
 
 
 def _ratio(value: float) -> str:
