@@ -76,9 +76,16 @@ def run(
     path = json or (default_path(runner.results) if whole else None)
     if resume and path is not None and path.exists():
         runner.resume(read_results(path))
-    if path is not None:
-        runner.save = lambda results: write_results(results, path)
-    results = _watched(runner)
+    with Progress(console=_console, transient=True, auto_refresh=False) as progress:
+        bar = progress.add_task(suite, total=runner.total)
+
+        def save(results: dict[str, Any]) -> None:
+            progress.update(bar, advance=1, refresh=True)
+            if path is not None:
+                write_results(results, path)
+
+        runner.say, runner.save = progress.console.print, save
+        results = runner.run()
     for table in tables(results):
         if table.main:
             _print(table)
@@ -180,20 +187,6 @@ def _status(results: dict) -> int:
     entries = [r for case in results["cases"] for r in case["results"].values()]
     bad = any("failed" in e or e.get("gate", {}).get("red") for e in entries)
     return 1 if bad else 0
-
-
-def _watched(runner: Runner) -> dict[str, Any]:
-    """Runs with a progress bar, which is drawn between turns so as not to disturb them."""
-    progress = Progress(console=_console, transient=True, auto_refresh=False)
-    with progress:
-        task = progress.add_task(runner.results["suite"], total=runner.total)
-
-        def advance() -> None:
-            progress.advance(task)
-            progress.refresh()
-
-        runner.say, runner.advance = progress.console.print, advance
-        return runner.run()
 
 
 def _print(table: Table) -> None:

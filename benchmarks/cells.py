@@ -39,6 +39,11 @@ def make_layer(case: Case) -> jaxrnn.Layer:
     return layers[0] if case.layers == 1 else jaxrnn.Stack(tuple(layers))
 
 
+def initial_params(case: Case) -> Any:
+    """The initial parameters of the cell of a case."""
+    return make_cell(case.kind, case.inputs, case.hidden).init(jax.random.key(0))
+
+
 def parameter_shapes(layer: jaxrnn.Layer) -> Any:
     """The parameters of a layer, with shapes in the place of arrays."""
     return jax.eval_shape(lambda: layer.init(jax.random.key(0)))

@@ -40,7 +40,7 @@ def write_reference(case: Case, path: Path) -> None:
 
 
 def solve(case: Case, problem: Problem, dtype: str) -> Answer:
-    """Outputs and gradients by `Scan()`, in one dtype throughout."""
+    """Outputs and gradients by `Scan()`, entirely in one dtype."""
     peer = JaxrnnPeer(jaxrnn.Scan())
     lengths = None if problem.lengths is None else jnp.array(problem.lengths)
     cotangents = jnp.array(problem.cotangents, dtype)

@@ -42,8 +42,7 @@ class Runner:
     Attributes:
         results: the results so far, as they are stored.
         say: called with each message; prints it by default.
-        advance: called `total` times in a run, to show progress.
-        save: called with the results after each task.
+        save: called with the results after each process of each task, `total` times.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Runner:
     ) -> None:
         self.tasks, self.settings = tasks, settings
         self.say: Callable[[str], None] = print
-        self.advance: Callable[[], None] = lambda: None
         self.save: Callable[[dict], None] = lambda results: None
         self.team = Team(
             clients={
@@ -71,7 +69,6 @@ class Runner:
             reference=reference,
             floor=floor,
             say=self._say,
-            advance=lambda: self.advance(),
         )
         now = datetime.datetime.now(datetime.UTC)
         self.results: dict[str, Any] = {
@@ -93,12 +90,8 @@ class Runner:
 
     @property
     def total(self) -> int:
-        """The number of calls of `advance`: contenders to prepare, and rounds."""
-        return sum(
-            len(self.team.clients) + self.settings.rounds * len(task.figures)
-            for process in range(self.settings.processes)
-            for task in self._missing(process)
-        )
+        """The number of processes of tasks that are left to be measured."""
+        return sum(len(self._missing(i)) for i in range(self.settings.processes))
 
     def resume(self, earlier: dict[str, Any]) -> None:
         """Keeps the tasks of an earlier run in which nothing failed.

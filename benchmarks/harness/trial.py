@@ -52,7 +52,6 @@ class Team:
         spins: names of contenders that must be prepared alone: their threads wait by
             spinning, which takes ten times as long while others compute.
         say: called with each message.
-        advance: called once for each contender prepared and each round of a figure.
     """
 
     clients: dict[str, Client]
@@ -60,7 +59,6 @@ class Team:
     reference: str
     floor: str
     say: Callable[[str], None]
-    advance: Callable[[], None]
     spins: set[str] = field(default_factory=set)
 
 
@@ -130,8 +128,7 @@ class Trial:
         others = [name for name in self.team.clients if name not in self.team.spins]
         for count, names in ((1, alone), (at_once, others)):
             with ThreadPoolExecutor(count) as pool:
-                for _ in pool.map(prepare, names):
-                    self.team.advance()
+                list(pool.map(prepare, names))
 
     def take_rounds(self, ready: dict[str, Client], results: Results) -> None:
         """Measures all figures by turns, so that each is spread over the same time."""
@@ -147,7 +144,6 @@ class Trial:
         for _ in range(self.settings.rounds):
             for figure in figures:
                 self._round(figure, figures, ready, results)
-                self.team.advance()
         for figure, found in figures.items():
             summary = summarize(found.turns, self.team.reference, self.team.floor)
             for name, summarized in summary.items():

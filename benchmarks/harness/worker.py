@@ -22,60 +22,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 
 _MAX_CALLS = 100_000
 
 _LONG = 0.2
 """Seconds; cold caches do not matter to calls that are longer."""
-
-
-class Contender(Protocol):
-    """The object that serves the requests of a run. Answers are JSON objects.
-
-    Attributes:
-        prepared: whether a task is ready to run; its process lives for as long.
-    """
-
-    prepared: bool
-
-    def hello(self) -> dict[str, Any]:
-        """`{"title", "version"}`, with `"absent"` and a reason if it cannot run here, and
-        `"spins": True` if it must not be prepared at the same time as another."""
-
-    def accept(self, spec: dict) -> dict[str, Any]:
-        """`{"computes": name of the variant}`, or `{"refused": reason}`."""
-
-    def prepare(
-        self, spec: dict, computes: str, reference: str | None, compiled: str
-    ) -> dict[str, Any]:
-        """Gets a task ready, and gates it: `{"gate": {"red": [...], "shown": str}, ...}`.
-
-        `reference` is a file of the solver; None in later processes, which are not gated.
-        `compiled` is a folder in which to keep compiled programs from process to process.
-        """
-
-    def run(self, figure: str) -> None:
-        """Runs one call of a figure of the prepared task."""
-
-    def memory(self, spec: dict, computes: str) -> dict[str, Any]:
-        """Resident memory of a first run, in a process that did nothing else."""
-
-    def release(self) -> dict[str, Any]:
-        """Forgets the task."""
-
-
-class Solver(Protocol):
-    """The object that writes reference answers; it does not contend."""
-
-    prepared: bool
-
-    def hello(self) -> dict[str, Any]:
-        """The device, as additions to the description of the machine."""
-
-    def solve(self, spec: dict, computes: str, path: str) -> dict[str, Any]:
-        """Solves a variant of a task and writes the file that contenders are gated by."""
 
 
 def turn(run: Callable[[str], None], figure: str, seconds: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""jaxrnn itself: every strategy a contender of its own, and `Auto()` the reference.
+"""jaxrnn: every strategy is a contender of its own, and `Auto()` is the reference.
 
 Chosen: `jaxrnn.unroll` inside `jax.jit`; single steps with `layer.step`, unbatched, as a
-user would stream; the optimiser step of `jaxrnn.training`, which also reports the
-gradient's norm and donates its state.
+user would stream; the optimizer step of `jaxrnn.training`, which also reports the norm of
+the gradient and donates its state.
 """
 
 from collections.abc import Callable
@@ -25,17 +25,16 @@ from ._jax import JaxPeer, Model, Stepper
 class JaxrnnPeer(JaxPeer):
     """jaxrnn with one strategy."""
 
+    distribution = "jaxrnn"
+
     def __init__(self, strategy: jaxrnn.Strategy) -> None:
         self.strategy = strategy
         self.title = f"jaxrnn {type(strategy).__name__}()"
 
-    def version(self) -> str:
-        return jaxrnn.__version__
-
     def computes(self, case: Case) -> Case:
         alone = case.layers == 1 and not case.bidirectional
         if alone and isinstance(self.strategy, jaxrnn.Wavefront):
-            raise NotImplementedError("one cell alone has no wavefront")
+            raise NotImplementedError("a single cell has no wavefront")
         if case.single_steps and not isinstance(self.strategy, jaxrnn.Auto):
             raise NotImplementedError("a step has no strategy; see jaxrnn Auto()")
         if isinstance(self.strategy, jaxrnn.Newton):
@@ -78,7 +77,7 @@ class JaxrnnPeer(JaxPeer):
             )
             state = state if case.layers == 1 else state[-1]
             state = state.forward if case.bidirectional else state
-            if KINDS[case.kind].own:  # of shapes and dtypes of all kinds
+            if KINDS[case.kind].own:  # their states have all kinds of shapes and dtypes
                 return ys[-1], ys
             return getattr(state, "h", state), ys
 

@@ -5,7 +5,6 @@ seconds and also relative to the floor of its own run, in both cases by more tha
 tolerance and by more than the lower quartiles and medians of both runs differ.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,74 +12,60 @@ from typing import Any
 TOLERANCE = 0.1
 """Growth that is never called slower: two runs of the same code differ by as much."""
 
+Figures = dict[tuple[str, str, str], dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Change:
     """One figure in both runs.
 
     Attributes:
-        growth: new seconds over old seconds, less 1.
-        relative: the same for times in units of their run's floor; None without a floor.
+        name: contender, case and figure.
+        growth: new seconds over old seconds, less 1; and the same for times in units of
+            their run's floor, if there is one.
         noise: growth that chance explains.
     """
 
-    contender: str
-    case: str
-    figure: str
-    growth: float
-    relative: float | None
+    name: str
+    growth: list[float]
     noise: float
 
     @property
     def slower(self) -> bool:
-        """Whether every measure grew by more than chance explains."""
-        return all(growth > self.noise for growth in self._measures)
+        """Whether both measures grew by more than chance explains."""
+        return min(self.growth) > self.noise
 
     @property
     def faster(self) -> bool:
-        """Whether every measure shrank by more than chance explains."""
-        return all(1 / (1 + growth) - 1 > self.noise for growth in self._measures)
-
-    @property
-    def _measures(self) -> list[float]:
-        return [self.growth] + ([] if self.relative is None else [self.relative])
+        """Whether both measures shrank by more than chance explains."""
+        return 1 / (1 + max(self.growth)) - 1 > self.noise
 
     def __str__(self) -> str:
-        relative = ""
-        if self.relative is not None:
-            relative = f", {100 * self.relative:+.0f} % relative to the floor"
-        return (
-            f"{self.contender}, {self.case}, {self.figure}: {100 * self.growth:+.0f} %"
-            f"{relative}; chance explains {100 * self.noise:.0f} %"
-        )
+        growth, *relative = (f"{100 * growth:+.0f} %" for growth in self.growth)
+        to_floor = "".join(f", {text} relative to the floor" for text in relative)
+        noise = f"chance explains {100 * self.noise:.0f} %"
+        return f"{self.name}: {growth}{to_floor}; {noise}"
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     """Every figure that both runs have, except the floor's."""
-    before, after = dict(_figures(old)), dict(_figures(new))
+    before, after = _figures(old), _figures(new)
     found = []
-    for key, now in after.items():
-        then = before.get(key)
-        if then is None or key[0] == new["floor"]:
-            continue
-        relative = None
+    for key in (key for key in after if key in before and key[0] != new["floor"]):
+        then, now = before[key], after[key]
+        growth = [now["seconds"] / then["seconds"] - 1]
         if "floor_share" in then and "floor_share" in now:
-            relative = then["floor_share"] / now["floor_share"] - 1
-        growth = now["seconds"] / then["seconds"] - 1
+            growth.append(then["floor_share"] / now["floor_share"] - 1)
         noise = max(TOLERANCE, _spread(then) + _spread(now))
-        found.append(Change(*key, growth=growth, relative=relative, noise=noise))
+        found.append(Change(", ".join(key), growth, noise))
     return found
 
 
 def missing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Figures that only the old run has, of cases that both runs have."""
     cases = {case["name"] for case in new["cases"]}
-    after = dict(_figures(new))
-    return [
-        ", ".join(key)
-        for key, _ in _figures(old)
-        if key not in after and key[1] in cases
-    ]
+    lost = _figures(old).keys() - _figures(new).keys()
+    return sorted(", ".join(key) for key in lost if key[1] in cases)
 
 
 def _spread(figure: dict[str, Any]) -> float:
@@ -88,8 +73,10 @@ def _spread(figure: dict[str, Any]) -> float:
     return median / lower - 1
 
 
-def _figures(results: dict[str, Any]) -> Iterator[tuple[tuple[str, str, str], dict]]:
-    for case in results["cases"]:
-        for name, result in case["results"].items():
-            for figure, found in result.get("figures", {}).items():
-                yield (name, case["name"], figure), found
+def _figures(results: dict[str, Any]) -> Figures:
+    return {
+        (name, case["name"], figure): found
+        for case in results["cases"]
+        for name, result in case["results"].items()
+        for figure, found in result.get("figures", {}).items()
+    }

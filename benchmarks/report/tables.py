@@ -156,10 +156,7 @@ def _temporaries(results: dict[str, Any]) -> Table:
         found = result.get("temporary_bytes")
         return "" if found is None else _size(found)
 
-    caption = (
-        "Memory that XLA allocates for forward and backward, without arguments and "
-        "results."
-    )
+    caption = "XLA's memory for forward and backward, without arguments and results."
     return _table(results, "Temporary memory", caption, entry)
 
 
@@ -172,7 +169,7 @@ def _resident(results: dict[str, Any]) -> Table:
 
     caption = (
         "Peak of a fresh process after its first forward and backward, and in brackets "
-        "the share that compiling and running added."
+        "the part that compiling and running added."
     )
     return _table(results, "Resident memory", caption, entry)
 
