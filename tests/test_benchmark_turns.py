@@ -64,7 +64,6 @@ def test_turns_go_on_until_they_agree():
     assert asked == [*once, *once, REFERENCE, FLOOR]
     assert {name: found[name]["turns"] for name in times} == times
     assert found[FLOOR]["seconds"] == 3 and found[FLOOR]["ratio"] == 1.5
-    assert found[FLOOR]["reference_seconds"] == [2, 2, 2]
     assert found[REFERENCE]["floor_share"] == 1.5
 
 
@@ -76,8 +75,8 @@ def test_the_reference_is_timed_without_others():
 
 def test_a_figure_is_the_lower_quartile_of_the_turns():
     """One lucky turn does not change it, nor do slow ones."""
-    own = [turns.Turn(s, 2, 0.1, reference_seconds=s) for s in (1, 5, 5, 5, 5, 9, 9)]
-    others = [turns.Turn(s, 2, 0.1, reference_seconds=1) for s in (3, 8, 7, 4)]
+    own = [turns.Turn(s, 2, 0.1) for s in (1, 5, 5, 5, 5, 9, 9)]
+    others = [turns.Turn(s, 2, 0.1) for s in (3, 8, 7, 4)]
     found = summarize({REFERENCE: own, "x": others, "y": others[1:3]})
     assert found[REFERENCE]["seconds"] == 5
     assert found[REFERENCE]["quartiles"] == [5, 5, 9]
@@ -86,21 +85,18 @@ def test_a_figure_is_the_lower_quartile_of_the_turns():
     assert found["y"]["seconds"] == 7
 
 
-def test_the_spread_of_a_ratio_is_of_pairs_of_turns():
-    """A machine that slows both turns of a pair down does not widen it."""
-    pairs = [(2.2, 2), (6.6, 6), (2.2, 2), (6.6, 6)]
-    own = [turns.Turn(before, 1, 0.1, reference_seconds=before) for _, before in pairs]
-    other = [turns.Turn(s, 1, 0.1, reference_seconds=before) for s, before in pairs]
-    found = summarize({REFERENCE: own, "x": other})
-    assert found["x"]["ratio_range"] == pytest.approx([1.1, 1.1])
-    assert found[REFERENCE]["ratio_range"] == [1, 1]
-    # it includes the ratio of the figures
-    shifted = [turn._replace(reference_seconds=2) for turn in other]
-    found = summarize({REFERENCE: own, "x": shifted})["x"]
-    assert found["ratio_range"] == pytest.approx([1.1, 3.3])
-    shifted = [turn._replace(reference_seconds=1) for turn in other]
-    found = summarize({REFERENCE: own, "x": shifted})["x"]
-    assert found["ratio_range"] == pytest.approx([found["ratio"], 6.6])
+def test_the_spread_of_a_ratio_is_of_the_quartiles():
+    """It includes 1 if the quartiles of both overlap."""
+
+    def found(*seconds):
+        own = [turns.Turn(s, 1, 0.1) for s in (2, 3, 4)]
+        other = [turns.Turn(s, 1, 0.1) for s in seconds]
+        return summarize({REFERENCE: own, "x": other})["x"]
+
+    assert found(3, 5, 6)["ratio"] == 1.5
+    assert found(3, 5, 6)["ratio_range"] == [0.75, 3]
+    assert found(5, 6, 8)["ratio_range"] == [1.25, 4]
+    assert found(1, 1, 1)["ratio_range"] == [0.25, 0.5]
 
 
 def test_more_turns_do_not_make_a_figure_faster():

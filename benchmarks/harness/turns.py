@@ -57,14 +57,12 @@ class Turn(NamedTuple):
         calls: number of calls.
         elapsed: seconds of the whole turn.
         process: number of the contender's process; the first is 0.
-        reference_seconds: `seconds` of the reference's last turn before this one.
     """
 
     seconds: float
     calls: int
     elapsed: float
     process: int = 0
-    reference_seconds: float | None = None
 
 
 class Figure:
@@ -86,17 +84,10 @@ class Figure:
     ) -> None:
         self.turns, self.settings = turns, settings
         self.reference, self.process = reference, process
-        self._reference_seconds: float | None = None
 
     def add(self, name: str, turn: Turn) -> None:
         """Adds one turn."""
-        if name == self.reference:
-            self._reference_seconds = turn.seconds
-        self.turns[name].append(
-            turn._replace(
-                process=self.process, reference_seconds=self._reference_seconds
-            )
-        )
+        self.turns[name].append(turn._replace(process=self.process))
 
     def drop(self, name: str) -> None:
         """Removes a contender that failed."""
@@ -139,47 +130,41 @@ def summarize(
         For each contender its `seconds`, the `quartiles` of its turns, its `ratio` and
         `ratio_range`, and the turns themselves, column by column.
     """
-    times = {name: [turn.seconds for turn in found] for name, found in turns.items()}
-    seconds = {name: quartiles(found)[0] for name, found in times.items()}
+    found = {n: quartiles([t.seconds for t in own]) for n, own in turns.items()}
     figures = {}
-    for name, found in turns.items():
+    for name, own in turns.items():
         figure: dict[str, Any] = {
-            "seconds": seconds[name],
-            "quartiles": quartiles(times[name]),
-            "turns": times[name],
-            "reference_seconds": [turn.reference_seconds for turn in found],
-            "process": [turn.process for turn in found],
-            "calls": [turn.calls for turn in found],
+            "seconds": found[name][0],
+            "quartiles": found[name],
+            "turns": [turn.seconds for turn in own],
+            "process": [turn.process for turn in own],
+            "calls": [turn.calls for turn in own],
         }
-        if reference in seconds:
-            figure["ratio"] = seconds[name] / seconds[reference]
-            figure["ratio_range"] = ratio_range(figure)
-        if floor in seconds:
-            figure["floor_share"] = seconds[floor] / seconds[name]
+        if reference in found:
+            figure["ratio"] = found[name][0] / found[reference][0]
+            figure["ratio_range"] = ratio_range(found[name], found[reference])
+        if floor in found:
+            figure["floor_share"] = found[floor][0] / found[name][0]
         figures[name] = figure
     return figures
 
 
-def ratio_range(figure: dict[str, Any]) -> list[float]:
-    """The spread of a ratio: it decides nothing if it includes 1.
+def ratio_range(own: list[float], reference: list[float]) -> list[float]:
+    """The spread of a ratio, from the quartiles of both; it includes 1 if they overlap.
 
-    It has the quartiles of the ratios of each turn to the reference's turn before it, and
-    the ratio of the figures itself. A disturbance that outlasts both turns cancels out.
+    A ratio whose spread includes 1 does not decide which contender is faster.
     """
-    pairs = zip(figure["turns"], figure["reference_seconds"], strict=True)
-    lower, _, upper = quartiles([turn / before for turn, before in pairs if before])
-    return [min(lower, figure["ratio"]), max(upper, figure["ratio"])]
+    return [own[0] / reference[2], own[2] / reference[0]]
 
 
 def turns_of(figure: dict[str, Any] | None) -> list[Turn]:
     """The turns that `summarize` stored in a figure."""
     if figure is None:
         return []
-    names = ("turns", "calls", "process", "reference_seconds")
-    columns = (figure[name] for name in names)
+    columns = (figure[name] for name in ("turns", "calls", "process"))
     return [
-        Turn(seconds, calls, 0.0, process, reference_seconds)
-        for seconds, calls, process, reference_seconds in zip(*columns, strict=True)
+        Turn(seconds, calls, 0.0, process)
+        for seconds, calls, process in zip(*columns, strict=True)
     ]
 
 

@@ -59,31 +59,27 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
         dpi=110,
         layout="constrained",
     )
-    for axis in axes.flat:
-        axis.axis("off")
     for axis, case in zip(axes.flat, ordered, strict=False):
-        if case is not None:
-            axis.axis("on")
-            _panel(axis, results, case, figure)
+        _panel(axis, results, case, figure)
+    for axis in axes.flat[len(ordered) :]:
+        axis.axis("off")
     dashed = any(_floor(results, case, figure) for case in cases)
     canvas.suptitle(
-        f"{TITLES[figure]}\n{where(results['machine'])}: time, less is better"
-        f"{'; dashed: the matmuls alone' if dashed else ''}",
+        f"{TITLES[figure]}\n{where(results['machine'])}: time, less is better; "
+        f"lines to the upper quartile{'; dashed: the matmuls alone' if dashed else ''}",
         fontsize=11 if columns > 1 else 9,
     )
     canvas.savefig(path)
     plt.close(canvas)
 
 
-def _by_column(cases: list[dict], columns: int) -> list[dict | None]:
-    """One column for each kind, if there are as many kinds as columns."""
+def _by_column(cases: list[dict], columns: int) -> list[dict]:
+    """One column for each kind, if all kinds have as many cases."""
     kinds = list(dict.fromkeys(case["case"]["kind"] for case in cases))
-    if len(kinds) != columns:
-        return list(cases)
     groups = [[c for c in cases if c["case"]["kind"] == kind] for kind in kinds]
-    depth = max(map(len, groups))
-    padded = [group + [None] * (depth - len(group)) for group in groups]
-    return [group[row] for row in range(depth) for group in padded]
+    if len(groups) != columns or len({len(group) for group in groups}) != 1:
+        return cases
+    return [case for row in zip(*groups, strict=True) for case in row]
 
 
 def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None:
@@ -109,7 +105,7 @@ def _panel(axis: Axes, results: dict[str, Any], case: dict, figure: str) -> None
         tie = "ratio" in found and undecided(found) and name != results["reference"]
         shown = f"{seconds(found['seconds'])}{' (tie)' if tie else ''}"
         _write(axis, row, shown, end, room, cut_off=found["seconds"] > room)
-    axis.set_xlim(0, 1.18 * room)
+    axis.set_xlim(0, 1.25 * room)
     axis.set_xticks([])
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.set_title(case["name"], fontsize=9, loc="left")
@@ -127,8 +123,8 @@ def _write(
     shown += " →" if cut_off else ""
     text = axis.text(at, row, shown, va="center", ha=side, fontsize=7.5)
     text.set_clip_on(True)
-    if not cut_off:  # the floor's line passes behind it
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    # The box keeps the floor's line and the colour of the bar behind the text.
+    text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
 
 
 def _label(results: dict[str, Any], case: dict, name: str) -> str:

@@ -61,12 +61,14 @@ def _from_format_6(results: dict[str, Any]) -> dict[str, Any]:
         found = [result.get("figures", {}) for result in case["results"].values()]
         for figure in (figure for figures in found for figure in figures.values()):
             figure["turns"] = figure.pop("rounds")
+            # The oldest files have the fastest turn instead of the lower quartile.
+            figure["quartiles"] = [
+                figure["seconds"],
+                *quartiles(figure["turns"])[1:],
+            ]
         reference = case["results"].get(results["reference"], {}).get("figures", {})
         for name, figure in (item for figures in found for item in figures.items()):
-            figure["quartiles"] = quartiles(figure["turns"])
             if "ratio" in figure:
-                # The oldest files have one turn of the reference in each round.
-                paired = reference[name]["turns"][: len(figure["turns"])]
-                figure["reference_seconds"] = figure.pop("beside", paired)
-                figure["ratio_range"] = ratio_range(figure)
+                own, other = figure["quartiles"], reference[name]["quartiles"]
+                figure["ratio_range"] = ratio_range(own, other)
     return results

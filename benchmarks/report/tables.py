@@ -89,14 +89,18 @@ def seconds(value: float, upper: float | None = None) -> str:
     """Three digits in a unit that suits; `upper` follows in brackets, in the same unit."""
     units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
     unit, scale = next((u for u in units if value >= u[1]), units[-1])
-    bracket = "" if upper is None else f" ({upper / scale:.3g})"
-    return f"{value / scale:.3g}{bracket} {unit}"
+    bracket = "" if upper is None else f" ({_digits(upper / scale)})"
+    return f"{_digits(value / scale)}{bracket} {unit}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def undecided(figure: dict[str, Any]) -> bool:
-    """Whether the spread of a figure's ratio includes 1."""
+    """Whether the spread of a figure's ratio includes 1, at the digits that are shown."""
     lower, upper = figure["ratio_range"]
-    return lower <= 1 <= upper
+    return round(lower, 2) <= 1 <= round(upper, 2)
 
 
 def _times(results: dict[str, Any], figure: str) -> Table:
@@ -122,8 +126,8 @@ def _ratios(results: dict[str, Any], figure: str) -> Table:
 
     name = title(results, reference) if reference in results["contenders"] else ""
     caption = (
-        f"Time divided by the time of {name}, and in brackets the spread of that ratio; a "
-        "spread that includes 1 decides nothing, and is a tie."
+        f"Time divided by the time of {name}, and in brackets the spread of that ratio by "
+        "the quartiles of both; a spread that includes 1 decides nothing, and is a tie."
     )
     return _table(
         results, f"{TITLES[figure]}: ratio", caption, entry, figure, main=True
@@ -233,7 +237,6 @@ def _ratio(value: float) -> str:
 
 
 def _size(count: int) -> str:
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count / 2**10:.3g} KiB"
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    unit, scale = next((u for u in units if count >= u[1]), units[-1])
+    return f"{_digits(count / scale)} {unit}"
