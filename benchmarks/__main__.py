@@ -76,16 +76,7 @@ def run(
     path = json or (default_path(runner.results) if whole else None)
     if resume and path is not None and path.exists():
         runner.resume(read_results(path))
-    with Progress(console=_console, transient=True, auto_refresh=False) as progress:
-        bar = progress.add_task(suite, total=runner.total)
-
-        def save(results: dict[str, Any]) -> None:
-            progress.update(bar, advance=1, refresh=True)
-            if path is not None:
-                write_results(results, path)
-
-        runner.say, runner.save = progress.console.print, save
-        results = runner.run()
+    results = _watched(runner, path)
     for table in tables(results):
         if table.main:
             _print(table)
@@ -178,6 +169,21 @@ def _runner(
         floor=all_peers.FLOOR,
         distributions=all_peers.DISTRIBUTIONS,
     )
+
+
+def _watched(runner: Runner, path: Path | None) -> dict[str, Any]:
+    """Runs with a progress bar, and writes the results so far after each case."""
+    with Progress(console=_console, transient=True, auto_refresh=False) as progress:
+        bar = progress.add_task(runner.results["suite"], total=runner.total)
+
+        def save(results: dict[str, Any]) -> None:
+            # The bar is drawn here only: a thread that draws would disturb the turns.
+            progress.update(bar, advance=1, refresh=True)
+            if path is not None:
+                write_results(results, path)
+
+        runner.say, runner.save = progress.console.print, save
+        return runner.run()
 
 
 def _status(results: dict) -> int:

@@ -70,23 +70,7 @@ class Runner:
             floor=floor,
             say=self._say,
         )
-        now = datetime.datetime.now(datetime.UTC)
-        self.results: dict[str, Any] = {
-            "format": FORMAT,
-            "suite": suite,
-            "started": now.isoformat(timespec="seconds"),
-            "machine": machine.describe_machine(),
-            "versions": machine.versions(distributions),
-            "load_at_start": machine.load(),
-            "settings": dataclasses.asdict(settings),
-            "statistic": STATISTIC,
-            "reference": reference,
-            "floor": floor,
-            "contenders": {},
-            "cases": [],
-            "lines": [],
-            "finished": False,
-        }
+        self.results = self._no_results(suite, distributions)
 
     @property
     def total(self) -> int:
@@ -135,6 +119,25 @@ class Runner:
                 client.stop()
         self.save(self.results)
         return self.results
+
+    def _no_results(self, suite: str, distributions: tuple[str, ...]) -> dict[str, Any]:
+        now = datetime.datetime.now(datetime.UTC)
+        return {
+            "format": FORMAT,
+            "suite": suite,
+            "started": now.isoformat(timespec="seconds"),
+            "machine": machine.describe_machine(),
+            "versions": machine.versions(distributions),
+            "load_at_start": machine.load(),
+            "settings": dataclasses.asdict(self.settings),
+            "statistic": STATISTIC,
+            "reference": self.team.reference,
+            "floor": self.team.floor,
+            "contenders": {},
+            "cases": [],
+            "lines": [],
+            "finished": False,
+        }
 
     def _missing(self, process: int) -> list[Task]:
         """Tasks that were not measured in this process yet, the quickest first."""

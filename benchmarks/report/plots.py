@@ -54,7 +54,7 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
     canvas, axes = plt.subplots(
         rows,
         columns,
-        figsize=(5.2 * columns, rows * (0.21 * bars + 0.75) + 0.9),
+        figsize=(5.2 * columns, rows * (0.21 * bars + 0.75) + 1.1),
         squeeze=False,
         dpi=110,
         layout="constrained",
@@ -65,8 +65,8 @@ def _plot(results: dict[str, Any], cases: list[dict], figure: str, path: Path) -
         axis.axis("off")
     dashed = any(_floor(results, case, figure) for case in cases)
     canvas.suptitle(
-        f"{TITLES[figure]}\n{where(results['machine'])}: time, less is better; "
-        f"lines to the upper quartile{'; dashed: the matmuls alone' if dashed else ''}",
+        f"{TITLES[figure]}\n{where(results['machine'])}\ntime, less is better; lines "
+        f"to the upper quartile{'; dashed: the matmuls alone' if dashed else ''}",
         fontsize=11 if columns > 1 else 9,
     )
     canvas.savefig(path)
