@@ -1,8 +1,8 @@
-"""What is measured: cases, and suites of them.
+"""The cases that are measured, and suites of them.
 
-A case is one function, an equation with its sizes. Contenders compute it with weights of
-their own layout; one that computes a neighbouring function, such as a GRU that resets
-before the product, says which case it computes instead, and is gated against that.
+A case is one function: an equation with its sizes. Contenders compute it with weights in
+their own layout. A contender that offers only a similar function, such as a GRU that resets
+before the matmul, names the kind that it computes instead, and is gated against that.
 """
 
 import dataclasses
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 
 
 FIGURES = ("forward", "backward", "update")
-"""What is timed: outputs; outputs and every gradient; one optimiser step.
+"""The figures: outputs; outputs and every gradient; one optimizer step.
 
-And "stream", one time step at B = 1, in cases of its own.
+"stream", one time step at B = 1, is the only figure of its cases.
 """
 
 STREAMED = 5
-"""Steps that the gate streams."""
+"""Number of single steps that the gate compares."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A cell's equation, as far as its weights go.
+    """The weights of a cell's equation.
 
     Attributes:
-        title: what a reader calls it.
-        gates: one letter a gate, in the order in which jaxrnn stacks them.
-        vectors: parameters of shape `(H,)` beside W, U and b.
-        fixed: those of them that are zero, and whose gradient is left out.
-        own: the name of jaxrnn's class, for a cell whose parameters are none of these and
-            which no peer has: its strategies are compared with each other.
+        title: its name for readers.
+        gates: one letter for each gate, in the order in which jaxrnn stacks them.
+        vectors: parameters of shape `(H,)` besides W, U and b.
+        fixed: the vectors that are zero, and whose gradients are left out.
+        own: name of jaxrnn's class, for a cell that no peer has and whose parameters have
+            other names; its strategies are compared with each other.
     """
 
     title: str
@@ -48,7 +48,7 @@ _MATRIX = ("GLA", "MLSTM", "SSD", "DeltaNet", "GatedDeltaNet")
 KINDS = {
     "lstm": Kind("LSTM", "ifgo"),
     "gru": Kind("GRU", "rzn", ("b_n",)),
-    "gru_reset_before": Kind("GRU with the reset before the product", "rzn"),
+    "gru_reset_before": Kind("GRU with the reset before the matmul", "rzn"),
     "gru_no_b_n": Kind("GRU without the bias b_n", "rzn", ("b_n",), fixed=("b_n",)),
     "elman": Kind("Elman", "n"),
     "elman_relu": Kind("Elman with ReLU", "n"),
@@ -60,7 +60,7 @@ KINDS = {
 }
 
 HEADS = 4
-"""Of the cells that have some."""
+"""Number of heads, for cells that have heads."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Case:
     Attributes:
         kind: a key of `KINDS`.
         time, batch, inputs, hidden: T, B, I and H.
-        layers: layers one above the other.
-        bidirectional: two directions a layer, side by side.
-        padded: rows of every length from T down to 1, so that half the steps are padding.
+        layers: number of layers.
+        bidirectional: whether each layer has two directions.
+        padded: lengths from T down to 1, so that half of the steps are padding.
         dtype: "float32" or "bfloat16".
-        figures: what is timed; "stream" stands alone, since it runs on one core.
-        compile_time: whether compiling is timed too, which has to be done one contender
-            after the other, and anew in each process.
+        figures: the figures; "stream" is always the only one, since it runs on one core.
+        compile_time: whether compiling is timed as well. Contenders are then compiled one
+            after the other, and again in each process.
     """
 
     kind: str
@@ -93,7 +93,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """`lstm-128x32x256x256`, with what is unusual about it behind; `lstm-step-256x256`."""
+        """`lstm-128x32x256x256`, with anything unusual at the end; or `lstm-step-256x256`."""
         shape = f"{self.time}x{self.batch}x" if not self.single_steps else "step-"
         parts = [self.kind, f"{shape}{self.inputs}x{self.hidden}"]
         parts += [f"{self.layers}-layers"] if self.layers > 1 else []
@@ -104,17 +104,17 @@ class Case:
 
     @property
     def single_steps(self) -> bool:
-        """Whether one time step at a time is all there is."""
+        """Whether single time steps are the only figure."""
         return self.figures == ("stream",)
 
     @property
-    def ways(self) -> int:
-        """Directions in a layer."""
+    def directions(self) -> int:
+        """Number of directions of a layer."""
         return 2 if self.bidirectional else 1
 
     def layer_inputs(self, layer: int) -> int:
-        """Features that a layer reads."""
-        return self.inputs if layer == 0 else self.ways * self.hidden
+        """Number of features that a layer reads."""
+        return self.inputs if layer == 0 else self.directions * self.hidden
 
     def of_kind(self, kind: str) -> "Case":
         """The same sizes with another equation."""
@@ -147,13 +147,13 @@ def steps(kind: str, inputs: int, hidden: int) -> Case:
 def _steps(
     kinds: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]
 ) -> tuple[Case, ...]:
-    """Once for each pair of I and H."""
+    """Single steps of each kind, for each pair of I and H."""
     sizes = dict.fromkeys(shape[2:] for shape in shapes)
     return tuple(steps(kind, *size) for kind in kinds for size in sizes)
 
 
 def _quick() -> tuple[Case, ...]:
-    """What eight minutes are enough for: of one LSTM all, of others what takes the longest."""
+    """Eight minutes: everything for one LSTM, forward and backward for the others."""
     first, *rest = _SHAPES[:5]
     bare = functools.partial(Case, figures=_BARE, compile_time=False)
     return (
@@ -178,10 +178,10 @@ def _full() -> tuple[Case, ...]:
 
 
 def _gpu() -> tuple[Case, ...]:
-    """The shape at which fused kernels are published.
+    """The shape for which others publish the times of fused kernels.
 
-    In bfloat16 there is no optimiser step: its updates are below the weights' resolution,
-    so that it could not be gated.
+    bfloat16 has no optimizer step: the updates are smaller than the resolution of the
+    weights, so they could not be gated.
     """
     shape = (1024, 16, 768, 768)
     return (
@@ -194,7 +194,7 @@ def _gpu() -> tuple[Case, ...]:
 
 
 def _strategies() -> tuple[Case, ...]:
-    """Every family of cells under every strategy that runs it, over long sequences."""
+    """Every family of cells, with long sequences, for every strategy that runs it."""
     shapes = {
         _ELEMENTWISE: ((8192, 1, 16, 16), (8192, 1, 256, 256), (1024, 8, 64, 64)),
         _LINEAR: ((2048, 8, 256, 256),),
@@ -209,7 +209,7 @@ def _strategies() -> tuple[Case, ...]:
 
 
 def _smoke() -> tuple[Case, ...]:
-    """Every kind of case and every figure, but not each with each."""
+    """Every kind of case and every figure, but not all combinations."""
     shape = (7, 3, 5, 4)
     return (
         Case("lstm", *shape),
@@ -236,7 +236,7 @@ def select(suite: str, patterns: tuple[str, ...] = ()) -> tuple[Case, ...]:
     """The cases of a suite whose names match any of the patterns; all without patterns.
 
     Raises:
-        ValueError: for a pattern that no case matches.
+        ValueError: if no case matches a pattern.
     """
     cases = SUITES[suite]
     for pattern in patterns:

@@ -1,6 +1,6 @@
-"""The numbers of a case, in jaxrnn's layout, and the same for every contender.
+"""The numbers of a case, in jaxrnn's layout: the same for every contender.
 
-NumPy alone: a contender that does not run on JAX never imports it.
+They are computed with NumPy, so that contenders without JAX do not import it.
 """
 
 from collections.abc import Iterator
@@ -14,58 +14,62 @@ from .cases import KINDS, Case
 
 Array = np.ndarray
 Cell = dict[str, Any]
-"""One cell's weights or their gradients: w `(I, G)`, u `(H, G)`, b `(G,)`, vectors `(H,)`;
-or by the names of jaxrnn's own parameters."""
+"""The weights of a cell or their gradients: w `(I, G)`, u `(H, G)`, b `(G,)` and vectors
+`(H,)`; or, for a kind of jaxrnn's own, by the names of its parameters."""
 
 
 class Position(NamedTuple):
-    """Where a cell stands: layer 0 is the lowest, way 1 runs backwards."""
+    """The place of a cell: layer 0 is the lowest, direction 1 runs backwards in time."""
 
     layer: int
-    way: int
+    direction: int
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Inputs, weights, and what the outputs are weighted with in the loss.
+    """Inputs, weights, and the gradient of the loss with respect to the outputs.
 
-        loss = sum over valid steps of ys * seeds
-
-    so that the backward pass starts from `seeds`, whatever the contender.
+        loss = sum over valid steps of ys * cotangents
 
     Attributes:
         xs: `(T, B, I)`; zero in the padding.
-        seeds: `(T, B, ways * H)`; zero in the padding.
-        cells: weights, the lowest layer first, forwards before backwards.
-        lengths: `(B,)`, falling; None if all rows are full.
+        cotangents: `(T, B, directions * H)`; zero in the padding.
+        cells: weights, the lowest layer first, and the forward direction first.
+        lengths: `(B,)`, in falling order; None if all sequences have T steps.
     """
 
     xs: Array
-    seeds: Array
+    cotangents: Array
     cells: list[Cell]
     lengths: Array | None
 
 
 def positions(case: Case) -> list[Position]:
     """The cells of a case, in the order of `Problem.cells`."""
-    return [Position(i, way) for i in range(case.layers) for way in range(case.ways)]
+    return [
+        Position(layer, direction)
+        for layer in range(case.layers)
+        for direction in range(case.directions)
+    ]
 
 
 def make_problem(case: Case) -> Problem:
     """The numbers of a case: the same in every process."""
     random = np.random.default_rng(0)
-    rows = (case.time, case.batch)
-    xs = random.standard_normal((*rows, case.inputs), np.float32)
-    seeds = random.standard_normal((*rows, case.ways * case.hidden), np.float32)
+    steps = (case.time, case.batch)
+    xs = random.standard_normal((*steps, case.inputs), np.float32)
+    cotangents = random.standard_normal(
+        (*steps, case.directions * case.hidden), np.float32
+    )
     cells = [_weights(case, position, random) for position in positions(case)]
     lengths = None
     if case.padded:
         lengths = np.linspace(case.time, 1, case.batch).round().astype(np.int32)
         valid = valid_steps(case, lengths)[..., None]
-        xs, seeds = xs * valid, seeds * valid
-    narrow = lambda a: _representable(a, case.dtype)
-    cells = [{name: narrow(value) for name, value in cell.items()} for cell in cells]
-    return Problem(narrow(xs), narrow(seeds), cells, lengths)
+        xs, cotangents = xs * valid, cotangents * valid
+    rounded = lambda a: _representable(a, case.dtype)
+    cells = [{name: rounded(value) for name, value in cell.items()} for cell in cells]
+    return Problem(rounded(xs), rounded(cotangents), cells, lengths)
 
 
 def valid_steps(case: Case, lengths: Array | None) -> Array:
@@ -76,7 +80,7 @@ def valid_steps(case: Case, lengths: Array | None) -> Array:
 
 
 def _weights(case: Case, position: Position, random: np.random.Generator) -> Cell:
-    """Uniform within 1 / sqrt(H), biases too: a zero would hide a mistake."""
+    """Uniform within 1 / sqrt(H), biases too, since a zero would hide a mistake."""
     kind, hidden = KINDS[case.kind], case.hidden
     if kind.own:
         return _own_weights(case, random)
@@ -93,22 +97,19 @@ def _weights(case: Case, position: Position, random: np.random.Generator) -> Cel
 
 
 def _own_weights(case: Case, random: np.random.Generator) -> Cell:
-    """Those that the cell starts from, a little aside: no bias stays zero."""
-    import jax
+    """The initial weights of the cell with some noise, so that no bias is zero."""
+    from .cells import initial_params  # here, since it imports JAX
 
-    from .peers._jaxrnn import make_cell
-
-    params = make_cell(case.kind, case.inputs, case.hidden).init(jax.random.key(0))
-
-    def aside(value: Any) -> Array:
+    def with_noise(value: Any) -> Array:
         value, noise = np.asarray(value), 0.01 * random.standard_normal(value.shape)
         return value + noise * (1 + np.abs(value))
 
-    return {name: aside(value) for name, value in params._asdict().items()}
+    params = initial_params(case)._asdict()
+    return {name: with_noise(value) for name, value in params.items()}
 
 
 def _representable(a: Array, dtype: str) -> Array:
-    """float32 numbers that the dtype holds exactly."""
+    """float32 numbers that the dtype represents exactly."""
     a = np.ascontiguousarray(a, np.float32)
     if dtype == "float32":
         return a
@@ -117,15 +118,15 @@ def _representable(a: Array, dtype: str) -> Array:
 
 
 def named(case: Case, cells: list[Cell]) -> Iterator[tuple[str, Array]]:
-    """Every gate of every weight by itself, so that a small one cannot hide.
+    """Every gate of every weight by itself, so that a small one cannot hide an error.
 
-    `u_f` is the forget gate's columns of U; `0.` or `1r.` before it names the layer, and
-    r the backward direction, where there is more than one cell.
+    `u_f` is the forget gate's columns of U. If there is more than one cell, `0.` or `1r.`
+    precedes it: the layer, and r for the backward direction.
     """
     kind = KINDS[case.kind]
     for position, cell in zip(positions(case), cells, strict=True):
-        where = f"{position.layer}{'r' if position.way else ''}."
-        where = "" if case.layers * case.ways == 1 else where
+        where = f"{position.layer}{'r' if position.direction else ''}."
+        where = "" if case.layers * case.directions == 1 else where
         if kind.own:
             yield from ((f"{where}{n}", np.asarray(value)) for n, value in cell.items())
             continue

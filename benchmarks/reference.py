@@ -1,7 +1,8 @@
-"""`Scan()` in float64, and the error of `Scan()` in the precision of the case.
+"""Reference answers: `Scan()` in float64, and the error of `Scan()` in the case's dtype.
 
-Computed once a case, in a process of its own, and handed to the contenders as a file: so
-none of them runs anything but itself, and all are compared with the very same numbers.
+They are computed once for each case, in a process of their own, and handed to the
+contenders as a file: a contender runs only its own code, and all are compared with the
+same numbers.
 """
 
 from pathlib import Path
@@ -20,8 +21,14 @@ from .problem import Problem, make_problem
 from .verify import Answer, Reference
 
 
+def device() -> dict[str, Any]:
+    """The device that JAX computes on."""
+    first = jax.devices()[0]
+    return {"platform": first.platform, "device": first.device_kind}
+
+
 def write_reference(case: Case, path: Path) -> None:
-    """Solves a case and writes what contenders are gated against."""
+    """Solves a case and writes the answers that contenders are gated against."""
     problem = make_problem(case)
     with jax.enable_x64(True):
         exact = solve(case, problem, "float64")
@@ -33,17 +40,17 @@ def write_reference(case: Case, path: Path) -> None:
 
 
 def solve(case: Case, problem: Problem, dtype: str) -> Answer:
-    """Outputs and gradients by `Scan()`, in one dtype throughout."""
+    """Outputs and gradients by `Scan()`, entirely in one dtype."""
     peer = JaxrnnPeer(jaxrnn.Scan())
     lengths = None if problem.lengths is None else jnp.array(problem.lengths)
-    seeds = jnp.array(problem.seeds, dtype)
+    cotangents = jnp.array(problem.cotangents, dtype)
     packed = peer.pack(case, problem.cells)
     params = jax.tree.map(lambda weight: jnp.array(weight, dtype), packed)
     model = peer.model(case)
 
     def loss(params: Any, xs: Any) -> Any:
         h, ys = model(params, xs, lengths)
-        return jnp.sum(ys * seeds), (h, ys)
+        return jnp.sum(ys * cotangents), (h, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (_, (h, ys)), (d_params, d_xs) = run(params, jnp.array(problem.xs, dtype))

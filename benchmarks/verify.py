@@ -1,22 +1,22 @@
 """The gate: outputs and every gradient against float64, before anything is timed.
 
-The reference is jaxrnn's `Scan()` in float64. The yardstick is the error that the same
-`Scan()` makes in the contender's own precision: rounding is a property of the problem (it
-grows with T, and with gradients that cancel), so a fixed tolerance is too wide for a short
-sequence and too narrow for a long one. Errors are relative to the largest entry of their
-block, and a block is one gate of one weight.
+The reference is jaxrnn's `Scan()` in float64. The yardstick is the error of the same
+`Scan()` in the contender's dtype: the size of rounding errors is a property of the problem
+(they grow with T, and where gradients cancel), so a fixed tolerance would be too wide for
+short sequences and too narrow for long ones. Errors are relative to the largest entry of
+their block, and a block is one gate of one weight.
 
     error <= 8 max(error of Scan(), eps (8 + sqrt(T) / 4))
 
-8, because sums taken in another order, and other approximations of tanh and sigmoid, err
-by other amounts of the same size. The second term is for blocks in which the yardstick is
-better than can be asked: `Scan()` takes the gradients of W and b as one product over all
-time, while most peers add them up step by step, which rounds T times. In float32 the bound
-is 1e-5 at T = 100 and 3e-5 at T = 10,000. What is right errs by 3e-7 at T = 7 and by 4e-6
-at T = 3000; a wrong gate order, a missing bias or a step off by one, by 1e-2 and more.
+The factor 8 allows for sums in another order and other approximations of tanh and sigmoid.
+The second term is for blocks in which `Scan()` is unusually exact: it computes the
+gradients of W and b as one matmul over all time steps, while most peers add them up step by
+step, which rounds T times. In float32 the bound is 1e-5 at T = 100 and 3e-5 at T = 10,000.
+A correct contender has errors of 3e-7 at T = 7 and 4e-6 at T = 3000; a wrong order of
+gates, a missing bias or a time step off by one gives errors of 1e-2 and more.
 
-In bfloat16 the second term is 1e-2, whatever T: a contender that adds up the gradients of
-a thousand steps in bfloat16 is not close, and its gate is red.
+In bfloat16 the second term is 1e-2 for every T. The gate of a contender that adds up the
+gradients of a thousand steps in bfloat16 is red.
 """
 
 import json
@@ -35,17 +35,17 @@ _SLACK = 8
 _BFLOAT16 = 1e-2
 
 RATE = 1e-5
-"""Adam's learning rate: so small that thousands of timed steps leave the weights alone."""
+"""Adam's learning rate; so small that thousands of steps hardly change the weights."""
 
 _UPDATE_BOUND = 0.02
-"""Of an update, in units of the rate: weights of 0.3 resolve 3e-8, which is 3e-3 of it."""
+"""In units of the rate. A float32 weight of 0.3 resolves 3e-8, which is 3e-3 rates."""
 
 
 class Answer(NamedTuple):
-    """What a contender computes, in jaxrnn's layout.
+    """The results of a contender, in jaxrnn's layout.
 
     Attributes:
-        ys: `(T, B, ways * H)`; what stands in the padding is not looked at.
+        ys: `(T, B, directions * H)`; the padding is not compared.
         h: `(B, H)`, after the last valid step of the top layer's forward direction.
         d_xs: `(T, B, I)`, the gradient of the inputs.
         d_cells: the gradients of the weights.
@@ -59,12 +59,12 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What `Scan()` computes in float64, in named blocks.
+    """The results of `Scan()` in float64, in named blocks.
 
     Attributes:
         blocks: outputs and gradients.
-        bounds: how large the error of each may be.
-        stream: `(steps, H)`, the first outputs of row 0.
+        bounds: the largest error that each may have.
+        stream: `(steps, H)`, the first outputs of the first sequence.
     """
 
     blocks: dict[str, Array]
@@ -72,14 +72,14 @@ class Reference:
     stream: Array
 
     def save(self, path: Path) -> None:
-        """Writes it to an `.npz` file."""
+        """Writes an `.npz` file."""
         bounds = np.array(json.dumps(self.bounds))
         arrays: dict[str, Any] = {**self.blocks, "_bounds": bounds}
         np.savez(path, _stream=self.stream, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Reference":
-        """Reads what `save` wrote."""
+        """Reads a file that `save` wrote."""
         with np.load(path) as file:
             blocks = {name: file[name] for name in file.files if name[0] != "_"}
             return cls(blocks, json.loads(str(file["_bounds"])), file["_stream"])
@@ -87,23 +87,26 @@ class Reference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The errors of a contender, by name, and how large each may be."""
+    """The errors of a contender by block, and their bounds."""
 
     errors: dict[str, float]
     bounds: dict[str, float]
 
     @property
     def red(self) -> tuple[str, ...]:
-        """The names of what is wrong; none if the gate is green."""
+        """The blocks that are wrong; empty if the gate is green."""
         return tuple(
             name
             for name, error in self.errors.items()
             if not error <= self.bounds[name]
         )
 
+    def __or__(self, other: "Verdict") -> "Verdict":
+        return Verdict(self.errors | other.errors, self.bounds | other.bounds)
+
     @property
     def worst(self) -> str:
-        """What stands closest to its bound, or furthest past it."""
+        """The block whose error is the largest relative to its bound."""
         return max(self.errors, key=lambda name: self.errors[name] / self.bounds[name])
 
     def __str__(self) -> str:
@@ -114,7 +117,7 @@ class Verdict:
 
 
 def blocks(case: Case, lengths: Array | None, answer: Answer) -> dict[str, Array]:
-    """An answer in named pieces, each judged by itself."""
+    """An answer in named blocks, each of which is judged by itself."""
     valid = valid_steps(case, lengths)
     return {
         "ys": np.asarray(answer.ys)[valid],
@@ -134,9 +137,8 @@ def error(got: Any, reference: Array) -> float:
     if got.size == 0:
         return 0.0
     scale = max(float(reference.max()), -float(reference.min())) or 1.0
-    # the reference is float64, and so is the difference
-    apart = got - reference
-    worst = max(float(apart.max()), -float(apart.min())) / scale
+    difference = got - reference  # in float64, the dtype of the reference
+    worst = max(float(difference.max()), -float(difference.min())) / scale
     return worst if math.isfinite(worst) else math.inf
 
 
@@ -146,7 +148,7 @@ def errors(got: dict[str, Array], reference: dict[str, Array]) -> dict[str, floa
 
 
 def bounds(case: Case, yardstick: dict[str, float]) -> dict[str, float]:
-    """How large each error may be, given the errors of `Scan()` in the same precision."""
+    """The bound of each error, given the errors of `Scan()` in the case's dtype."""
     least = _BFLOAT16
     if case.dtype == "float32":
         least = float(np.finfo(np.float32).eps) * (8 + math.sqrt(case.time) / 4)
@@ -154,10 +156,10 @@ def bounds(case: Case, yardstick: dict[str, float]) -> dict[str, float]:
 
 
 def update_error(before: Array, after: Array, gradient: Array) -> float:
-    """How far the first step of Adam is from `-rate * sign(gradient)`, in rates.
+    """The error of the first step of Adam, which is `-rate * sign(gradient)`, in rates.
 
-    The first step of Adam is that, wherever the gradient is not tiny; entries below a
-    hundredth of the largest are left out, since rounding may turn their sign.
+    Entries of the gradient below a hundredth of the largest are left out, since rounding
+    may change their sign.
     """
     clear = np.abs(gradient) > 1e-2 * np.abs(gradient).max()
     moved = (np.asarray(after, np.float64) - np.asarray(before, np.float64)) / RATE
@@ -168,7 +170,7 @@ def update_error(before: Array, after: Array, gradient: Array) -> float:
 def judge_update(
     case: Case, before: list[Cell], after: list[Cell], reference: dict[str, Array]
 ) -> Verdict:
-    """The verdict on one optimiser step."""
+    """The verdict on one optimizer step."""
     old, new = dict(named(case, before)), dict(named(case, after))
     errors = {
         f"update {name}": update_error(old[name], new[name], reference[f"d {name}"])
@@ -178,16 +180,6 @@ def judge_update(
 
 
 def judge_stream(ys: Array, reference: Reference) -> Verdict:
-    """The verdict on the first outputs of row 0, computed one step at a time."""
+    """The verdict on the first outputs of the first sequence, one step at a time."""
     bound = {"stream": reference.bounds["ys"]}
     return Verdict({"stream": error(ys, reference.stream)}, bound)
-
-
-def together(*verdicts: Verdict) -> Verdict:
-    """All of them as one."""
-    errors: dict[str, float] = {}
-    bounds: dict[str, float] = {}
-    for verdict in verdicts:
-        errors |= verdict.errors
-        bounds |= verdict.bounds
-    return Verdict(errors, bounds)

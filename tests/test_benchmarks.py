@@ -1,10 +1,12 @@
-"""The benchmark harness: no figure without a green gate, and no run that falls over.
+"""The benchmarks: no figure without a green gate, and no failure that ends a run.
 
-It runs as its users run it, as `python -m benchmarks` in a process of its own, with the
-library and the floor alone: no peer need be installed.
+They run as their users run them, as `python -m benchmarks` in a process of its own, with
+jaxrnn and the floor only, so that no peer need be installed.
 """
 
+import ast
 import copy
+import graphlib
 import json
 import os
 import signal
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cases, runner
+from benchmarks import cases
+from benchmarks.harness import runner
+from benchmarks.report.results import read_results
 
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +56,7 @@ class Gradient(JaxrnnPeer):
 
 
 class Step(JaxrnnPeer):
-    """Right but for single steps."""
+    """Wrong in single steps only."""
 
     def computes(self, case):
         return case
@@ -68,14 +72,14 @@ class Step(JaxrnnPeer):
 
 
 class Crash(JaxrnnPeer):
-    """Takes its process with it."""
+    """Ends its process."""
 
     def build(self, case, problem):
         os._exit(3)
 
 
 class Later(JaxrnnPeer):
-    """The same, but in its second process."""
+    """Ends its second process."""
 
     def build(self, case, problem):
         mark = Path(__file__).with_name(f"built-{case.name}")
@@ -89,6 +93,44 @@ OUTPUT, GRADIENT, STEP, CRASH, LATER = (
     kind(jaxrnn.Scan()) for kind in (Output, Gradient, Step, Crash, Later)
 )
 '''
+
+
+def _imports(file):
+    """The modules that a file imports, wherever in it, by their full names."""
+    package = list(file.relative_to(_ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            for alias in node.names:
+                # `from . import x` imports a module if there is a file of that name
+                inner = _ROOT.joinpath(*module.split("."), alias.name)
+                named = inner.is_dir() or inner.with_suffix(".py").exists()
+                yield f"{module}.{alias.name}" if named else module
+
+
+def test_the_harness_imports_nothing_of_the_project():
+    """It times any contender, and knows of none."""
+    for file in (_ROOT / "benchmarks" / "harness").glob("*.py"):
+        for module in _imports(file):
+            outside = module.split(".")[0] in ("jaxrnn", "benchmarks")
+            assert not outside or module.startswith("benchmarks.harness"), (
+                f"{file.name} imports {module}"
+            )
+
+
+def test_no_modules_of_the_benchmarks_import_each_other():
+    """Imports inside functions count as well."""
+    graph = {}
+    for file in (_ROOT / "benchmarks").rglob("*.py"):
+        parts = file.relative_to(_ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        graph[name] = set(_imports(file))
+    assert "benchmarks.problem" in graph["benchmarks.verify"]
+    assert "benchmarks.cells" in graph["benchmarks.problem"]
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def _command(*arguments):
@@ -196,8 +238,7 @@ def _children(pid):
 
 @pytest.fixture
 def results():
-    """Results of a run that never was: two contenders, one case, two figures."""
-    figure = {"spread": 0.02, "calls": 9, "ratio": 1.0}
+    """Results that no run gave: three contenders, one case, two figures."""
     gate = {"red": [], "shown": "green", "errors": {"ys": 1e-7}, "bounds": {"ys": 1e-5}}
 
     def result(seconds, share):
@@ -209,11 +250,11 @@ def results():
             "compile_seconds": {"backward": 0.5},
             "temporary_bytes": 1 << 20,
             "figures": {
-                name: figure
-                | {
+                name: {
                     "seconds": value,
-                    "median": value,
-                    "rounds": [value] * 3,
+                    "quartiles": [value, 1.02 * value, 1.1 * value],
+                    "ratio": seconds / 0.010,
+                    "ratio_range": [0.9 * seconds / 0.010, 1.1 * seconds / 0.010],
                     "floor_share": share,
                 }
                 for name, value in figures.items()
@@ -236,10 +277,12 @@ def results():
         "versions": {"python": "3"},
         "load_at_start": [0.1, 0.1, 0.1],
         "settings": {},
-        "statistic": "fastest turn",
+        "statistic": "lower quartile of the turns",
         "reference": "jaxrnn-auto",
+        "floor": "floor",
         "contenders": {
             "jaxrnn-auto": {"title": "jaxrnn Auto()", "version": "0"},
+            "jaxrnn-scan": {"title": "jaxrnn Scan()", "version": "0"},
             "haiku": {"title": "Haiku", "version": "0"},
             "torch": {"absent": "not installed"},
             "floor": {"title": "floor", "version": "0"},
@@ -248,6 +291,7 @@ def results():
             "name": "lstm-5x2x3x4", "case": case,
             "results": {
                 "jaxrnn-auto": result(0.010, 0.5),
+                "jaxrnn-scan": result(0.0104, 0.48),
                 "haiku": refused,
                 "floor": result(0.005, 1.0),
             },
@@ -263,12 +307,37 @@ def test_report_renders_results(tmp_path, results):
     done = _benchmarks("report", file, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "out" / "quick.md").read_text()
-    assert "| lstm-5x2x3x4 | 10 ms (1.00) | 5 ms (1.00) |" in page
-    assert "a figure is the fastest turn" in page
+    assert "| lstm-5x2x3x4 | 10 (11) ms | 10.4 (11.4) ms | 5 (5.5) ms |" in page
+    # turns of 0.94 to 1.14 times the reference decide nothing
+    assert "| lstm-5x2x3x4 | tie (0.94-1.14) | 0.50 (0.45-0.55) |" in page
+    assert "a figure is the lower quartile of the turns" in page
     assert "torch: not installed" in page and "no such cell" in page
     for figure in ("forward", "backward"):
         picture = tmp_path / "out" / f"quick-{figure}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_committed_results_can_be_read(results):
+    """They are of the format before this one."""
+    files = sorted((_ROOT / "benchmarks" / "results").glob("*/*.json"))
+    assert files
+    for file in files:
+        raw, read = json.loads(file.read_text()), read_results(file)
+        assert read["format"] == results["format"]
+        for before, case in zip(raw["cases"], read["cases"], strict=True):
+            for name, result in case["results"].items():
+                for figure, found in result.get("figures", {}).items():
+                    stored = before["results"][name]["figures"][figure]
+                    assert found["seconds"] == stored["seconds"]
+                    assert found["turns"] == stored["rounds"]
+                    lower, upper = found["ratio_range"]
+                    assert lower <= stored["ratio"] <= upper
+
+
+def test_list_shows_cases_and_contenders():
+    done = _benchmarks("list")
+    assert done.returncode == 0, done.stderr
+    assert "smoke: lstm-7x3x5x4, " in done.stdout and "jaxrnn-auto" in done.stdout
 
 
 def test_compare_finds_what_got_slower(tmp_path, results):

@@ -1,4 +1,4 @@
-"""The contenders: one small adapter file each, imported in its own worker alone."""
+"""The contenders: one small adapter file each, imported only in its own worker."""
 
 import importlib
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ._base import Peer
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a contender is found: a module, and what it is called there."""
+    """The place of a contender: a module, and an attribute of it."""
 
     name: str
     module: str
@@ -26,12 +26,17 @@ STRATEGIES = (
     "Associative",
     "Newton",
 )
-"""Every strategy of the library, by the name of its class: each is a contender."""
+"""The strategies of the library, by the names of their classes: each is a contender."""
 
 REFERENCE = "jaxrnn-auto"
-"""What every ratio is to: what a user gets who asks for nothing."""
+"""The contender that all ratios refer to: jaxrnn without any option."""
 
 FLOOR = "floor"
+
+DISTRIBUTIONS = tuple(
+    "jaxrnn jax jaxlib numpy optax torch flax dm-haiku equinox keras".split()
+)
+"""Packages whose versions are in the results."""
 
 ENTRIES = (
     *(Entry(f"jaxrnn-{s.lower()}", "benchmarks.peers._jaxrnn", s) for s in STRATEGIES),
@@ -51,10 +56,10 @@ def select(names: tuple[str, ...] = ()) -> tuple[str, ...]:
 
     Args:
         names: contenders; "jaxrnn" for all its strategies; `module:attribute` for a
-            `Peer` of your own. All contenders if there are none.
+            `Peer` of your own. Without names, all contenders.
 
     Raises:
-        ValueError: for a name that there is not.
+        ValueError: if there is no contender of a name.
     """
     known = [entry.name for entry in ENTRIES]
     if not names:
@@ -63,17 +68,19 @@ def select(names: tuple[str, ...] = ()) -> tuple[str, ...]:
     for name in names:
         found = [k for k in known if k == name or k.startswith(f"{name}-")]
         if not found and ":" not in name:
-            raise ValueError(f"no contender {name!r}: {', '.join(known)}")
+            raise ValueError(
+                f"there is no contender {name!r}; choose from {', '.join(known)}."
+            )
         chosen += found or [name]
     own = [name for name in names if ":" in name]
     return tuple(k for k in known[:-1] if k in chosen) + tuple(own) + (FLOOR,)
 
 
 def load(name: str) -> Peer:
-    """The contender of that name, with what it needs imported.
+    """The contender of that name; imports its library.
 
     Raises:
-        ImportError: if it is not installed.
+        ImportError: if its library is not installed.
     """
     module, _, attribute = name.partition(":")
     for entry in ENTRIES:

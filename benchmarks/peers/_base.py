@@ -1,6 +1,7 @@
-"""What an adapter gives: a `Peer`, which builds a `Program` for each case."""
+"""The interface of an adapter: a `Peer`, which builds a `Program` for each case."""
 
 import abc
+from importlib import metadata
 
 from .. import verify
 from ..cases import Case
@@ -9,13 +10,14 @@ from ..verify import Answer, Verdict
 
 
 class Program(abc.ABC):
-    """One case, compiled and ready. Each figure runs once, and returns when it is done.
+    """One compiled case. Each figure runs once, and returns when it is done.
 
     Attributes:
-        compile_seconds: tracing and compiling, by figure; empty where nothing is compiled.
-        temporary_bytes: what XLA sets aside for outputs and gradients, beside arguments
-            and results; None where XLA is not asked.
-        note: what a reader should know, such as which strategy was picked.
+        compile_seconds: time of tracing and compiling, by figure; empty where nothing is
+            compiled.
+        temporary_bytes: XLA's memory for outputs and gradients, without arguments and
+            results; None for a library without XLA.
+        note: a remark for readers, such as the strategy that was chosen.
     """
 
     compile_seconds: dict[str, float]
@@ -24,60 +26,60 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def run(self, figure: str) -> None:
-        """One run of `forward`, `backward`, `update` or `stream`."""
+        """Runs `forward`, `backward`, `update` or `stream` once."""
 
-    @abc.abstractmethod
     def answer(self) -> Answer:
         """Outputs and gradients, in jaxrnn's layout."""
+        raise NotImplementedError("this program computes no outputs")
 
-    @abc.abstractmethod
     def updated(self) -> tuple[list[Cell], list[Cell]]:
-        """Weights before and after one optimiser step."""
+        """Weights before and after one optimizer step."""
+        raise NotImplementedError("this program updates no weights")
 
-    @abc.abstractmethod
     def streamed(self, steps: int) -> Array:
-        """`(steps, H)`: the outputs of row 0, one step at a time."""
+        """`(steps, H)`: the outputs of the first sequence, one step at a time."""
+        raise NotImplementedError("this program has no single step")
 
     def judge(
         self, case: Case, problem: Problem, reference: verify.Reference
     ) -> Verdict:
-        """The gate: what is timed is compared with the reference first."""
+        """The gate: compares the functions that will be timed with the reference."""
         if case.single_steps:
             return verify.judge_stream(self.streamed(case.time), reference)
         got = verify.blocks(case, problem.lengths, self.answer())
-        verdicts = [Verdict(verify.errors(got, reference.blocks), reference.bounds)]
+        verdict = Verdict(verify.errors(got, reference.blocks), reference.bounds)
         if "update" in case.figures:
-            verdicts.append(
-                verify.judge_update(case, *self.updated(), reference.blocks)
-            )
-        return verify.together(*verdicts)
+            verdict |= verify.judge_update(case, *self.updated(), reference.blocks)
+        return verdict
 
 
 class Peer(abc.ABC):
     """One contender.
 
     Attributes:
-        title: what a reader calls it.
-        spins: whether its threads wait for each other by spinning: they take ten times as
-            long while others are at work, so it is compiled and gated alone.
+        title: its name for readers.
+        distribution: the package whose version it has.
+        spins: whether its threads wait for each other by spinning. They take ten times as
+            long while other processes compute, so it is compiled and gated alone.
     """
 
     title: str
+    distribution: str
     spins = False
 
-    @abc.abstractmethod
     def version(self) -> str:
         """The version that is installed."""
+        return metadata.version(self.distribution)
 
     def absent(self) -> str | None:
-        """Why it cannot run on this machine at all; None if it can."""
+        """Why it cannot run on this machine; None if it can."""
         return None
 
     def computes(self, case: Case) -> Case:
-        """The case itself, or the one that this contender can do in its place.
+        """The case itself, or the same case of a similar kind that this peer offers.
 
         Raises:
-            NotImplementedError: with the reason, if there is neither.
+            NotImplementedError: with the reason, if the peer has neither.
         """
         return case
 
@@ -86,5 +88,5 @@ class Peer(abc.ABC):
         """Converts the weights and compiles.
 
         Raises:
-            NotImplementedError: with the reason, if it cannot after all.
+            NotImplementedError: with the reason, if the peer turns out not to run the case.
         """

@@ -1,9 +1,8 @@
-"""`jax.experimental.rnn`: cuDNN's LSTM, in float32 and on CUDA alone.
+"""`jax.experimental.rnn`: cuDNN's LSTM, in float32 and on CUDA only.
 
-Chosen: its own batch-first layout, laid out so before anything is timed; all layers and
-both directions in one call, from one flat vector of weights. Its precision is left at the
-default, which allows TF32. It needs lengths in any case. A single step is a call with
-T = 1, as it has no cell.
+Chosen: batch-first inputs, its only layout; all layers and directions in one call, from
+one flat vector of weights; the default precision, which allows TF32. It always takes
+lengths. It has no single step.
 """
 
 from typing import Any
@@ -22,10 +21,8 @@ class CudnnPeer(JaxPeer):
     """cuDNN through JAX."""
 
     title = "jax.experimental.rnn"
+    distribution = "jax"
     batch_first = True
-
-    def version(self) -> str:
-        return jax.__version__
 
     def absent(self) -> str | None:
         if jax.default_backend() == "gpu":
@@ -66,38 +63,22 @@ class CudnnPeer(JaxPeer):
         def model(weights, xs, lengths):
             if lengths is None:
                 lengths = jnp.full(xs.shape[0], xs.shape[1], jnp.int32)
-            count = case.layers * case.ways
+            count = case.layers * case.directions
             zeros = jnp.zeros((count, xs.shape[0], case.hidden))
-            ys, h, _ = _lstm(case, xs, zeros, zeros, weights, lengths)
-            return h[-case.ways], ys
+            ys, h, _ = rnn.lstm(
+                *(xs, zeros, zeros, weights, lengths),
+                input_size=case.inputs,
+                hidden_size=case.hidden,
+                num_layers=case.layers,
+                dropout=0.0,
+                bidirectional=case.bidirectional,
+            )
+            return h[-case.directions], ys
 
         return model
 
     def stepper(self, case: Case) -> Stepper:
-        zeros = jnp.zeros((1, 1, case.hidden))
-        one = jnp.ones(1, jnp.int32)
-
-        def step(weights, state, x):
-            h, c = state
-            y, h, c = _lstm(case, x, h, c, weights, one)
-            return (h, c), y
-
-        return Stepper(step, (zeros, zeros), (1, 1, case.inputs))
-
-
-def _lstm(case: Case, xs: Any, h: Any, c: Any, weights: Any, lengths: Any) -> Any:
-    return rnn.lstm(
-        xs,
-        h,
-        c,
-        weights,
-        lengths,
-        input_size=case.inputs,
-        hidden_size=case.hidden,
-        num_layers=case.layers,
-        dropout=0.0,
-        bidirectional=case.bidirectional,
-    )
+        raise NotImplementedError("whole sequences only")
 
 
 PEER = CudnnPeer()

@@ -1,12 +1,11 @@
 """Equinox: its cells under `jax.lax.scan`, and `jax.vmap` over the batch.
 
-Chosen: `vmap` of `scan`, as its documentation has it, with the time axis in front where
-the scan wants it; `jax.jit` rather than `eqx.filter_jit`, since these modules hold arrays
-alone and are plain pytrees. A cell of one's own is an `eqx.Module`. It has neither a
-vanilla cell nor variable lengths.
+Chosen: `vmap` of `scan`, as in its documentation, with the time axis first, as `scan`
+needs it; `jax.jit` instead of `eqx.filter_jit`, since these modules hold only arrays and
+are plain pytrees. The custom cell is an `eqx.Module`. Equinox has neither a vanilla cell
+nor variable lengths.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +18,7 @@ from ._jax import LayeredPeer, Model, Stepper
 
 
 class PeepholeLSTMCell(eqx.Module):
-    """An LSTM with peepholes, as a user of Equinox writes it."""
+    """An LSTM with peepholes, as a user of Equinox would write it."""
 
     weight_ih: jax.Array
     weight_hh: jax.Array
@@ -44,9 +43,7 @@ class EquinoxPeer(LayeredPeer):
     """Equinox."""
 
     title = "Equinox"
-
-    def version(self) -> str:
-        return version("equinox")
+    distribution = "equinox"
 
     def computes(self, case: Case) -> Case:
         if case.kind not in (*_CELLS, "peephole_lstm"):
@@ -55,11 +52,26 @@ class EquinoxPeer(LayeredPeer):
             raise NotImplementedError("no variable lengths")
         return case
 
-    def pack_layer(self, case: Case, cells: list[Cell]) -> Any:
-        return [_pack(case, cell) for cell in cells]
+    def pack_cell(self, case: Case, cell: Cell) -> Any:
+        weights = (cell["w"].T, cell["u"].T, cell["b"])
+        if case.kind == "peephole_lstm":
+            return PeepholeLSTMCell(*weights, cell["p_i"], cell["p_f"], cell["p_o"])
+        module = eqx.filter_eval_shape(
+            _CELLS[case.kind], cell["w"].shape[0], case.hidden, key=jax.random.key(0)
+        )
+        where = lambda m: (m.weight_ih, m.weight_hh, m.bias)
+        module = eqx.tree_at(where, module, weights)
+        if case.kind == "gru":
+            module = eqx.tree_at(lambda m: m.bias_n, module, cell["b_n"])
+        return module
 
-    def unpack_layer(self, case: Case, variables: Any) -> list[Cell]:
-        return [_unpack(case, variable) for variable in variables]
+    def unpack_cell(self, case: Case, module: Any) -> Cell:
+        cell = {"w": module.weight_ih.T, "u": module.weight_hh.T, "b": module.bias}
+        if case.kind == "gru":
+            cell["b_n"] = module.bias_n
+        if case.kind == "peephole_lstm":
+            cell |= {"p_i": module.p_i, "p_f": module.p_f, "p_o": module.p_o}
+        return cell
 
     def layer(self, case: Case) -> Model:
         def unroll(cell, xs, reverse):
@@ -92,29 +104,6 @@ class EquinoxPeer(LayeredPeer):
 def _start(case: Case) -> Any:
     zeros = jnp.zeros(case.hidden, case.dtype)
     return zeros if case.kind == "gru" else (zeros, zeros)
-
-
-def _pack(case: Case, cell: Cell) -> Any:
-    weights = (cell["w"].T, cell["u"].T, cell["b"])
-    if case.kind == "peephole_lstm":
-        return PeepholeLSTMCell(*weights, cell["p_i"], cell["p_f"], cell["p_o"])
-    module = eqx.filter_eval_shape(
-        _CELLS[case.kind], cell["w"].shape[0], case.hidden, key=jax.random.key(0)
-    )
-    where = lambda m: (m.weight_ih, m.weight_hh, m.bias)
-    module = eqx.tree_at(where, module, weights)
-    if case.kind == "gru":
-        module = eqx.tree_at(lambda m: m.bias_n, module, cell["b_n"])
-    return module
-
-
-def _unpack(case: Case, module: Any) -> Cell:
-    cell = {"w": module.weight_ih.T, "u": module.weight_hh.T, "b": module.bias}
-    if case.kind == "gru":
-        cell["b_n"] = module.bias_n
-    if case.kind == "peephole_lstm":
-        cell |= {"p_i": module.p_i, "p_f": module.p_f, "p_o": module.p_o}
-    return cell
 
 
 PEER = EquinoxPeer()

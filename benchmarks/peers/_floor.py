@@ -1,19 +1,19 @@
-"""The floor: the matrix products of a case, and nothing else.
+"""The floor: the matmuls of a case, and nothing else.
 
-Forward: the projection of the inputs over all time as one product, then T products of the
-state with U, each of which needs the one before. Backward: those, T products with the
-transpose of U, and as one product each over all time the gradients of W, U and the inputs.
-An optimiser step is all of that without the gradient of the inputs; a step is one row.
+Forward: the projection of the inputs for all time steps as one matmul, then T matmuls of
+the state with U, each of which needs the one before. Backward: the forward matmuls, T
+matmuls with the transpose of U, and one matmul each, over all time steps, for the gradients
+of W, U and the inputs. An optimizer step leaves out the gradient of the inputs. A single
+step has one sequence and one time step.
 
-U begins with an orthogonal matrix, so that a state that is multiplied T times by it
-neither grows nor fades, whatever T. The result is checked against NumPy: nothing that is
-timed has been optimised away.
+U begins with an orthogonal matrix, so that T multiplications by it neither grow nor shrink
+a state. The result is compared with NumPy's, which shows that XLA has not optimized away
+any of the work.
 
-Chosen: XLA's products inside `lax.fori_loop`. Results are written over those of the call
-before, since fresh memory costs page faults, which are no part of a product. A contender
-can pass below this floor, by products of its own that are better than XLA's, such as
-weights packed once for all steps, or, where rows are padded, by leaving out the padding,
-which the floor multiplies.
+Chosen: XLA's matmuls inside `lax.fori_loop`. Results overwrite the results of the call
+before, since new memory costs page faults, which are no part of a matmul. A contender can
+be faster than the floor: by matmuls that are better than XLA's, such as weights packed once
+for all steps, or by leaving out the padding, which the floor multiplies.
 """
 
 import dataclasses
@@ -25,29 +25,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..cases import KINDS, Case
-from ..problem import Array, Cell, Problem, positions
-from ..verify import Answer, Reference, Verdict
+from ..problem import Array, Problem, positions
+from ..verify import Reference, Verdict
 from ._base import Peer, Program
 
 
 _BOUND = 1e-3
 _BOUND_BFLOAT16 = 0.2
-"""T products in a row lose more than one; enough to see one that is missing."""
+"""T matmuls in a row lose more than one, and a missing one is far off."""
 
 _COLUMNS = 8
 
 
 class FloorPeer(Peer):
-    """The matrix products alone."""
+    """The matmuls alone."""
 
     title = "floor"
-
-    def version(self) -> str:
-        return jax.__version__
+    distribution = "jax"
 
     def computes(self, case: Case) -> Case:
         if KINDS[case.kind].own:
-            raise NotImplementedError("its matrix products depend on the strategy")
+            raise NotImplementedError("its matmuls depend on the strategy")
         return case
 
     def build(self, case: Case, problem: Problem) -> "FloorProgram":
@@ -55,7 +53,7 @@ class FloorPeer(Peer):
 
 
 class FloorProgram(Program):
-    """The products of one case."""
+    """The matmuls of one case."""
 
     def __init__(self, case: Case, problem: Problem) -> None:
         self.case = case = (
@@ -71,18 +69,18 @@ class FloorProgram(Program):
         self._runs = {figure: self._compiled(figure) for figure in case.figures}
 
     def _compiled(self, figure: str) -> Any:
-        def products(cells: Any) -> Any:
+        def matmuls(cells: Any) -> Any:
             return [
-                _products(cell, figure, self.case.time, first=i < self.case.ways)
+                _matmuls(cell, figure, self.case.time, first=i < self.case.directions)
                 for i, cell in enumerate(cells)
             ]
 
         def rewrite(cells: Any, results: Any) -> Any:
             del results
-            return products(cells)
+            return matmuls(cells)
 
         start = time.perf_counter()
-        results = jax.eval_shape(products, self._args)
+        results = jax.eval_shape(matmuls, self._args)
         jitted = jax.jit(rewrite, donate_argnums=1, keep_unused=True)
         compiled = jitted.lower(self._args, results).compile()
         self.compile_seconds[figure] = time.perf_counter() - start
@@ -109,18 +107,9 @@ class FloorProgram(Program):
         bound = _BOUND if case.dtype == "float32" else _BOUND_BFLOAT16
         return Verdict(errors, dict.fromkeys(errors, bound))
 
-    def answer(self) -> Answer:
-        raise NotImplementedError("the floor computes no outputs")
-
-    def updated(self) -> tuple[list[Cell], list[Cell]]:
-        raise NotImplementedError("the floor updates nothing")
-
-    def streamed(self, steps: int) -> Array:
-        raise NotImplementedError("the floor computes no outputs")
-
 
 def _blank(results: Any) -> Any:
-    """Memory for the first results."""
+    """Memory for the results of the first call."""
     return jax.tree.map(lambda r: jnp.zeros(r.shape, r.dtype), results)
 
 
@@ -131,7 +120,7 @@ def _operands(case: Case, layer: int) -> dict[str, Array]:
     rows, inputs = case.time * case.batch, case.layer_inputs(layer)
     orthogonal = np.linalg.qr(random.standard_normal((hidden, hidden)))[0]
     rest = random.standard_normal((hidden, stacked - hidden)) / np.sqrt(hidden)
-    # The rest of the gates' gradients is zero, which a product cannot know.
+    # The gradients of the other gates are zero, which does not make a matmul faster.
     dz = np.zeros((case.batch, stacked))
     dz[:, :hidden] = random.standard_normal((case.batch, hidden))
     return {
@@ -145,8 +134,8 @@ def _operands(case: Case, layer: int) -> dict[str, Array]:
     }
 
 
-def _products(cell: dict[str, Any], figure: str, time_steps: int, first: bool) -> Any:
-    """The products of one cell; `first` if it reads the inputs of the model."""
+def _matmuls(cell: dict[str, Any], figure: str, time_steps: int, first: bool) -> Any:
+    """The matmuls of one cell; `first` if it reads the inputs of the model."""
     w, u, hidden = cell["w"], cell["u"], cell["h"].shape[1]
 
     def forwards(_, h):
@@ -170,7 +159,7 @@ def _products(cell: dict[str, Any], figure: str, time_steps: int, first: bool) -
 
 
 def _expected(cell: dict[str, Array], time_steps: int) -> dict[str, Array]:
-    """The same by NumPy; of the large products, some columns."""
+    """The same results by NumPy; only some columns of large ones."""
     hidden = cell["h"].shape[1]
     turned = np.linalg.matrix_power(cell["u"][:, :hidden], time_steps)
     dz = np.zeros_like(cell["dz"])

@@ -1,18 +1,15 @@
-"""dm-haiku: `hk.dynamic_unroll` of its cores, time-major, its own default.
+"""dm-haiku: `hk.dynamic_unroll` of its cores, time-major, which is its default.
 
-Chosen: `dynamic_unroll`, since `static_unroll` compiles for minutes at these lengths;
-both directions by `reverse=True`, as it has no bidirectional layer. Its LSTM adds 1 to
-the forget gate's bias at run time, so the weights are stored with 1 less; its z gate is
-the other way round, so that gate's weights are negated. A cell of one's own is an
-`hk.RNNCore`.
+Chosen: `dynamic_unroll`, since `static_unroll` compiles for minutes at these lengths, and
+`reverse=True` for the backward direction, since it has no bidirectional layer. Its LSTM
+adds 1 to the forget gate's bias at run time, so the bias is stored with 1 less. Its z is
+our 1 - z, so the weights of that gate are negated. The custom cell is an `hk.RNNCore`.
 
-Its GRU resets before the product, which is another function than the others', and its
-vanilla RNN has ReLU where theirs have tanh: each is gated against jaxrnn's own version of
-what it computes, and its row says so.
+Its GRU resets before the matmul and its vanilla RNN has ReLU instead of tanh, unlike the
+other peers. Both are gated against jaxrnn's version of the same equation, and marked.
 """
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import haiku as hk
@@ -22,11 +19,11 @@ import numpy as np
 
 from ..cases import Case
 from ..problem import Cell
-from ._jax import LayeredPeer, Model, Stepper, join_gates, split_gates
+from ._jax import LayeredPeer, Model, Stepper, join_gates, reorder_gates, split_gates
 
 
 class PeepholeLSTM(hk.RNNCore):
-    """An LSTM with peepholes, as a user of Haiku writes it."""
+    """An LSTM with peepholes, as a user of Haiku would write it."""
 
     def __init__(self, size, name=None):
         super().__init__(name)
@@ -60,9 +57,7 @@ class HaikuPeer(LayeredPeer):
     """dm-haiku."""
 
     title = "Haiku"
-
-    def version(self) -> str:
-        return version("dm-haiku")
+    distribution = "dm-haiku"
 
     def computes(self, case: Case) -> Case:
         case = case.of_kind(_INSTEAD.get(case.kind, case.kind))
@@ -74,26 +69,51 @@ class HaikuPeer(LayeredPeer):
             raise NotImplementedError("its states are float32")
         return case
 
-    def pack_layer(self, case: Case, cells: list[Cell]) -> Any:
-        return [_pack(case, cell) for cell in cells]
+    def pack_cell(self, case: Case, cell: Cell) -> Any:
+        w, u, b = cell["w"], cell["u"], cell["b"]
+        linear = {"w": np.concatenate([w, u]), "b": b}
+        match case.kind:
+            case "lstm":
+                linear["b"] = b - np.repeat([0, 1, 0, 0], case.hidden)
+                return {"lstm/linear": {n: _igfo(value) for n, value in linear.items()}}
+            case "peephole_lstm":
+                peepholes = {name: cell[name] for name in ("p_i", "p_f", "p_o")}
+                return {"peephole_lstm": peepholes, "peephole_lstm/linear": linear}
+            case "elman_relu":
+                inputs, state = {"w": w, "b": b}, {"w": u}
+                return {"vanilla_rnn/linear": inputs, "vanilla_rnn/linear_1": state}
+        return {"gru": {"w_i": _zrn(w), "w_h": _zrn(u), "b": _zrn(b)}}
 
-    def unpack_layer(self, case: Case, variables: Any) -> list[Cell]:
-        return [_unpack(case, variable) for variable in variables]
+    def unpack_cell(self, case: Case, variables: Any) -> Cell:
+        if case.kind == "gru_reset_before":
+            gru = variables["gru"]
+            return {"w": _rzn(gru["w_i"]), "u": _rzn(gru["w_h"]), "b": _rzn(gru["b"])}
+        if case.kind == "elman_relu":
+            linear = variables["vanilla_rnn/linear"]
+            u = variables["vanilla_rnn/linear_1"]["w"]
+            return {"w": linear["w"], "u": u, "b": linear["b"]}
+        if case.kind == "lstm":
+            linear = {n: _igfo(value) for n, value in variables["lstm/linear"].items()}
+        else:
+            linear = variables["peephole_lstm/linear"]
+        w, u = np.split(linear["w"], [-case.hidden])
+        peepholes = dict(variables.get("peephole_lstm", {}))
+        return {"w": w, "u": u, "b": linear["b"], **peepholes}
 
     def layer(self, case: Case) -> Model:
-        def unroll(reverse):
+        def unroll(params, xs, reverse):
             def run(xs):
                 core = _CORES[case.kind](case.hidden)
                 start = core.initial_state(xs.shape[1])
                 return hk.dynamic_unroll(core, xs, start, reverse=reverse)
 
-            return hk.without_apply_rng(hk.transform(run)).apply
+            return hk.transform(run).apply(params, None, xs)
 
         def layer(params, xs, lengths):
-            ys, state = unroll(False)(params[0], xs)
+            ys, state = unroll(params[0], xs, False)
             h = state[0] if isinstance(state, tuple) else state
             if case.bidirectional:
-                backwards, _ = unroll(True)(params[1], xs)
+                backwards, _ = unroll(params[1], xs, True)
                 ys = jnp.concatenate([ys, backwards], axis=-1)
             return h, ys
 
@@ -104,61 +124,27 @@ class HaikuPeer(LayeredPeer):
         start = hk.transform(lambda: _CORES[case.kind](case.hidden).initial_state(1))
 
         def swapped(variables, state, x):
-            y, state = hk.without_apply_rng(step).apply(variables[0][0], x, state)
+            y, state = step.apply(variables[0][0], None, x, state)
             return state, y
 
         return Stepper(swapped, start.apply({}, None), (1, case.inputs))
 
 
-def _pack(case: Case, cell: Cell) -> Any:
-    w, u, b = cell["w"], cell["u"], cell["b"]
-    if case.kind == "lstm":
-        w_b = {"w": np.concatenate([w, u]), "b": b}
-        w_b = {name: _igfo(value) for name, value in w_b.items()}
-        i, g, f, o = split_gates(w_b["b"], 4)
-        return {"lstm/linear": w_b | {"b": join_gates(i, g, f - 1, o)}}
-    if case.kind == "peephole_lstm":
-        peepholes = {name: cell[name] for name in ("p_i", "p_f", "p_o")}
-        linear = {"w": np.concatenate([w, u]), "b": b}
-        return {"peephole_lstm": peepholes, "peephole_lstm/linear": linear}
-    if case.kind == "elman_relu":
-        linear = {"w": w, "b": b}
-        return {"vanilla_rnn/linear": linear, "vanilla_rnn/linear_1": {"w": u}}
-    return {"gru": {"w_i": _zrn(w), "w_h": _zrn(u), "b": _zrn(b)}}
-
-
-def _unpack(case: Case, params: Any) -> Cell:
-    if case.kind == "gru_reset_before":
-        gru = params["gru"]
-        return {"w": _rzn(gru["w_i"]), "u": _rzn(gru["w_h"]), "b": _rzn(gru["b"])}
-    if case.kind == "elman_relu":
-        first = params["vanilla_rnn/linear"]
-        u = params["vanilla_rnn/linear_1"]["w"]
-        return {"w": first["w"], "u": u, "b": first["b"]}
-    linear = params["lstm/linear" if case.kind == "lstm" else "peephole_lstm/linear"]
-    w_u, b = linear["w"], linear["b"]
-    if case.kind == "lstm":
-        w_u, b = _igfo(w_u), _igfo(b)
-    cell = {"w": w_u[: -case.hidden], "u": w_u[-case.hidden :], "b": b}
-    return cell | dict(params.get("peephole_lstm", {}))
-
-
 def _igfo(a: Any) -> Any:
-    """Gates i, f, g, o in the order i, g, f, o; and the way back, which is the same."""
-    i, f, g, o = split_gates(a, 4)
-    return join_gates(i, g, f, o)
+    """Gates i, f, g, o in the order i, g, f, o; it is its own inverse."""
+    return reorder_gates(a, "ifgo", "igfo")
 
 
 def _zrn(a: Any) -> Any:
-    """Gates r, z, n as z, r, n with z negated."""
-    first, second, n = split_gates(a, 3)
-    return join_gates(-second, first, n)
+    """Gates r, z, n in the order z, r, n, with z negated."""
+    z, r, n = split_gates(reorder_gates(a, "rzn", "zrn"), 3)
+    return join_gates(-z, r, n)
 
 
 def _rzn(a: Any) -> Any:
-    """The way back."""
-    first, second, n = split_gates(a, 3)
-    return join_gates(second, -first, n)
+    """The inverse of `_zrn`."""
+    z, r, n = split_gates(a, 3)
+    return join_gates(r, -z, n)
 
 
 PEER = HaikuPeer()

@@ -1,9 +1,8 @@
-"""What the peers on JAX share: `jax.jit`, `jax.value_and_grad` and `optax.adam`.
+"""The common part of the peers on JAX: `jax.jit`, `jax.value_and_grad`, `optax.adam`.
 
-Everything is compiled ahead of time, which costs a call nothing and lets compiling be
-timed. The optimiser step donates weights and optimiser state, as training loops do; the
-arrays that the other figures read are kept apart from it. optax is used with every peer,
-Keras too: what is compared is the recurrence, not the optimiser.
+Functions are compiled ahead of time, so that compiling can be timed. The optimizer step
+donates weights and optimizer state, as training loops do, so it has copies of its own.
+Every peer uses optax, Keras too, since the recurrences are compared and not the optimizers.
 """
 
 import abc
@@ -17,20 +16,20 @@ import numpy as np
 import optax
 
 from ..cases import Case
-from ..problem import Array, Cell, Problem, positions
+from ..problem import Array, Cell, Problem
 from ..verify import RATE, Answer
 from ._base import Peer, Program
 
 
 Model = Callable[[Any, Any, Any], tuple[Any, Any]]
-"""`model(variables, xs, lengths) -> (h, ys)`; h after the last step, of the top layer."""
+"""`model(variables, xs, lengths) -> (h, ys)`; h is the last state of the top layer."""
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
-"""`step(variables, state, x) -> (state, y)`, for one row."""
+"""`step(variables, state, x) -> (state, y)`, for one sequence."""
 
 
 class Stepper(NamedTuple):
-    """How single steps are taken: with which function, from which state, on which x."""
+    """A single step: its function, the first state, and the shape of an input."""
 
     step: Step
     state: Any
@@ -38,33 +37,33 @@ class Stepper(NamedTuple):
 
 
 class JaxPeer(Peer):
-    """A peer on JAX, given by its weights, its model and its single step.
+    """A peer on JAX: its weights, its model and its single step.
 
     Attributes:
-        batch_first: whether the peer's own layout is `(B, T, features)`. Inputs are laid
-            out so before anything is timed, as its user's data would be.
+        batch_first: whether the peer takes `(B, T, features)`. Inputs are transposed before
+            anything is timed, since its users' data would have that layout.
     """
 
     batch_first = False
 
     @abc.abstractmethod
     def pack(self, case: Case, cells: list[Cell]) -> Any:
-        """The peer's variables, made of `cells` by NumPy: nothing is compiled for it."""
+        """The peer's variables, as NumPy arrays."""
 
     @abc.abstractmethod
     def unpack(self, case: Case, variables: Any) -> list[Cell]:
-        """The way back. A constant that `pack` adds may stay: only differences count."""
+        """The inverse of `pack`, also for gradients: constants that it adds may stay."""
 
     @abc.abstractmethod
     def model(self, case: Case) -> Model:
-        """The whole model."""
+        """The model of a case."""
 
     @abc.abstractmethod
     def stepper(self, case: Case) -> Stepper:
-        """The single step of a plain case."""
+        """The single step of a case of one cell."""
 
     def train_step(self, loss: Callable, variables: Any) -> tuple[Callable, Any]:
-        """`(step, state)`, with `step(state, xs, seeds, lengths) -> (state, report)`."""
+        """`(step, state)`, with `step(state, xs, cotangents, lengths) -> (state, report)`."""
         optimizer = optax.adam(RATE)
 
         def step(state, *batch):
@@ -80,8 +79,7 @@ class JaxPeer(Peer):
         return state[0]
 
     def note(self, case: Case) -> str:
-        """What a reader should know of this case."""
-        del case
+        """A remark for readers about a case."""
         return ""
 
     def build(self, case: Case, problem: Problem) -> "JaxProgram":
@@ -98,16 +96,16 @@ class JaxProgram(Program):
         self.variables = self._variables()
         lengths = None if problem.lengths is None else jnp.array(problem.lengths)
         self.xs = self._array(self._swap(problem.xs))
-        self.batch = (self.xs, self._array(self._swap(problem.seeds)), lengths)
+        self.batch = (self.xs, self._array(self._swap(problem.cotangents)), lengths)
         self.note = peer.note(case)
         self._prepare_stream() if case.single_steps else self._compile()
 
     def _compile(self) -> None:
         model = self.peer.model(self.case)
 
-        def loss(variables, xs, seeds, lengths):
+        def loss(variables, xs, cotangents, lengths):
             _, ys = model(variables, xs, lengths)
-            return jnp.sum(ys * seeds)
+            return jnp.sum(ys * cotangents)
 
         xs, _, lengths = self.batch
         gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
@@ -126,9 +124,9 @@ class JaxProgram(Program):
     def _prepare_stream(self) -> None:
         step, self.start, shape = self.peer.stepper(self.case)
         self.carry = self.start
-        self.row = [self._array(x.reshape(shape)) for x in self.problem.xs[:, 0]]
+        self.inputs = [self._array(x.reshape(shape)) for x in self.problem.xs[:, 0]]
         self._stream = self._compiled(
-            "stream", jax.jit(step), self.variables, self.start, self.row[0]
+            "stream", jax.jit(step), self.variables, self.start, self.inputs[0]
         )
 
     def _compiled(self, figure: str, function: Any, *args: Any) -> Any:
@@ -152,7 +150,7 @@ class JaxProgram(Program):
         jax.block_until_ready((self.state, report))
 
     def _run_stream(self) -> None:
-        self.carry, y = self._stream(self.variables, self.carry, self.row[0])
+        self.carry, y = self._stream(self.variables, self.carry, self.inputs[0])
         jax.block_until_ready((self.carry, y))
 
     def answer(self) -> Answer:
@@ -160,9 +158,9 @@ class JaxProgram(Program):
         h, ys = self._forward(self.variables, xs, lengths)
         _, (gradients, d_xs) = self._backward(self.variables, *self.batch)
         return Answer(
-            self._swap(_wide(ys)),
-            _wide(h),
-            self._swap(_wide(d_xs)),
+            self._swap(_numpy(ys)),
+            _numpy(h),
+            self._swap(_numpy(d_xs)),
             self._cells(gradients),
         )
 
@@ -173,18 +171,18 @@ class JaxProgram(Program):
 
     def streamed(self, steps: int) -> Array:
         carry, ys = self.start, []
-        for x in self.row[:steps]:
+        for x in self.inputs[:steps]:
             carry, y = self._stream(self.variables, carry, x)
-            ys.append(_wide(y).reshape(-1))
+            ys.append(_numpy(y).reshape(-1))
         return np.stack(ys)
 
     def _variables(self) -> Any:
-        """A copy of its own: an optimiser step gives its argument away."""
+        """A new copy of the variables, since an optimizer step donates its argument."""
         packed = self.peer.pack(self.case, self.problem.cells)
         return jax.tree.map(self._array, packed)
 
     def _cells(self, variables: Any) -> list[Cell]:
-        return self.peer.unpack(self.case, jax.tree.map(_wide, variables))
+        return self.peer.unpack(self.case, jax.tree.map(_numpy, variables))
 
     def _array(self, value: Any) -> Any:
         return jnp.array(value, self.dtype)
@@ -193,30 +191,41 @@ class JaxProgram(Program):
         return np.swapaxes(a, 0, 1) if self.peer.batch_first else a
 
 
-def _wide(a: Any) -> Array:
-    """As NumPy, in float32 if it is narrower; a copy, since a donated array goes away."""
+def _numpy(a: Any) -> Array:
+    """A copy, since donated arrays are deleted; in float32 instead of bfloat16."""
     a = np.array(a)
     return a if a.dtype.itemsize >= 4 else a.astype(np.float32)
 
 
 class LayeredPeer(JaxPeer):
-    """A peer whose layers are applied one after the other: variables are one a layer."""
+    """A peer whose layers are applied one after the other, each with variables of its own.
 
-    @abc.abstractmethod
+    A peer defines `pack_cell` and `unpack_cell`, or `pack_layer` and `unpack_layer`.
+    """
+
+    def pack_cell(self, case: Case, cell: Cell) -> Any:
+        """The variables of a cell."""
+        raise NotImplementedError
+
+    def unpack_cell(self, case: Case, variables: Any) -> Cell:
+        """The inverse of `pack_cell`."""
+        raise NotImplementedError
+
     def pack_layer(self, case: Case, cells: list[Cell]) -> Any:
-        """The variables of a layer, from its forward cell and its backward one if any."""
+        """The variables of a layer, from its forward cell and, if any, its backward one."""
+        return [self.pack_cell(case, cell) for cell in cells]
 
-    @abc.abstractmethod
     def unpack_layer(self, case: Case, variables: Any) -> list[Cell]:
-        """The way back."""
+        """The inverse of `pack_layer`."""
+        return [self.unpack_cell(case, variable) for variable in variables]
 
     @abc.abstractmethod
     def layer(self, case: Case) -> Model:
         """`(variables, xs, lengths) -> (h, ys)`; h of the forward direction."""
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:
-        ways = case.ways
-        layers = [cells[i : i + ways] for i in range(0, len(positions(case)), ways)]
+        count = case.directions
+        layers = [cells[i : i + count] for i in range(0, len(cells), count)]
         return [self.pack_layer(case, layer) for layer in layers]
 
     def unpack(self, case: Case, variables: Any) -> list[Cell]:
@@ -235,10 +244,16 @@ class LayeredPeer(JaxPeer):
 
 
 def split_gates(a: Array, count: int) -> list[Array]:
-    """A stack of gates along the last axis, one by one."""
+    """The gates that are stacked along the last axis."""
     return np.split(a, count, axis=-1)
 
 
 def join_gates(*gates: Array) -> Array:
-    """Gates side by side along the last axis."""
+    """Stacks gates along the last axis."""
     return np.concatenate(gates, axis=-1)
+
+
+def reorder_gates(a: Array, order: str, wanted: str) -> Array:
+    """Gates that are stacked in one order, in another order; a letter for each gate."""
+    gates = dict(zip(order, split_gates(a, len(order)), strict=True))
+    return join_gates(*(gates[gate] for gate in wanted))

@@ -1,15 +1,14 @@
 """Keras 3 on JAX: `layers.LSTM`, `GRU`, `SimpleRNN`, and `Bidirectional` of them.
 
-Chosen: `stateless_call` under `jax.jit`, as its guide to training loops in JAX has it;
-batch-first inputs, its only layout, laid out so before anything is timed; sequences and
-states returned; the default `use_cudnn="auto"` and `reset_after=True`, which projects the
-inputs of a GRU over all time; a mask for variable lengths. A cell of one's own is a
-`keras.Layer` in `layers.RNN`.
+Chosen: `stateless_call` under `jax.jit`, as in its guide to training loops in JAX;
+batch-first inputs, its only layout; sequences and states returned; the defaults
+`use_cudnn="auto"` and `reset_after=True`, which projects the inputs of a GRU for all time
+steps at once; a mask for variable lengths. The custom cell is a `keras.Layer` in
+`layers.RNN`.
 """
 
 import functools
 import os
-from importlib.metadata import version
 from typing import Any
 
 
@@ -21,11 +20,11 @@ import numpy as np
 
 from ..cases import Case
 from ..problem import Cell
-from ._jax import LayeredPeer, Model, Stepper, join_gates, split_gates
+from ._jax import LayeredPeer, Model, Stepper, reorder_gates
 
 
 class PeepholeLSTMCell(keras.Layer):
-    """An LSTM with peepholes, as a user of Keras writes it."""
+    """An LSTM with peepholes, as a user of Keras would write it."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
@@ -35,14 +34,12 @@ class PeepholeLSTMCell(keras.Layer):
 
     def build(self, shape):
         size, zeros = self.units, "zeros"
-        self.kernel = self.add_weight(shape=(shape[-1], 4 * size), name="kernel")
-        self.recurrent_kernel = self.add_weight(
-            shape=(size, 4 * size), name="recurrent_kernel"
-        )
-        self.bias = self.add_weight(shape=(4 * size,), initializer=zeros, name="bias")
-        self.p_i = self.add_weight(shape=(size,), initializer=zeros, name="p_i")
-        self.p_f = self.add_weight(shape=(size,), initializer=zeros, name="p_f")
-        self.p_o = self.add_weight(shape=(size,), initializer=zeros, name="p_o")
+        self.kernel = self.add_weight(shape=(shape[-1], 4 * size))
+        self.recurrent_kernel = self.add_weight(shape=(size, 4 * size))
+        self.bias = self.add_weight(shape=(4 * size,), initializer=zeros)
+        self.p_i = self.add_weight(shape=(size,), initializer=zeros)
+        self.p_f = self.add_weight(shape=(size,), initializer=zeros)
+        self.p_o = self.add_weight(shape=(size,), initializer=zeros)
 
     def call(self, x, states):
         h, c = states
@@ -57,7 +54,7 @@ class PeepholeLSTMCell(keras.Layer):
 
 _OPTIONS = {"return_sequences": True, "return_state": True}
 
-# Initial weights are replaced, and orthogonal ones would take seconds to draw.
+# The initial weights are replaced; orthogonal ones would take seconds to draw.
 _ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
 
 _LAYERS: dict[str, Any] = {
@@ -74,10 +71,8 @@ class KerasPeer(LayeredPeer):
     """Keras on JAX."""
 
     title = "Keras"
+    distribution = "keras"
     batch_first = True
-
-    def version(self) -> str:
-        return version("keras")
 
     def computes(self, case: Case) -> Case:
         if case.kind not in _LAYERS:
@@ -89,7 +84,7 @@ class KerasPeer(LayeredPeer):
         return [value for cell in cells for value in _pack(case, cell)]
 
     def unpack_layer(self, case: Case, variables: Any) -> list[Cell]:
-        count = len(variables) // case.ways
+        count = len(variables) // case.directions
         parts = [variables[i : i + count] for i in range(0, len(variables), count)]
         return [_unpack(case, part) for part in parts]
 
@@ -120,7 +115,7 @@ class KerasPeer(LayeredPeer):
 
 @functools.cache
 def _net(case: Case, inputs: int) -> Any:
-    """One layer, built outside of any trace at first: it creates variables."""
+    """One layer. `pack_layer` builds it, since building inside a trace would fail."""
     net = _LAYERS[case.kind](case.hidden, **_OPTIONS, dtype=case.dtype)
     net = keras.layers.Bidirectional(net) if case.bidirectional else net
     net.build((case.batch, case.time, inputs))
@@ -130,7 +125,7 @@ def _net(case: Case, inputs: int) -> Any:
 def _pack(case: Case, cell: Cell) -> list[Any]:
     w, u, b = cell["w"], cell["u"], cell["b"]
     if case.kind == "gru":
-        # The second row of its bias is added to the recurrent product.
+        # The second row of its bias is added to the recurrent matmul.
         second = np.zeros_like(b)
         second[-case.hidden :] = cell["b_n"]
         return [_zrn(w), _zrn(u), np.stack([_zrn(b), second])]
@@ -140,20 +135,15 @@ def _pack(case: Case, cell: Cell) -> list[Any]:
 def _unpack(case: Case, variables: list[Any]) -> Cell:
     w, u, b, *peepholes = variables
     if case.kind == "gru":
-        return {
-            "w": _zrn(w),
-            "u": _zrn(u),
-            "b": _zrn(b[0]),
-            "b_n": b[1, -case.hidden :],
-        }
+        b_n = b[1, -case.hidden :]
+        return {"w": _zrn(w), "u": _zrn(u), "b": _zrn(b[0]), "b_n": b_n}
     cell = {"w": w, "u": u, "b": b}
     return cell | dict(zip(("p_i", "p_f", "p_o"), peepholes, strict=False))
 
 
 def _zrn(a: Any) -> Any:
-    """Gates r, z, n as z, r, n; and the way back, which is the same."""
-    first, second, n = split_gates(a, 3)
-    return join_gates(second, first, n)
+    """Gates r, z, n in the order z, r, n; it is its own inverse."""
+    return reorder_gates(a, "rzn", "zrn")
 
 
 PEER = KerasPeer()

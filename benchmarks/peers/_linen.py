@@ -1,12 +1,11 @@
 """flax.linen: `nn.RNN`, and `nn.Bidirectional` of two.
 
-Chosen: `OptimizedLSTMCell`, the fast one of its two LSTMs with the same parameters;
-`GRUCell`, which resets after the product; `SimpleCell`. Time-major and with the carry
-returned, both of which `nn.RNN` offers; `seq_lengths` for variable lengths, which leaves
-the outputs in the padding as they come. A cell of one's own is an `nn.RNNCellBase`.
+Chosen: `OptimizedLSTMCell`, the faster of its two LSTMs with the same parameters;
+`GRUCell`, which resets after the matmul; `SimpleCell`. Time-major, with the carry
+returned; `seq_lengths` for variable lengths, which does not mask the outputs in the
+padding. The custom cell is an `nn.RNNCellBase`.
 """
 
-from importlib.metadata import version
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +18,7 @@ from ._jax import LayeredPeer, Model, Stepper, join_gates, split_gates
 
 
 class PeepholeLSTMCell(nn.RNNCellBase):
-    """An LSTM with peepholes, as a user of linen writes it."""
+    """An LSTM with peepholes, as a user of linen would write it."""
 
     features: int
 
@@ -60,9 +59,7 @@ class LinenPeer(LayeredPeer):
     """flax.linen."""
 
     title = "flax.linen"
-
-    def version(self) -> str:
-        return version("flax")
+    distribution = "flax"
 
     def computes(self, case: Case) -> Case:
         if case.kind not in _CELLS:
@@ -120,18 +117,12 @@ def _hidden(carry: Any) -> Any:
 
 
 def _pack(case: Case, cell: Cell) -> Any:
+    inputs, state = {"kernel": cell["w"], "bias": cell["b"]}, {"kernel": cell["u"]}
     if case.kind == "peephole_lstm":
         peepholes = {name: cell[name] for name in ("p_i", "p_f", "p_o")}
-        dense = {
-            "x": {"kernel": cell["w"], "bias": cell["b"]},
-            "h": {"kernel": cell["u"]},
-        }
-        return peepholes | dense
+        return peepholes | {"x": inputs, "h": state}
     if case.kind == "elman":
-        return {
-            "i": {"kernel": cell["w"], "bias": cell["b"]},
-            "h": {"kernel": cell["u"]},
-        }
+        return {"i": inputs, "h": state}
     gates = "ifgo" if case.kind == "lstm" else "rzn"
     w, u, b = (split_gates(cell[name], len(gates)) for name in ("w", "u", "b"))
     params: dict[str, Any] = {}
@@ -144,14 +135,11 @@ def _pack(case: Case, cell: Cell) -> Any:
 
 
 def _unpack(case: Case, params: Any) -> Cell:
-    if case.kind == "peephole_lstm":
-        x, h = params["x"], params["h"]
-        return {"w": x["kernel"], "u": h["kernel"], "b": x["bias"]} | {
-            name: params[name] for name in ("p_i", "p_f", "p_o")
-        }
-    if case.kind == "elman":
-        i, h = params["i"], params["h"]
-        return {"w": i["kernel"], "u": h["kernel"], "b": i["bias"]}
+    if case.kind in ("peephole_lstm", "elman"):
+        inputs, state = params["i" if case.kind == "elman" else "x"], params["h"]
+        peepholes = {name: params[name] for name in params if name.startswith("p_")}
+        weights = {"w": inputs["kernel"], "u": state["kernel"], "b": inputs["bias"]}
+        return weights | peepholes
     gates = "ifgo" if case.kind == "lstm" else "rzn"
     bias = "h" if case.kind == "lstm" else "i"
     cell = {

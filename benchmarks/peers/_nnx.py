@@ -1,17 +1,16 @@
 """flax.nnx: `nnx.RNN`, and `nnx.Bidirectional` of two.
 
-Chosen: `OptimizedLSTMCell`, whose gates are one product; `GRUCell`; `SimpleCell`. The
-functional form, `nnx.split` once and `nnx.merge` inside `jax.jit`, which nnx recommends
-for speed: `nnx.jit` walks the module in Python at every call. Time-major, with the carry
-returned; `seq_lengths` for variable lengths. A cell of one's own is an
-`nnx.RNNCellBase`.
+Chosen: `OptimizedLSTMCell`, which computes its gates in one matmul; `GRUCell`;
+`SimpleCell`. The functional form, `nnx.split` once and `nnx.merge` inside `jax.jit`, which
+nnx recommends for speed, since `nnx.jit` walks the module in Python at every call.
+Time-major, with the carry returned; `seq_lengths` for variable lengths. The custom cell is
+an `nnx.RNNCellBase`.
 
-Its GRU lacks the bias b_n inside the reset gate's product, so it computes the GRU with
-b_n = 0, and is gated against that, without the gradient of b_n.
+Its GRU lacks the bias b_n that the reset gate multiplies. It is gated against the GRU with
+b_n = 0, without the gradient of b_n.
 """
 
 import functools
-from importlib.metadata import version
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from ._jax import LayeredPeer, Model, Stepper
 
 
 class PeepholeLSTMCell(nnx.RNNCellBase):
-    """An LSTM with peepholes, as a user of nnx writes it."""
+    """An LSTM with peepholes, as a user of nnx would write it."""
 
     def __init__(self, inputs, features, *, rngs):
         self.features = features
@@ -57,16 +56,14 @@ _CELLS: dict[str, Any] = {
     "peephole_lstm": PeepholeLSTMCell,
 }
 _BIAS = {"lstm": "dense_h"}
-"""Which of the two products has the bias; the other cells have it at the input's."""
+"""The matmul that has the bias; in the other cells it is the one with the inputs."""
 
 
 class NnxPeer(LayeredPeer):
     """flax.nnx."""
 
     title = "flax.nnx"
-
-    def version(self) -> str:
-        return version("flax")
+    distribution = "flax"
 
     def computes(self, case: Case) -> Case:
         case = case.of_kind("gru_no_b_n") if case.kind == "gru" else case
@@ -122,13 +119,13 @@ def _inputs(cell: Cell) -> int:
 
 @functools.cache
 def _split(case: Case, inputs: int) -> tuple[Any, Any]:
-    """All of a layer but its weights; to be merged as copies, since calls count in it."""
-    graph, _, rest = nnx.split(_net(case, inputs), nnx.Param, ...)
-    return graph, rest
+    """A layer without its weights. Merge copies of it: a call changes its counters."""
+    graph, *states = nnx.split(_net(case, inputs), nnx.Param, ...)
+    return graph, states[-1]
 
 
 def _net(case: Case, inputs: int) -> Any:
-    # Initial weights are replaced, and orthogonal ones would take seconds to draw.
+    # The initial weights are replaced; orthogonal ones would take seconds to draw.
     zeros = nnx.initializers.zeros_init()
     options: dict[str, Any] = {}
     if case.kind != "peephole_lstm":

@@ -1,14 +1,14 @@
 """PyTorch: `nn.LSTM`, `nn.GRU` and `nn.RNN`, on oneDNN or cuDNN where it picks them.
 
-Chosen: time-major inputs, its own default; `inference_mode` and `eval` for the outputs
-alone; `backward()` after the gradients were set to None; `Adam(fused=True)`, its fastest;
-packed sequences for variable lengths, packed within the call, since every batch needs it,
-of rows sorted by length, which spares it the sorting; and for single steps `LSTMCell`,
-`GRUCell` and `RNNCell`, which take a fraction of the time of the layers with T = 1. Threads
-and precisions stay at PyTorch's defaults: on a GPU, cuDNN may use TF32. `torch.compile`
-does not take its RNNs, so there is nothing to compile.
+Chosen: time-major inputs, its default; `inference_mode` and `eval` for forward;
+`backward()` after setting the gradients to None; `Adam(fused=True)`, its fastest; packed
+sequences for variable lengths, packed within the call, since every batch needs it, and
+sorted by length, which saves PyTorch the sorting; for single steps `LSTMCell`, `GRUCell`
+and `RNNCell`, which take a fraction of the time of the layers with T = 1. Threads and
+precisions are PyTorch's defaults: on a GPU, cuDNN may use TF32. Nothing is compiled, since
+`torch.compile` does not support its RNNs.
 
-PyTorch has two biases that are added; the second is zero here, but for the GRU's b_n.
+PyTorch adds two biases. The second is zero here, except for the GRU's b_n.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # the first optimiser would import it, in every case anew
+import torch._dynamo  # otherwise the first optimizer of each case would import it
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..cases import Case
@@ -43,16 +43,12 @@ class TorchPeer(Peer):
     """PyTorch."""
 
     title = "PyTorch"
+    distribution = "torch"
     spins = True  # OpenMP's threads
-
-    def version(self) -> str:
-        return torch.__version__
 
     def computes(self, case: Case) -> Case:
         if case.kind not in _LAYERS:
-            raise NotImplementedError(
-                "no such cell, and no scan to run one of one's own"
-            )
+            raise NotImplementedError("no such cell, and no scan for a custom cell")
         return case
 
     def build(self, case: Case, problem: Problem) -> "TorchProgram":
@@ -70,7 +66,10 @@ class TorchProgram(Program):
         self.lengths = None
         if problem.lengths is not None:
             self.lengths = torch.tensor(problem.lengths, dtype=torch.int64)
-        self.xs, self.seeds = self._tensor(problem.xs), self._tensor(problem.seeds)
+        self.xs, self.cotangents = (
+            self._tensor(problem.xs),
+            self._tensor(problem.cotangents),
+        )
         self.leaf = self._tensor(problem.xs).requires_grad_()
         self.net = self._net(problem.cells)
         self.trained = self._net(problem.cells)
@@ -112,7 +111,7 @@ class TorchProgram(Program):
                 getattr(self.cell, name).copy_(self._tensor(value))
         zero = torch.zeros(1, case.hidden, dtype=self.dtype, device=self.device)
         self.start = (zero, zero) if case.kind == "lstm" else zero
-        self.carry, self.row = self.start, self.xs
+        self.carry = self.start
 
     def _apply(self, net: Any, xs: Any) -> tuple[Any, Any]:
         if self.lengths is None:
@@ -121,11 +120,11 @@ class TorchProgram(Program):
             packed, state = net(pack_padded_sequence(xs, self.lengths))
             ys, _ = pad_packed_sequence(packed, total_length=self.case.time)
         h = state[0] if self.case.kind == "lstm" else state
-        return h[-self.case.ways], ys
+        return h[-self.case.directions], ys
 
     def _loss(self, net: Any, xs: Any) -> Any:
         _, ys = self._apply(net.train(), xs)
-        return (ys * self.seeds).sum()
+        return (ys * self.cotangents).sum()
 
     def run(self, figure: str) -> None:
         getattr(self, f"_run_{figure}")()
@@ -148,7 +147,7 @@ class TorchProgram(Program):
 
     def _run_stream(self) -> None:
         with torch.inference_mode():
-            self.carry = self.cell(self.row[0], self.carry)
+            self.carry = self.cell(self.xs[0], self.carry)
 
     def answer(self) -> Answer:
         h, ys = self._run_forward()
@@ -164,7 +163,7 @@ class TorchProgram(Program):
     def streamed(self, steps: int) -> Array:
         carry, ys = self.start, []
         with torch.inference_mode():
-            for x in self.row[:steps]:
+            for x in self.xs[:steps]:
                 carry = self.cell(x, carry)
                 h = carry[0] if self.case.kind == "lstm" else carry
                 ys.append(_numpy(h)[0])
@@ -182,7 +181,7 @@ class TorchProgram(Program):
 
 
 def _suffix(position: Position) -> str:
-    return f"l{position.layer}{'_reverse' if position.way else ''}"
+    return f"l{position.layer}{'_reverse' if position.direction else ''}"
 
 
 def _pack(cell: Cell) -> Cell:
@@ -198,7 +197,7 @@ def _pack(cell: Cell) -> Cell:
 
 
 def _unpack(weights: Cell, case: Case) -> Cell:
-    # Both biases have the gradient of their sum, but for the part that is b_n.
+    # Both biases have the gradient of their sum, except for the part that is b_n.
     cell = {
         "w": weights["weight_ih"].T,
         "u": weights["weight_hh"].T,

@@ -1,4 +1,4 @@
-"""The other end of a worker: starts it, asks it, and stops it."""
+"""The harness's end of a worker process: starts it, sends requests, and stops it."""
 
 import contextlib
 import json
@@ -13,37 +13,40 @@ from pathlib import Path
 from typing import Any
 
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerError(Exception):
-    """A worker that died, or did not answer in time, and what it said last."""
+    """A worker died or did not answer in time; the message has its last line of output."""
 
 
 class Client:
     """One worker process, started on its first request and again after it died.
 
     Args:
-        name: a contender.
-        patience: seconds for which an answer is waited for.
-        keep_memory: whether it keeps what it frees, instead of giving it back.
+        contender: `module:function` that returns the contender, and its arguments.
+        timeout: seconds to wait for an answer.
+        keep_memory: whether the process keeps freed memory instead of returning it.
     """
 
-    def __init__(self, name: str, patience: float, keep_memory: bool = False) -> None:
-        self.name, self.patience, self.keep_memory = name, patience, keep_memory
+    def __init__(
+        self, contender: tuple[str, ...], timeout: float, keep_memory: bool = False
+    ) -> None:
+        self.contender, self.timeout = contender, timeout
+        self.keep_memory = keep_memory
         self._process: subprocess.Popen | None = None
         self._errors: Any = None
         self._fork: int | None = None
 
     def start(self) -> None:
-        """Lets it begin to import what it needs, while others do."""
+        """Starts the process, so that it imports while others do."""
         self._started()
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a request.
+        """Sends a request and returns the answer.
 
         Raises:
-            WorkerError: if there is none.
+            WorkerError: if the worker dies or does not answer in time.
         """
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
@@ -55,20 +58,20 @@ class Client:
         except OSError:
             answer = b""
         if not answer:
-            raise WorkerError(self._epitaph())
+            raise WorkerError(self._cause_of_death())
         found = json.loads(answer)
         self._fork = found.pop("pid")
         return found
 
-    def settle(self, most: float = 0.5) -> None:
-        """Waits until its threads are asleep.
+    def settle(self, max_seconds: float = 0.5) -> None:
+        """Waits until the worker's threads sleep.
 
-        OpenMP's go on spinning for some milliseconds after a call, on the cores that the
+        OpenMP's threads spin for some milliseconds after a call, on the cores that the
         next contender needs.
         """
         start = time.perf_counter()
         busy = self._cpu_seconds()
-        while busy is not None and time.perf_counter() - start < most:
+        while busy is not None and time.perf_counter() - start < max_seconds:
             time.sleep(0.003)
             before, busy = busy, self._cpu_seconds()
             if busy is None or busy - before < 0.0003:
@@ -81,7 +84,7 @@ class Client:
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with the fork that serves a case
+            os.killpg(process.pid, signal.SIGKILL)  # its forks are in the same group
         process.wait()
         for stream in (process.stdin, process.stdout, self._errors):
             if stream is not None:
@@ -91,7 +94,7 @@ class Client:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", self.name],
+                [sys.executable, "-m", f"{__package__}.worker", *self.contender],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -101,34 +104,32 @@ class Client:
         return self._process
 
     def _read(self, stream: int) -> bytes:
-        """One line; empty if it does not come."""
-        line, end = b"", time.monotonic() + self.patience
+        """Reads one line; returns nothing if it does not come in time."""
+        line, end = b"", time.monotonic() + self.timeout
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select(
-                [stream], [], [], max(0, end - time.monotonic())
-            )
+            remaining = max(0, end - time.monotonic())
+            ready, _, _ = select.select([stream], [], [], remaining)
             chunk = os.read(stream, 1 << 16) if ready else b""
             if not chunk:
                 return b""
             line += chunk
         return line
 
-    def _epitaph(self) -> str:
+    def _cause_of_death(self) -> str:
         process = self._process
         assert process is not None
         try:
-            code = process.wait(timeout=1)
-            said = f"ended with {code}"
+            cause = f"ended with {process.wait(timeout=1)}"
         except subprocess.TimeoutExpired:
-            said = f"gave no answer in {self.patience:.0f} s"
+            cause = f"gave no answer in {self.timeout:.0f} s"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").split("\n")
         last = [line for line in lines if line.strip()][-1:]
         self.stop()
-        return ": ".join([said, *last])[:300]
+        return ": ".join([cause, *last])[:300]
 
     def _cpu_seconds(self) -> float | None:
-        """What all its threads have used; None where Linux does not say."""
+        """CPU time of all threads so far; None where Linux does not report it."""
         total = 0
         tasks = Path(f"/proc/{self._fork}/task")
         try:
@@ -139,8 +140,9 @@ class Client:
         return total * 1e-9
 
 
-# glibc's: no mappings that end with an allocation, one heap for all threads, never cut.
-_KEEPING = {
+# Settings of glibc's malloc: never map an allocation by itself, one heap for all
+# threads, never return the top of the heap to the system.
+_KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -153,8 +155,8 @@ def _environment(keep_memory: bool) -> dict[str, str]:
         # All contenders are alive at once: none may take the whole memory of a GPU.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
-        **(_KEEPING if keep_memory else {}),
-        # What was compiled in an earlier run would have no compile time in this one.
+        **(_KEEP_MEMORY if keep_memory else {}),
+        # A program compiled in an earlier run would have no compile time in this one.
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "PYTHONPATH": path,
     }

@@ -1,4 +1,4 @@
-"""Where a run took place: hardware and versions, and no names of hosts or people."""
+"""The machine of a run: hardware and versions, without names of hosts or people."""
 
 import os
 import platform
@@ -9,22 +9,8 @@ from pathlib import Path
 from typing import Any
 
 
-_DISTRIBUTIONS = (
-    "jaxrnn",
-    "jax",
-    "jaxlib",
-    "numpy",
-    "optax",
-    "torch",
-    "flax",
-    "dm-haiku",
-    "equinox",
-    "keras",
-)
-
-
 def describe_machine() -> dict[str, Any]:
-    """CPU, cores, memory, GPUs and operating system, and a name made of the first two."""
+    """CPU, cores, memory, GPUs, operating system, and a name made of CPU and cores."""
     cpu, cores, gpus = _cpu(), _cores(), _gpus()
     name = f"{gpus[0]}" if gpus else f"{cpu} {cores} cores"
     return {
@@ -37,10 +23,10 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of every contender that is installed."""
+def versions(distributions: tuple[str, ...]) -> dict[str, str]:
+    """The versions of Python and of the distributions that are installed."""
     found = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
+    for name in distributions:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -50,11 +36,9 @@ def versions() -> dict[str, str]:
 
 def load() -> list[float] | None:
     """The load averages over 1, 5 and 15 minutes."""
-    return [round(value, 2) for value in os.getloadavg()] if _has_load() else None
-
-
-def _has_load() -> bool:
-    return hasattr(os, "getloadavg")
+    if not hasattr(os, "getloadavg"):
+        return None
+    return [round(value, 2) for value in os.getloadavg()]
 
 
 def _cpu() -> str:
@@ -69,7 +53,7 @@ def _cpu() -> str:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
