@@ -1,4 +1,4 @@
-"""Small functions of arrays and dtypes that every room of the library uses."""
+"""Small functions of arrays and dtypes that the whole library shares."""
 
 from typing import Any
 
@@ -13,26 +13,29 @@ def float_dtype() -> Any:
 
 
 def state_dtype(*trees: Any) -> Any:
-    """The common dtype of all arrays in the trees, and at least float32.
+    """The common dtype of all arrays in the trees, but at least float32.
 
-    A state keeps this dtype so that a long memory does not round away.
+    A state has this dtype so that a long memory is not rounded away.
     """
+    # users may have set strict promotion, which refuses to mix dtypes
     with jax.numpy_dtype_promotion("standard"):
         return jnp.promote_types(jnp.result_type(*jax.tree.leaves(trees)), jnp.float32)
 
 
 def as_complex(re: Array, im: Array, dtype: Any) -> Array:
     """`re + i im`, in a complex dtype."""
+    # `lax.complex` takes float32 and float64 only
     part = jnp.float64 if dtype == jnp.complex128 else jnp.float32
     return jax.lax.complex(re.astype(part), im.astype(part))
 
 
 def broadcast_by_matmul(x: jax.Array, size: int, axis: int = -1) -> jax.Array:
-    """`x`, of size 1 along `axis`, which is -1 or -2, repeated `size` times along it.
+    """Repeats `x`, of size 1 along `axis` (-1 or -2), `size` times along that axis.
 
     The repetition is a matmul with ones, and so is its derivative. The derivative of an
     ordinary broadcast is a sum, which takes XLA:CPU up to twenty times as long.
     """
+    # the default precision of accelerators would round x to bfloat16 or TF32
     row = jnp.ones((1, size), x.dtype)
     factors = (x, row) if axis == -1 else (row.T, x)
     return jnp.matmul(*factors, precision=jax.lax.Precision.HIGHEST)

@@ -3,13 +3,13 @@
 A layer is a frozen dataclass of sizes with pure methods over an explicit params pytree.
 It is a compile-time constant: hashable, comparable, and an ordinary argument of `jax.jit`.
 
-A cell is cut in three, and knows neither time nor batch:
+A cell has three parts and sees neither time nor batch:
 
-    z      = project(params, x)            parallel in time: input products, biases
+    z      = project(params, x)            parallel in time: input matmuls, biases
     state' = recur(params, state, z)       the only sequential part
     y      = readout(params, state', z)    parallel in time
 
-A strategy owns both, and decides how `recur` is executed.
+A strategy owns time and batch, and decides how `recur` runs.
 """
 
 import abc
@@ -34,10 +34,12 @@ class Static:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # jit then compares and hashes the object itself: equal layers share one program
         jax.tree_util.register_static(cls)
 
-    # JAX's own functions pickle by where they are defined, where another object has their
-    # name: `jnp.tanh`, a jitted function, is not found. Here they go by their public name.
+    # Pickle looks a function up by the module that defines it. For functions of JAX such as
+    # `jnp.tanh`, that module binds the name to another object, so pickling fails. They are
+    # stored by their public name instead.
     def __getstate__(self) -> Any:
         state = super().__getstate__()
         if not isinstance(state, dict):
@@ -50,7 +52,7 @@ class Static:
             object.__setattr__(self, name, found)
 
     def __str__(self) -> str:
-        """The constructor call, without the fields that have their default."""
+        """The constructor call, without fields that equal their default."""
         if not dataclasses.is_dataclass(self):
             return repr(self)
         given = [
@@ -62,7 +64,7 @@ class Static:
 
 
 class _Public(NamedTuple):
-    """The public name of a function of JAX, in place of the function."""
+    """The public name of a function of JAX, pickled in place of the function."""
 
     module: str
     name: str
@@ -93,7 +95,7 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 class Executor(abc.ABC):
-    """Runs cells over sequences: a strategy, as layers see it."""
+    """The interface of strategies that layers use: it runs cells over sequences."""
 
     @abc.abstractmethod
     def __call__(
@@ -102,33 +104,33 @@ class Executor(abc.ABC):
         """`(state, ys)` of one cell; `state` has leaves `(B, ...)`, `xs` `(T, B, ...)`."""
 
     def joined(self, layers: Sequence["Layer"]) -> int:
-        """How many of these layers, counted from the first, it runs in one loop."""
+        """The number of layers, from the first on, that run together in one loop."""
         del layers
         return 1
 
     def unroll_stack(
         self, cell: "Cell", params: Any, states: Any, xs: Any, context: "Context"
     ) -> tuple[tuple[Any, ...], Any]:
-        """`(states, ys)` of equal cells that follow each other, where `joined` says so."""
-        raise NotImplementedError(f"{self} runs each layer of a stack by itself")
+        """`(states, ys)` of a stack of equal cells; called if `joined` is above 1."""
+        raise NotImplementedError(f"{self} runs each layer of a stack separately")
 
     def unroll_side_by_side(
         self, cell: "Cell", params: Any, states: Any, xs: Any, contexts: Any
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """`(states, ys)` of equal cells with inputs of their own, one of each for a cell."""
-        raise NotImplementedError(f"{self} runs each direction by itself")
+        """`(states, ys)` of equal cells, each with its own state, inputs and context."""
+        raise NotImplementedError(f"{self} runs each direction separately")
 
 
 class Context(NamedTuple):
-    """What holds for one whole call of `unroll`, handed from layer to layer.
+    """The options of one call of `unroll`, passed from layer to layer.
 
     Attributes:
-        strategy: how each recurrence is executed.
-        valid: `(T, B)` booleans, False past the end of a sequence and where a step is
-            skipped; None if every step is taken.
-        cuts: `(T + 1, B)` booleans over the places between steps: True at t where no state
-            passes between steps t - 1 and t; None if it always does.
-        key: the randomness of dropout-like layers; None makes them deterministic.
+        strategy: the strategy that runs each recurrence.
+        valid: `(T, B)` booleans, False at padding and at masked steps; None if all steps
+            are valid.
+        cuts: `(T + 1, B)` booleans for the boundaries between steps: True at t if no state
+            passes between steps t - 1 and t; None if there are no resets.
+        key: the random key of dropout-like layers; None makes them deterministic.
     """
 
     strategy: Executor
@@ -148,11 +150,11 @@ class Context(NamedTuple):
 
 
 class Layer(Static, abc.ABC, Generic[Params, State]):
-    """A map from sequences to sequences with an explicit state: what `unroll` runs.
+    """A map from sequences to sequences with an explicit state; `unroll` runs it.
 
-    Subclasses are frozen dataclasses. `step` takes one example and one time step;
-    `unroll` takes `(T, B, ...)`, is called by `jaxrnn.unroll`, which has validated its
-    input, and must equal `step` applied in turn.
+    Subclasses are frozen dataclasses. `step` takes one example and one time step.
+    `unroll` takes `(T, B, ...)` and must equal repeated calls of `step`; `jaxrnn.unroll`
+    validates the arguments before it calls it.
     """
 
     @abc.abstractmethod
@@ -175,20 +177,20 @@ class Layer(Static, abc.ABC, Generic[Params, State]):
 
 
 class Cell(Layer[Params, State]):
-    """One recurrence, cut in three: `project`, `recur`, `readout`.
+    """One recurrence in three parts: `project`, `recur`, `readout`.
 
-    `recur` must be given; `project` and `readout` default to the identity on the input
-    and on the state. `step` and `unroll` are final.
+    A subclass must define `recur`; `project` and `readout` default to the identity on the
+    input and on the state. `step` and `unroll` are final.
     """
 
     def project(self, params: Params, x: Any) -> Any:
-        """What a step needs of its input: everything that can be done for all time."""
+        """The part of a step that needs only the input; it runs for all steps at once."""
         del params
         return x
 
     @abc.abstractmethod
     def recur(self, params: Params, state: State, z: Any) -> State:
-        """The next state: the only part that runs in sequence."""
+        """The next state: the only sequential part."""
 
     def readout(self, params: Params, state: State, z: Any) -> Any:
         """The output of a step, from the state after it."""
@@ -212,8 +214,8 @@ class Cell(Layer[Params, State]):
 class LinearCell(Cell[Params, State]):
     """A recurrence that is linear and element-wise in its state: `state' = a * state + b`.
 
-    `coefficients` gives `a` and `b`, real or complex, as pytrees like the state. `recur`
-    is final. Being linear is what lets a strategy run the steps in parallel.
+    `coefficients` returns `a` and `b`, real or complex, as pytrees like the state. `recur`
+    is final. Because the recurrence is linear, a strategy can run the steps in parallel.
     """
 
     @abc.abstractmethod
@@ -227,12 +229,12 @@ class LinearCell(Cell[Params, State]):
 
 
 class StepMask(NamedTuple):
-    """What `unroll` was told of the steps of one chunk, for one row.
+    """The masks of one chunk of steps, for one sequence.
 
     Attributes:
-        valid: `(C,)` booleans: False where the state is kept; None if all steps are taken.
-        reset: `(C,)` booleans: True where the step starts from `initial`; None if none does.
-        initial: the state that a reset goes back to, where there are resets.
+        valid: `(C,)` booleans, False at steps that keep the state; None if all are valid.
+        reset: `(C,)` booleans, True at steps that start from `initial`; None if none do.
+        initial: the state that a reset restores; None if there are no resets.
     """
 
     valid: Bool[Array, "C"] | None = None
@@ -243,27 +245,27 @@ class StepMask(NamedTuple):
 class MatrixCell(Cell[Params, State]):
     """A recurrence whose state is a matrix: linear attention, delta rules.
 
-    `chunk` takes many steps at once, as matrix products and without storing a state for
-    each. It equals `recur` and `readout` in turn.
+    `chunk` computes many steps at once with matmuls, without storing the state of each. It
+    must equal `recur` and `readout`, applied step by step.
     """
 
     @abc.abstractmethod
     def chunk(
         self, params: Params, state: State, zs: Any, step_mask: StepMask
     ) -> tuple[State, Any]:
-        """The state after the steps `zs`, leaves `(C, ...)`, and the outputs of them all.
+        """`(state, ys)` after the steps `zs`, leaves `(C, ...)`.
 
-        Outputs of steps that are not valid may be anything finite.
+        Outputs at steps that are not valid may have any finite value.
         """
 
 
 def _jax_array(x: Any) -> Any:
-    """NumPy's arrays as JAX's: the code of a cell is written for these."""
+    """NumPy arrays converted to JAX arrays, which the code of cells expects."""
     return jax.numpy.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def over_time_and_batch(fn: Callable, params: Any, *sequences: Any) -> Any:
-    """`fn(params, ...)`, of one example and one time step, over all of time and batch."""
+    """Applies `fn(params, ...)`, written for one example and step, over time and batch."""
     if one_device():
         return _over_merged_axes(fn, params, *sequences)
     over_time = jax.vmap(fn, in_axes=(None, *(0 for _ in sequences)))
@@ -275,8 +277,8 @@ def over_time_and_batch(fn: Callable, params: Any, *sequences: Any) -> Any:
 def _over_merged_axes(fn: Callable, params: Any, *sequences: Any) -> Any:
     """The same with time and batch merged, so that each matmul is one 2-D GEMM.
 
-    XLA:CPU differentiates it up to 1.2 times as fast. A batch that is sharded could not be
-    merged into time without being gathered.
+    XLA:CPU differentiates this form up to 1.2 times as fast. It does not suit a sharded
+    batch, which would have to be gathered before it is merged with time.
     """
     time, batch = jax.tree.leaves(sequences)[0].shape[:2]
     merged = jax.tree.map(

@@ -1,4 +1,4 @@
-"""Axis glossary of every shape in the library, and the types that signatures share.
+"""The names of all axes in the library, and the types that signatures share.
 
     T  time            x  input features       s  a state's own axes
     B  batch           h  hidden units         p  projected units
@@ -19,12 +19,12 @@ Sequence: TypeAlias = PyTree[Shaped[Array, "T B ..."]]
 """One array `(T, B, ...)`, or a pytree of such arrays."""
 
 Batched: TypeAlias = PyTree[Shaped[Array, "B ..."]]
-"""A state for every row of the batch."""
+"""A state with one entry per sequence of the batch."""
 
 Size: TypeAlias = Any
-"""An integer, or a symbol of `jax.export` that is one when the program is called."""
+"""An integer, or a symbolic dimension of `jax.export`."""
 
 Mask: TypeAlias = Bool[Array, "T B"]
 
 DType: TypeAlias = Any
-"""Whatever `jnp.dtype` accepts."""
+"""Anything that `jnp.dtype` accepts."""

@@ -1,4 +1,4 @@
-"""Cells around one other cell, which leave to it all that they do not change."""
+"""Base classes of cells that wrap another cell."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from ._layer import Cell
 
 @dataclass(frozen=True)
 class Around(Cell):
-    """`cell` itself. A variant changes some of its methods."""
+    """A cell that delegates to `cell`; subclasses override some of the methods."""
 
     cell: Cell
 
     @property
     def input_size(self):
-        """Features that it takes; None if the cell does not say."""
+        """The number of input features; None if the cell does not define it."""
         return getattr(self.cell, "input_size", None)
 
     def init(self, key):
@@ -34,10 +34,10 @@ class Around(Cell):
 
 @dataclass(frozen=True)
 class Wrapper(Around):
-    """`cell`, over inputs that are NamedTuples with the cell's own in `value`.
+    """A wrapper whose inputs are NamedTuples with the cell's own input in `value`.
 
-    They carry more than the cell's own, such as masks or masks. A variant gives `recur`,
-    which finds what the cell projected in `z.value`.
+    The other fields carry further inputs, such as masks. A subclass defines `recur`, which
+    finds the cell's projection in `z.value`.
     """
 
     def project(self, params, x):

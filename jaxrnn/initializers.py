@@ -1,9 +1,12 @@
-"""Initializers of weights and biases: constants, so that cells that name them compare equal.
+"""Initializers of weights and biases.
 
-A weight initializer is called `(key, shape, dtype)` for one gate's block at a time, so
-that an orthogonal one is orthogonal gate by gate. A bias initializer is called
-`(key, gates, size, dtype)` for all gates, because some tie gates to each other; `gates`
-are their roles: "input" writes to the memory, "forget" keeps it.
+They are compile-time constants that compare by value, so that equal cells stay equal.
+
+A weight initializer is called with `(key, shape, dtype)` for the block of each gate
+separately, so that an orthogonal initializer is orthogonal within each gate. The method
+`bias` of a bias initializer is called once with `(key, gates, size, dtype)` for all gates,
+because some initializers tie gates to each other. `gates` are the roles of the gates:
+"input" writes to the memory, "forget" keeps it.
 """
 
 import math
@@ -47,7 +50,7 @@ class Identity(Static):
 
 @dataclass(frozen=True)
 class Uniform(Static):
-    """U(low, high): every entry drawn evenly between two bounds."""
+    """U(low, high): uniform between two bounds."""
 
     low: float
     high: float
@@ -58,7 +61,7 @@ class Uniform(Static):
 
 @dataclass(frozen=True)
 class SmallNormal(Static):
-    """N(0, 4 / (5 H)), H the last axis: for recurrent vectors.
+    """N(0, 4 / (5 H)) for recurrent vectors, where H is the size of the last axis.
 
     Danieli et al. 2025, arXiv:2510.21450.
     """
@@ -69,10 +72,10 @@ class SmallNormal(Static):
 
 @dataclass(frozen=True)
 class TorchUniform(Static):
-    """U(-1/sqrt(H), 1/sqrt(H)) for weights and biases alike, as PyTorch's RNNs have it.
+    """U(-1/sqrt(H), 1/sqrt(H)) for weights and biases, as in PyTorch's RNNs.
 
     H is the number of hidden units, the last axis of every block. PyTorch adds two such
-    biases where there is one here.
+    biases; the cells of this library have one.
     """
 
     def __call__(self, key, shape, dtype):
@@ -87,8 +90,7 @@ class TorchUniform(Static):
 class ForgetBias(Static):
     """`value` for the forget gate, 0 elsewhere. Gers et al. 2000; Jozefowicz et al. 2015.
 
-    In a cell without a forget gate, where the input gate decides what is kept, that gate
-    gets `-value`.
+    In a cell without a forget gate, the input gate decides what is kept and gets `-value`.
     """
 
     value: float = 1.0
@@ -109,7 +111,7 @@ class Chrono(Static):
     Tallec & Ollivier 2018, arXiv:1804.11188.
 
     Args:
-        longest: the longest dependency expected, in steps; above 2.
+        longest: the longest expected dependency, in steps; above 2.
     """
 
     longest: float
@@ -130,10 +132,11 @@ class Chrono(Static):
 
 @dataclass(frozen=True)
 class ForgetRange(Static):
-    """Evenly from `first` to `last` over the units of the forget gate, 0 elsewhere.
+    """Evenly spaced from `first` to `last` over the units of the forget gate, 0 elsewhere.
 
-    A memory for each time scale: 3 to 6 in xLSTM (Beck et al. 2024, arXiv:2405.04517). In a
-    cell without a forget gate, the input gate gets the values with their sign reversed.
+    The units get different time scales; xLSTM uses 3 to 6 (Beck et al. 2024,
+    arXiv:2405.04517). In a cell without a forget gate, the input gate gets the negated
+    values.
     """
 
     first: float
@@ -142,15 +145,15 @@ class ForgetRange(Static):
     def bias(self, key, gates, size, dtype):
         del key
         values = jnp.linspace(self.first, self.last, size, dtype=dtype)
-        return _on_the_forget_gate(values, gates)
+        return _for_forget_gate(values, gates)
 
 
 @dataclass(frozen=True)
 class ForgetPowerLaw(Static):
     """5 - 12 (k / (H - 1))**power for the forget gate, k = 0 ... H - 1, and 0 elsewhere.
 
-    Long memories for few units, short ones for most. `power` is 0.3 in the first layer of
-    a deep network and grows to 1.6 in the last. Beck et al. 2024, arXiv:2405.04517.
+    The smaller `power`, the fewer units have a long memory: 0.3 in the first layer of a
+    deep network, growing to 1.6 in the last. Beck et al. 2024, arXiv:2405.04517.
     """
 
     power: float = 0.3
@@ -158,11 +161,11 @@ class ForgetPowerLaw(Static):
     def bias(self, key, gates, size, dtype):
         del key
         share = jnp.linspace(0.0, 1.0, size, dtype=dtype)
-        return _on_the_forget_gate(5 - 12 * share**self.power, gates)
+        return _for_forget_gate(5 - 12 * share**self.power, gates)
 
 
-def _on_the_forget_gate(values: Array, gates: tuple[str, ...]) -> Array:
-    """The bias of all gates that is `values` where the memory is kept, and 0 elsewhere."""
+def _for_forget_gate(values: Array, gates: tuple[str, ...]) -> Array:
+    """The bias of all gates: `values` for the gate that keeps the memory, else 0."""
     keeps = {"forget": values} if "forget" in gates else {"input": -values}
     rest = jnp.zeros_like(values)
     return jnp.concatenate([keeps.get(gate, rest) for gate in gates])

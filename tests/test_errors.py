@@ -168,7 +168,7 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "tau": (lambda: jaxrnn.CTRNN(3, 5, tau_init=2.0), t, r"Uniform\(1.0, 10.0\)"),
         "bias": (lambda: LSTM(3, 5, b_init=1.0), t, "ForgetBias"),
         "chrono": (lambda: jaxrnn.initializers.Chrono(2), v, "above 2"),
-        "empty stack": (lambda: Stack(()), v, "no layer"),
+        "empty stack": (lambda: Stack(()), v, "at least one layer"),
         "a layer alone": (lambda: Stack(cell), t, "give a tuple"),
         "stack of None": (lambda: Stack((cell, None)), t, "give a tuple of layers"),
         "sizes that clash": (
@@ -181,7 +181,7 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "residual sizes": (
             lambda: unroll(jaxrnn.Residual(cell), params, xs),
             v,
-            "must be equally many",
+            "as many features as its input",
         ),
         "of two ways": (lambda: Bidirectional(cell, "back"), t, "give a layer"),
         "merge": (lambda: Bidirectional(cell, merge="sum"), t, "jnp.add"),
@@ -202,7 +202,7 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "drop none": (
             lambda: jaxrnn.drop_connect({"a": xs}, 0.5, jax.random.key(0)),
             v,
-            "holds for none of the parameters",
+            "is False for all of the parameters",
         ),
         "symbols": (
             lambda: unroll(

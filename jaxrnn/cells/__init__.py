@@ -1,4 +1,4 @@
-"""One published recurrence per file, and the initializers of their parameters."""
+"""The cells, one published recurrence per file, with their parameters and states."""
 
 from .._layer import StepMask as StepMask
 from ._cfc import CfC as CfC

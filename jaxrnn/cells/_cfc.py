@@ -18,12 +18,12 @@ from ._elapsed import with_elapsed
 
 
 def lecun_tanh(v: Array) -> Array:
-    """1.7159 tanh(0.666 v), as CfC's authors have it; 2/3 in LeCun et al. 1998."""
+    """1.7159 tanh(0.666 v), as in the code of CfC; LeCun et al. 1998 use 2/3."""
     return 1.7159 * jnp.tanh(0.666 * v)
 
 
 class CfCParams(NamedTuple):
-    """Parameters of `CfC`: a backbone of k units, and its four heads f, g, a, b."""
+    """Parameters of `CfC`: a backbone of k units and its four heads f, g, a, b."""
 
     w: Float[Array, "x k"]
     u: Float[Array, "h k"]
@@ -43,30 +43,31 @@ class CfC(Cell[CfCParams, Float[Array, "h"]]):
         s  = sigmoid(a dt + b)
         h' = (1 - s) tanh(f) + s tanh(g)
 
-    An approximation in closed form of the liquid time-constant network, whose differential
-    equation then need not be solved. The surprise: the old state acts through the backbone
-    alone; nothing keeps it as the gate of a GRU would.
+    This approximates the liquid time-constant network in closed form, so that its
+    differential equation need not be solved. The surprise: the old state acts only through
+    the backbone; unlike in a GRU, no gate keeps it.
 
     Inputs are `(T, B, features)` with dt = 1 between steps, or a pair `(features, dt)` with
     dt `(T, B)` for samples that are not evenly spaced.
 
-    Agrees with the authors' code in its default mode. Left out: its modes `pure` and
-    `no_gate`, the mixed memory, sparse wirings, and a backbone without layers.
+    Agrees with the authors' code in its default mode. Not offered: its modes `pure` and
+    `no_gate`, mixed memory, sparse wirings, and a backbone without layers.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         backbone_size: units of each backbone layer.
-        backbone_layers: how many there are, at least 1.
-        activation: of the backbone; `jaxrnn.cells.lecun_tanh` as in the authors' code, with
-            0.666 for LeCun's 2/3.
-        w_init, u_init, b_init: initializers of W and of all that follow it, of U, and of
-            the backbone's first bias; the others start at zero.
-        use_bias: False for a cell without any bias.
+        backbone_layers: number of backbone layers, at least 1.
+        activation: the backbone's activation; `jaxrnn.cells.lecun_tanh` by default, as in
+            the authors' code, with 0.666 for LeCun's 2/3.
+        w_init, u_init, b_init: initializers of W and all later weights, of U, and of the
+            backbone's first bias; the other biases start at zero.
+        use_bias: False for a cell without biases.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

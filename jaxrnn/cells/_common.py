@@ -1,4 +1,4 @@
-"""Functions that several cells share: initialisation, checks, and small pieces of equations."""
+"""Functions that several cells share: initialisation, checks, parts of equations."""
 
 from typing import Any
 
@@ -12,26 +12,28 @@ from ..initializers import Glorot, Identity, Orthogonal
 
 
 def complex_state(params: Any) -> Any:
-    """The complex dtype with real parts of at least float32."""
+    """The complex dtype of a state: complex128 for float64 parameters, else complex64."""
     return jnp.complex128 if state_dtype(params) == jnp.float64 else jnp.complex64
 
 
 def softplus_inverse(y: Array) -> Array:
-    """The x of which y is the softplus."""
+    """The x with softplus(x) = y."""
+    # log(exp(y) - 1), in a form that does not overflow for large y
     return y + jnp.log(-jnp.expm1(-y))
 
 
 def log_uniform(key: Any, shape: tuple, low: float, high: float, dtype: Any) -> Array:
-    """Numbers whose logarithms are evenly spread between those of two bounds."""
+    """Random numbers whose logarithms are uniform between log(low) and log(high)."""
     span = jnp.log(high) - jnp.log(low)
     u = jax.random.uniform(key, shape, dtype)
     return jnp.exp(u * span.astype(dtype) + jnp.log(low).astype(dtype))
 
 
 def ring(key: Any, shape: tuple, r_min: float, r_max: float, dtype: Any) -> Array:
-    """`1 - r^2` of radii that are spread by area between two bounds.
+    """`1 - r^2` for random radii r, uniform by area over a ring.
 
-    Above 0, and below 1, also where the bounds are 1 and 0: no memory lasts for ever.
+    The result is above 0 and below 1 even if the bounds are 0 and 1, so that no memory
+    lasts for ever.
     """
     share = jax.random.uniform(key, shape, dtype, 1e-6, 1 - 1e-4)
     return (1 - r_max**2) + (r_max**2 - r_min**2) * share
@@ -45,7 +47,7 @@ def rms_norm(x: Array, scale: Array) -> Array:
 
 
 def l2_normalize(x: Array) -> Array:
-    """`x` at length 1, over the last axis, in float32 at least; zero stays zero."""
+    """`x` scaled to length 1 over the last axis, in at least float32; zero stays zero."""
     x, size = x.astype(state_dtype(x)), x.shape[-1]
     by_length = jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
     return x * broadcast_by_matmul(by_length, size)
@@ -53,13 +55,14 @@ def l2_normalize(x: Array) -> Array:
 
 @jax.custom_jvp
 def bounded_sqrt(x: Array) -> Array:
-    """The square root, whose derivative is taken to be 1000 where it would be more."""
+    """The square root, with its derivative bounded at 1000."""
     return jnp.sqrt(x)
 
 
 @bounded_sqrt.defjvp
 def _bounded_sqrt_tangent(primals, tangents):
     (x,), (dx,) = primals, tangents
+    # the exact slope is infinite at 0, where its product with a zero tangent would be NaN
     slope = 0.5 * jax.lax.rsqrt(jnp.maximum(x, 0.25e-6))
     return jnp.sqrt(x), slope * dx
 
@@ -70,7 +73,7 @@ def real_part(c_re: Array, c_im: Array, h: Array) -> Array:
 
 
 def min_rnn_g(x: Array) -> Array:
-    """The g of minimal RNNs: x + 1/2 for x of at least 0, sigmoid(x) below; above 0."""
+    """The g of minimal RNNs: x + 1/2 if x >= 0, else sigmoid(x). It is always positive."""
     return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
 
 
@@ -81,7 +84,7 @@ _BIAS_INITIALIZER = (
 
 
 def check_gates(cell: Any) -> None:
-    """Sizes, and initializers of input weights and biases."""
+    """Checks the sizes, and the initializers of input weights and biases."""
     check_sizes(cell, "input_size", "hidden_size")
     check_callable(cell, "w_init", _INITIALIZER)
     check_callable(cell, "b_init", _BIAS_INITIALIZER, method="bias")
@@ -89,7 +92,7 @@ def check_gates(cell: Any) -> None:
 
 
 def blocks(init: Any, key: Key[Array, ""], shape: tuple[int, int], gates: int) -> Array:
-    """`gates` weight blocks of one shape side by side: `(rows, gates * columns)`."""
+    """The weight blocks of all gates, concatenated: `(rows, gates * columns)`."""
     keys = jax.random.split(key, gates)
     return jnp.concatenate([init(k, shape, float_dtype()) for k in keys], axis=-1)
 
@@ -97,7 +100,7 @@ def blocks(init: Any, key: Key[Array, ""], shape: tuple[int, int], gates: int) -
 def dense_gates(
     cell: Any, key: Key[Array, ""], *gates: str
 ) -> tuple[Array, Array, Array | None]:
-    """`w (x, g)`, `u (h, g)` and `b (g,)` of a cell, by its sizes and initializers."""
+    """`w (x, g)`, `u (h, g)` and `b (g,)` of a cell, from its sizes and initializers."""
     x, h = cell.input_size, cell.hidden_size
     k_w, k_u, k_b = jax.random.split(key, 3)
     return (
@@ -108,14 +111,14 @@ def dense_gates(
 
 
 def biases(cell: Any, key: Key[Array, ""], *gates: str) -> Array | None:
-    """`b (g,)` of a cell, by its initializer; None, which adds nothing, for none."""
+    """`b (g,)` of a cell, from its initializer; None if the cell has no bias."""
     if not cell.use_bias:
         return None
     return cell.b_init.bias(key, gates, cell.hidden_size, float_dtype())
 
 
 def check_dense(cell: Any, *sizes: str) -> None:
-    """Sizes and initializers of a cell that `dense_gates` serves."""
+    """Checks the sizes and initializers of a cell with W, U and b."""
     check_sizes(cell, "input_size", "hidden_size", *sizes)
     for name in ("w_init", "u_init"):
         check_callable(cell, name, _INITIALIZER)
@@ -124,11 +127,11 @@ def check_dense(cell: Any, *sizes: str) -> None:
 
 
 def check_vectors(cell: Any) -> None:
-    """Sizes and initializers of a cell whose `u` is not a matrix but rows of vectors."""
+    """Checks a cell whose `u` is one vector per gate, not a matrix."""
     check_dense(cell)
     if isinstance(cell.u_init, Glorot | Orthogonal | Identity):
         raise TypeError(
             f"{type(cell).__name__}(u_init={cell.u_init}): u is a vector for each gate, "
-            "which an initializer of matrices cannot make; give "
+            "but this initializer only makes matrices; give "
             "jaxrnn.initializers.SmallNormal()."
         )

@@ -17,7 +17,7 @@ from ._elapsed import with_elapsed
 
 
 class CTRNNParams(NamedTuple):
-    """Parameters of `CTRNN`: the logarithms of the time constants beside the weights."""
+    """Parameters of `CTRNN`: the weights, and the logarithms of the time constants."""
 
     w: Float[Array, "x h"]
     u: Float[Array, "h h"]
@@ -34,30 +34,32 @@ class CTRNN(Cell[CTRNNParams, Float[Array, "h"]]):
         alpha = 1 - exp(-dt / tau)
         h'    = (1 - alpha) h + alpha activation(W x + U h + b)
 
-    The second pair is what runs: the exponential Euler step, which solves the first line
-    with the activation held for dt. It is stable for every dt and tau, where the plain
-    Euler step, with alpha = dt / tau, needs dt < 2 tau. The state is float32 at least, also
-    where the parameters are bfloat16, in which a step of a slow unit would round away.
+    The cell computes the last two lines: the exponential Euler step, which solves the
+    first line with the activation held constant for dt. It is stable for every dt and tau;
+    the plain Euler step, with alpha = dt / tau, needs dt < 2 tau. The state is at least
+    float32, even if the parameters are bfloat16, in which the steps of a slow unit would
+    be rounded away.
 
     Inputs are `(T, B, features)` with dt = 1 between steps, or a pair
     `(features, dt)` with dt `(T, B)`, positive, in the unit of tau, for samples that are
     not evenly spaced.
 
-    Differs from Beer's code in: the exponential Euler step, by 0.37 of the output for
-    random parameters, and the activation, which is around the sum of the inputs, where
-    his is inside.
+    Differs from Beer's code in: the exponential Euler step, which changes the output by
+    0.37 of its size for random parameters; and the activation, which acts on the sum of
+    the inputs, in his code on each term inside the sum.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         activation: `jnp.tanh`, or another element-wise function.
         w_init, u_init, b_init: initializers of W, U and b.
-        tau_init: initializer of tau, which is trained by its logarithm.
+        tau_init: initializer of tau, whose logarithm is the parameter.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

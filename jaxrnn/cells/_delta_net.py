@@ -17,7 +17,7 @@ from ._matrix import HeadedCell, Heads
 
 
 class DeltaNetParams(NamedTuple):
-    """Parameters of `DeltaNet`; heads stand side by side in every matrix."""
+    """Parameters of `DeltaNet`; axes h and heads*k concatenate the heads."""
 
     w_q: Float[Array, "x heads*k"]
     w_k: Float[Array, "x heads*k"]
@@ -29,34 +29,34 @@ class DeltaNetParams(NamedTuple):
 
 @dataclass(frozen=True)
 class DeltaNet(HeadedCell):
-    """Linear attention that replaces what it has stored at a key, by the delta rule.
+    """Linear attention with the delta rule: a write replaces the value at its key.
 
         q, k, v = l2_normalize(swish(W_q x)) / sqrt(k), l2_normalize(swish(W_k x)), swish(W_v x)
-        beta = sigmoid(W_b x),    twice that with negative eigenvalues
+        beta = sigmoid(W_b x),    doubled with negative eigenvalues
         S' = S + beta k (v - S^T k)^T
         y  = W_o rms_norm(S'^T q)
 
-    For each head apart but for W_o. A step multiplies S by I - beta k k^T, whose
-    eigenvalue along k is 1 - beta: with a beta of up to 2 it can be -1, without which no
-    such cell can count modulo 2. The authors' model has a causal convolution of width 4
-    before q, k and v. The state is float32 at least, also where the parameters are
-    bfloat16.
+    The heads are independent; only W_o mixes them. A step multiplies S by I - beta k k^T,
+    whose eigenvalue along k is 1 - beta. If beta may reach 2, this eigenvalue may reach -1,
+    without which such a cell cannot count modulo 2. The authors' model has a causal
+    convolution of width 4 before q, k and v. The state is at least float32, even if the
+    parameters are bfloat16.
 
-    Differs from the authors' code (fla) in: no short convolutions; unit length and SiLU
-    alone for q and k (`qk_norm`, `qk_activation` there); beta and the norm always, the
-    output gate never.
+    Differs from the authors' code (fla) in: no short convolutions; q and k always have SiLU
+    and unit length (`qk_activation` and `qk_norm` there); beta and the norm are always
+    used, the output gate never.
 
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.
-        heads: matrices.
-        key_size: rows of each; None for as many as columns.
-        negative_eigenvalues: whether beta goes up to 2 instead of 1.
-        w_init: initializer of the matrices.
+        heads: number of heads, each with its own state matrix.
+        key_size: rows of each state matrix; None for as many rows as columns.
+        negative_eigenvalues: whether beta ranges up to 2 instead of 1.
+        w_init: initializer of the weight matrices.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -106,9 +106,9 @@ class DeltaNet(HeadedCell):
             for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
-        still = jnp.zeros_like(beta)[:, None]
+        no_decay = jnp.zeros_like(beta)[:, None]
         q = l2_normalize(q) / math.sqrt(self.keys)
-        return Heads(q, l2_normalize(k), v, still, beta, None)
+        return Heads(q, l2_normalize(k), v, no_decay, beta, None)
 
     def combine(self, params, read, z):
         normed = rms_norm(read, params.norm[None])

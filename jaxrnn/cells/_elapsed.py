@@ -1,4 +1,4 @@
-"""Inputs that come with the time since the step before."""
+"""Inputs that carry the time elapsed since the previous step."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jaxtyping import Array, Shaped
 
 
 def with_elapsed(x: Any) -> tuple[Shaped[Array, "x"], Shaped[Array, ""] | None]:
-    """`(x, dt)` as arrays; for a plain input, None in place of dt, which means 1."""
+    """`(x, dt)` as arrays; for a plain input dt is None, which means 1."""
     if isinstance(x, tuple | list):
         features, dt = x
         return jnp.asarray(features), jnp.asarray(dt)

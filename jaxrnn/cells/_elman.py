@@ -30,12 +30,12 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
 
     `Elman(i, h, activation=jax.nn.relu, u_init=jaxrnn.initializers.Identity())` is the IRNN.
 
-    No authors' code is known (1990). Agrees with PyTorch's `nn.RNN`, whose two biases
-    are one here, their sum. The state has the dtype of the parameters.
+    No authors' code is known (1990). Agrees with PyTorch's `nn.RNN`, whose two biases are
+    summed into one here. The state has the dtype of the parameters.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         activation: `jnp.tanh`, `jax.nn.relu` or another element-wise function.
         w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b.
@@ -43,9 +43,9 @@ class Elman(Cell[ElmanParams, Float[Array, "h"]]):
             None for no bounds.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called, or a clip that is not a
-            number above 0.
+        TypeError: if a size is not an integer, if an activation or an initializer is not
+            callable, or if `clip` is not a number.
+        ValueError: if a size is below 1, or if `clip` is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -17,7 +17,7 @@ from ._matrix import HeadedCell, Heads
 
 
 class GatedDeltaNetParams(NamedTuple):
-    """Parameters of `GatedDeltaNet`; heads stand side by side in every matrix."""
+    """Parameters of `GatedDeltaNet`; axes h and heads*k concatenate the heads."""
 
     w_q: Float[Array, "x heads*k"]
     w_k: Float[Array, "x heads*k"]
@@ -33,34 +33,34 @@ class GatedDeltaNetParams(NamedTuple):
 
 @dataclass(frozen=True)
 class GatedDeltaNet(HeadedCell):
-    """The delta rule with decay: it replaces what is stored at a key, and can forget all.
+    """The delta rule with decay: a write replaces a value, and a gate can forget all.
 
         q, k, v = l2_normalize(swish(W_q x)) / sqrt(k), l2_normalize(swish(W_k x)), swish(W_v x)
-        beta = sigmoid(W_b x),    twice that with negative eigenvalues
+        beta = sigmoid(W_b x),    doubled with negative eigenvalues
         alpha = exp(-exp(log_a) softplus(W_a x + b_a))
         S' = alpha (I - beta k k^T) S + beta k v^T
         y  = W_o (rms_norm(S'^T q) * swish(W_g x))
 
-    For each head apart but for W_o. The authors' model has a causal convolution of width 4
-    before q, k and v. The state is float32 at least, also where the parameters are
-    bfloat16.
+    The heads are independent; only W_o mixes them. The authors' model has a causal
+    convolution of width 4 before q, k and v. The state is at least float32, even if the
+    parameters are bfloat16.
 
-    Differs from the authors' code (fla) in: no short convolutions; A starts above 1e-4,
-    which keeps its logarithm finite; as many heads of keys as of values; the output
-    gate always.
+    Differs from the authors' code (fla) in: no short convolutions; exp(log_a) starts above
+    1e-4, which keeps its logarithm finite; keys and values have the same number of heads;
+    the output gate is always used.
 
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.
-        heads: matrices.
-        key_size: rows of each; None for as many as columns.
-        negative_eigenvalues: whether beta goes up to 2 instead of 1, so that eigenvalues
-            go from -alpha to alpha and not from 0.
-        w_init: initializer of the matrices.
+        heads: number of heads, each with its own state matrix.
+        key_size: rows of each state matrix; None for as many rows as columns.
+        negative_eigenvalues: whether beta ranges up to 2 instead of 1, so that eigenvalues
+            range from -alpha to alpha instead of from 0.
+        w_init: initializer of the weight matrices.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -71,7 +71,7 @@ class GatedDeltaNet(HeadedCell):
         ((5, 2, 3), (2, 2, 4, 4))
 
     Reference: Yang et al. 2025, arXiv:2412.06464; negative eigenvalues, Grazzi et al.
-    2025, arXiv:2411.12537. exp(log_a) starts in U(0, 16), the softplus as
+    2025, arXiv:2411.12537. exp(log_a) starts in U(0, 16), and the softplus starts like
     Mamba-2's dt.
     """
 
@@ -104,7 +104,7 @@ class GatedDeltaNet(HeadedCell):
             w_b=self.weight(k_b, x, self.heads),
             w_a=self.weight(k_a, x, self.heads),
             b_a=softplus_inverse(dt),
-            # not from 0: its logarithm is what is trained
+            # from 1e-4, not 0, because the parameter is the logarithm
             log_a=jnp.log(jax.random.uniform(k_log, heads, dtype, 1e-4, 16.0)),
             w_g=self.weight(k_g, x, h),
             norm=jnp.ones(self.values, dtype),
@@ -118,8 +118,8 @@ class GatedDeltaNet(HeadedCell):
             for w in (params.w_q, params.w_k, params.w_v)
         )
         beta = (2 if self.negative_eigenvalues else 1) * sigmoid(x @ params.w_b)
-        open_ = softplus(x @ params.w_a + params.b_a).astype(dtype)
-        log_decay = -jnp.exp(params.log_a.astype(dtype)) * open_
+        dt = softplus(x @ params.w_a + params.b_a).astype(dtype)
+        log_decay = -jnp.exp(params.log_a.astype(dtype)) * dt
         gate = silu(x @ params.w_g)
         q = l2_normalize(q) / math.sqrt(self.keys)
         return Heads(q, l2_normalize(k), v, log_decay[:, None], beta, gate)

@@ -20,7 +20,7 @@ _TEMPERATURE = 16.0  # the paper's tau: decays start close to 1
 
 
 class GLAParams(NamedTuple):
-    """Parameters of `GLA`; heads stand side by side in every matrix."""
+    """Parameters of `GLA`; axes h and heads*k concatenate the heads."""
 
     w_q: Float[Array, "x heads*k"]
     w_k: Float[Array, "x heads*k"]
@@ -36,31 +36,32 @@ class GLAParams(NamedTuple):
 
 @dataclass(frozen=True)
 class GLA(HeadedCell):
-    """Gated linear attention: every row of the matrix has a decay that the input sets.
+    """Gated linear attention: the input sets a decay for every row of the state matrix.
 
         q, k, v = W_q x / sqrt(k), W_k x, W_v x
         alpha = sigmoid(W_a2 W_a1 x + b_a)^(1/16)
         S' = diag(alpha) S + k v^T
         y  = W_o (rms_norm(S'^T q) * swish(W_r x + b_r))
 
-    For each head apart but for W_o. The state is float32 at least, also where the
-    parameters are bfloat16.
+    The heads are independent; only W_o mixes them. The state is at least float32, even if
+    the parameters are bfloat16.
 
-    Differs from the authors' code (fla) in: the gate's bias b_r, of the paper, which is
-    not there; no short convolutions, feature maps, shared keys, decay floor
-    (`clamp_min`), or other temperature.
+    Differs from the authors' code (fla) in: the gate has the paper's bias b_r, which fla
+    lacks; no short convolutions, feature maps, shared keys, decay floor (`clamp_min`), or
+    other temperature.
 
     Args:
         input_size: features of x, and of y.
         hidden_size: values of all heads together, h; a multiple of `heads`.
-        heads: matrices.
-        key_size: rows of each; None for half of its columns, as in the paper.
-        rank: of the matrix that sets the decays.
-        w_init: initializer of the matrices.
+        heads: number of heads, each with its own state matrix.
+        key_size: rows of each state matrix; None for half as many rows as
+            columns, as in the paper.
+        rank: rank of W_a2 W_a1, which sets the decays.
+        w_init: initializer of the weight matrices.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

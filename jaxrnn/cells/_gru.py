@@ -16,7 +16,7 @@ from ._common import check_dense, dense_gates
 
 
 class GRUParams(NamedTuple):
-    """Parameters of `GRU`: gates side by side, r, z, n; `b_n` only where reset after."""
+    """Parameters of `GRU`: gates r, z, n, concatenated; `b_n` only with `reset_after`."""
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
@@ -26,7 +26,7 @@ class GRUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class GRU(Cell[GRUParams, Float[Array, "h"]]):
-    """Gated recurrent unit, with the reset gate after or before the product.
+    """Gated recurrent unit, with the reset gate after or before the matmul.
 
         r = sigmoid(W_r x + U_r h + b_r)
         z = sigmoid(W_z x + U_z h + b_z)
@@ -37,27 +37,28 @@ class GRU(Cell[GRUParams, Float[Array, "h"]]):
     The surprise: z keeps the old state, as in the paper and in PyTorch; in Chung et al.
     2014 (arXiv:1412.3555), and in many texts since, z writes.
 
-    The authors' code was not compared. Agrees with PyTorch's `nn.GRU` but for where it
-    starts. The state has the dtype of the parameters, as in cuDNN (see `LSTM`).
+    The authors' code was not compared. Agrees with PyTorch's `nn.GRU` except for the
+    initial parameters. The state has the dtype of the parameters, as in cuDNN (see `LSTM`).
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
-        reset_after: where the reset gate stands. After, one product a step is enough.
+        hidden_size: units of h, the state and the output.
+        reset_after: whether the reset gate acts after the matmul with U_n, which needs one
+            matmul per step, or before it, which needs two.
         w_init, u_init, b_init: initializers of W, U and b; b_n starts at zero. The roles
             of the gates are "reset", "forget" (z) and "candidate"; the biases are zero by
             default.
         use_bias: False for a cell without b and b_n.
-        activation: in place of tanh: Keras' `activation`, Flax's `activation_fn`, ONNX's g.
-        gate_activation: in place of the sigmoid, such as `jax.nn.hard_sigmoid`: Keras'
+        activation: replaces tanh: Keras' `activation`, Flax's `activation_fn`, ONNX's g.
+        gate_activation: replaces the sigmoid, for example by `jax.nn.hard_sigmoid`: Keras'
             `recurrent_activation`, Flax's `gate_fn`, ONNX's f.
         clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
             None for no bounds.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called, or a clip that is not a
-            number above 0.
+        TypeError: if a size is not an integer, if an activation or an initializer is not
+            callable, or if `clip` is not a number.
+        ValueError: if a size is below 1, or if `clip` is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -31,19 +31,20 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
 
     The paper keeps |u| <= 2**(1 / T) for sequences of T steps; u starts in U(0, 1).
 
-    Agrees with the authors' code, which has the recurrent part alone: ReLU, and u from
+    Agrees with the authors' code, which contains only the recurrent part: ReLU, and u from
     U(0, 1). The state has the dtype of the parameters.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         activation: `jax.nn.relu`, as in the paper, or another element-wise function.
         w_init, u_init, b_init: initializers of W, u and b.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -69,8 +70,8 @@ class IndRNN(Cell[IndRNNParams, Float[Array, "h"]]):
         check_callable(self, "activation", "give a function, such as jax.nn.relu.")
         if isinstance(self.u_init, Glorot | Orthogonal | Identity):
             raise TypeError(
-                f"IndRNN(u_init={self.u_init}): u is a vector, which an initializer of "
-                "matrices cannot make; give jaxrnn.initializers.Uniform(0.0, 1.0)."
+                f"IndRNN(u_init={self.u_init}): u is a vector, but this initializer only "
+                "makes matrices; give jaxrnn.initializers.Uniform(0.0, 1.0)."
             )
 
     def init(self, key):

@@ -15,7 +15,7 @@ from ._norm import NormParams, layer_norm, norm_init
 
 
 class LayerNormGRUParams(NamedTuple):
-    """Parameters of `LayerNormGRU`: gates r, z, n; norms of the gates and of n."""
+    """Parameters of `LayerNormGRU`: gates r, z, n; norms of r and z, and of n."""
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
@@ -28,29 +28,29 @@ class LayerNormGRUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
-    """GRU with layer normalisation of every product.
+    """GRU with layer normalisation of every matmul.
 
         r, z = split(sigmoid(LN(W_rz x) + LN(U_rz h) + b_rz))
         n = tanh(LN(W_n x) + b_n + r LN(U_n h))
         h' = (1 - z) n + z h
 
-    Each LN has a gain and a shift of its own; that of r and z goes over both together, as
-    in the paper. Its epsilon is 1e-5. The surprise: z keeps the old state, as in `GRU`
-    and in the authors' code; the paper's z writes.
+    Each LN has its own gain and shift, and an epsilon of 1e-5. One LN covers r and z
+    together, as in the paper. The surprise: z keeps the old state, as in `GRU` and in the
+    authors' code; the paper's z writes.
 
-    Differs from the authors' code in: b stands behind the norm of W x, there before it.
-    The state has the dtype of the parameters (see `LSTM`), sums
-    over units are float32.
+    Differs from the authors' code in: b is added after the norm of W x, there before it.
+    The state has the dtype of the parameters (see `LSTM`); sums over units are at least
+    float32.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b; the shifts of the norms stay.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -88,8 +88,8 @@ class LayerNormGRU(Cell[LayerNormGRUParams, Float[Array, "h"]]):
 
     def recur(self, params, state, z):
         x_r, x_z, x_n = jnp.split(z, 3)
-        products = self._norms(params.norm_h, params.norm_hn, state @ params.u)
-        h_r, h_z, h_n = jnp.split(products, 3)
+        recurrent = self._norms(params.norm_h, params.norm_hn, state @ params.u)
+        h_r, h_z, h_n = jnp.split(recurrent, 3)
         r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
         n = jnp.tanh(x_n + r * h_n)
         return (1 - z) * n + z * state

@@ -28,18 +28,18 @@ class LayerNormLSTMParams(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
-    """LSTM with layer normalisation of both products and of the memory that is read.
+    """LSTM with layer normalisation of both matmuls and of the memory before the output.
 
         i, f, g, o = split(LN(W x) + LN(U h) + b)
         c' = sigmoid(f) c + sigmoid(i) tanh(g)
         h' = sigmoid(o) tanh(LN(c'))
 
-    Each LN has a gain and a shift of its own; that of the products goes over all four
-    gates together, as in the paper. Its epsilon is 1e-5.
+    Each LN has its own gain and shift, and an epsilon of 1e-5. The LN of a matmul covers
+    all four gates together, as in the paper.
 
-    Differs from the authors' code in: b stands behind the norms alone, where it is also
-    added to W x before its norm; the forget gate's bias starts at 1, there at 0. The
-    state has the dtype of the parameters (see `LSTM`), sums over units are float32.
+    Differs from the authors' code in: b is added only after the norms, there also to W x
+    before its norm; the forget gate's bias starts at 1, there at 0. The state has the dtype
+    of the parameters (see `LSTM`); sums over units are at least float32.
 
     Args:
         input_size: features of x.
@@ -48,8 +48,8 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, LSTMState]):
         use_bias: False for a cell without b; the shifts of the norms stay.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

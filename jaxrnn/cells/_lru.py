@@ -15,7 +15,7 @@ from ._common import complex_state, real_part, ring
 
 
 class LRUParams(NamedTuple):
-    """Parameters of `LRU`: real and imaginary parts apart, so that all are real."""
+    """Parameters of `LRU`: separate real and imaginary parts, so that all are real."""
 
     nu: Float[Array, "h"]
     theta: Float[Array, "h"]
@@ -34,30 +34,31 @@ class _Projected(NamedTuple):
 
 @dataclass(frozen=True)
 class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
-    """Linear recurrent unit: complex, diagonal, stable however it is trained.
+    """Linear recurrent unit: complex, diagonal, and stable for all parameter values.
 
         lambda = exp(-exp(nu) + i exp(theta))
         h' = lambda h + exp(gamma) B x
         y  = Re(C h') + D x,    D element by element
 
-    |lambda| < 1 for every nu. lambda starts evenly spread over a ring, and exp(gamma) at
-    sqrt(1 - |lambda|^2), so that the state has the size of the input. The state is complex
-    and at least complex64, also where the parameters are bfloat16. The paper trains nu,
-    theta, gamma and B at a smaller learning rate, without weight decay.
+    |lambda| < 1 for every nu. lambda starts uniformly distributed over a ring, and
+    exp(gamma) starts at sqrt(1 - |lambda|^2), so that the state is about as large as the
+    input. The state is at least complex64, even if the parameters are bfloat16. The paper
+    trains nu, theta, gamma and B at a smaller learning rate, without weight decay.
 
-    Agrees with minimal-LRU, the code that reproduces the paper, and with the paper's
-    own listing, but for max_phase, there 6.28, and for radii within 1e-6 of 1, which
-    are not drawn.
+    Agrees with minimal-LRU, the code that reproduces the paper, and with the paper's own
+    listing, except for max_phase, which is 6.28 there, and for radii within 1e-6 of 1,
+    which are never drawn here.
 
     Args:
         input_size: features of x, and of the output.
         hidden_size: units of h, complex.
         r_min, r_max: the ring, 0 <= r_min < r_max <= 1; close to 1 for long memories.
-        max_phase: angles start between 0 and this.
+        max_phase: the largest initial angle; angles start uniform between 0 and it.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or a ring
-            that is none.
+        TypeError: if a size is not an integer, or if a bound is not a number.
+        ValueError: if a size is below 1, if the radii do not bound a ring within the unit
+            circle, or if `max_phase` is not from 0 to 2 pi.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -86,6 +87,7 @@ class LRU(LinearCell[LRUParams, Complex[Array, "h"]]):
         x, h, dtype = self.input_size, self.hidden_size, float_dtype()
         k_nu, k_theta, *k_b, k_c_re, k_c_im, k_d = jax.random.split(key, 7)
         rest = ring(k_nu, (h,), self.r_min, self.r_max, dtype)
+        # above 0, because the parameter is the logarithm of the angle
         angle = self.max_phase * jax.random.uniform(k_theta, (h,), dtype, minval=1e-4)
         draw = lambda k, *shape: jax.random.normal(k, shape, dtype)
         return LRUParams(

@@ -16,7 +16,7 @@ from ._common import check_dense, dense_gates
 
 
 class LSTMParams(NamedTuple):
-    """Parameters of `LSTM`: gates side by side, i, f, g, o; without f where coupled."""
+    """Parameters of `LSTM`: gates i, f, g, o, concatenated; no f if `coupled`."""
 
     w: Float[Array, "x g"]
     u: Float[Array, "h g"]
@@ -38,32 +38,32 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         c' = sigmoid(f) c + sigmoid(i) tanh(g)
         h' = sigmoid(o) tanh(c')
 
-    Gates lie in PyTorch's and cuDNN's order. There is one bias, where PyTorch has two that
-    are added. The surprise: the forget gate's bias starts at 1, where PyTorch's does not
-    (coupled: the input gate's at -1).
+    The gates have the order of PyTorch and cuDNN. There is one bias; PyTorch adds two. The
+    surprise: the forget gate's bias starts at 1, unlike PyTorch's (if coupled, the input
+    gate's bias starts at -1).
 
-    No authors' code is known (1997). Agrees with PyTorch's `nn.LSTM` but for where it
-    starts. The state has the dtype of the parameters, as in cuDNN: in bfloat16 a forget
-    gate above 0.998, a bias above 6.2, rounds to 1, and its memory does not fade.
+    No authors' code is known (1997). Agrees with PyTorch's `nn.LSTM` except for the initial
+    parameters. The state has the dtype of the parameters, as in cuDNN. In bfloat16 a forget
+    gate above 0.998 (a bias above 6.2) rounds to 1, and its memory does not fade.
 
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c.
-        coupled: ties the gates by `sigmoid(f) = 1 - sigmoid(i)`; three gates are left.
+        coupled: ties the gates by `sigmoid(f) = 1 - sigmoid(i)`; three gates remain.
         w_init, u_init, b_init: initializers of W, U and b;
             `b_init=jaxrnn.initializers.Chrono(1000)` for dependencies of up to 1000 steps.
         use_bias: False for a cell without b.
-        activation: in place of both tanh: Keras' `activation`, Flax's `activation_fn`,
+        activation: replaces both tanh: Keras' `activation`, Flax's `activation_fn`,
             ONNX's g and h.
-        gate_activation: in place of the sigmoid, such as `jax.nn.hard_sigmoid`: Keras'
+        gate_activation: replaces the sigmoid, for example by `jax.nn.hard_sigmoid`: Keras'
             `recurrent_activation`, Flax's `gate_fn`, ONNX's f.
         clip: bounds every input of an activation to [-clip, clip], as ONNX's `clip` does;
             None for no bounds.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called, or a clip that is not a
-            number above 0.
+        TypeError: if a size is not an integer, if an activation or an initializer is not
+            callable, or if `clip` is not a number.
+        ValueError: if a size is below 1, or if `clip` is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -112,15 +112,15 @@ class LSTM(Cell[LSTMParams, LSTMState]):
         gates = z + state.h @ params.u
         if self.coupled:
             i, g, o = jnp.split(gates, 3)
-            keep = self._rest(gate, i)
+            keep = self._complement(gate, i)
         else:
             i, f, g, o = jnp.split(gates, 4)
             keep = gate(f)
         c = keep * state.c + gate(i) * activation(g)
         return LSTMState(gate(o) * activation(c), c)
 
-    def _rest(self, gate, i):
-        """1 - gate(i), with all its digits where it is small."""
+    def _complement(self, gate, i):
+        """1 - gate(i), for the sigmoid without cancellation where gate(i) is close to 1."""
         return gate(-i) if self.gate_activation is sigmoid else 1 - gate(i)
 
     def readout(self, params, state, z):

@@ -1,5 +1,7 @@
-"""What cells with a matrix state for each head share: one recurrence, step by step and in
-chunks, for linear attention and for the delta rule."""
+"""Base class of cells with one matrix state per head: linear attention and delta rules.
+
+One recurrence serves both; it runs step by step (`run_step`) or in chunks (`run_chunk`).
+"""
 
 import abc
 from typing import Any, NamedTuple
@@ -16,17 +18,19 @@ from ..ops._linear_attention import over_chunks
 from ._common import blocks
 
 
-_PIECE = 64  # steps; 16 and 256 are slower
+_PIECE = 64  # time steps; 16 and 256 were slower
 
 
 class Heads(NamedTuple):
-    """What a step does to the state of every head.
+    """The projected input of one step, for all heads.
 
     Attributes:
-        q: what is asked, k: where is written, u: what is written.
-        log_decay: of the state; one for each head, or for each row of its matrix.
-        beta: the share that is replaced, in a delta rule; None: k u^T is added.
-        rest: what the readout needs beside.
+        q: the query.
+        k: the key, at which the step writes.
+        u: the value that the step writes.
+        log_decay: logarithm of the state's decay, one per head or one per matrix row.
+        beta: the fraction that a delta rule replaces; None to add k u^T instead.
+        rest: further inputs of the readout.
     """
 
     q: Float[Array, "heads k"]
@@ -38,11 +42,11 @@ class Heads(NamedTuple):
 
 
 def run_chunk(heads: Heads, state: Array, step_mask: StepMask) -> tuple[Array, Array]:
-    """A chunk of steps, leaves `(C, heads, ...)`: the state after it and what was read.
+    """`(state, reads)` after a chunk of steps, leaves `(C, heads, ...)`.
 
-    The scores of a chunk grow with its square: a long one is run piece by piece.
+    The score matrix of a chunk grows with its square, so a long chunk runs in pieces.
     """
-    heads = widened(heads, state.dtype)
+    heads = cast_heads(heads, state.dtype)
     if step_mask.valid is not None:
         heads = _idle(heads, ~step_mask.valid)
     resets = None if step_mask.reset is None else step_mask.reset[:, None]
@@ -53,8 +57,8 @@ def run_chunk(heads: Heads, state: Array, step_mask: StepMask) -> tuple[Array, A
 
 
 def run_step(heads: Heads, state: Array) -> Array:
-    """One step: the state after it."""
-    heads = widened(heads, state.dtype)
+    """The state after one step."""
+    heads = cast_heads(heads, state.dtype)
     state = jnp.exp(heads.log_decay)[:, :, None] * state
     u = heads.u
     if heads.beta is not None:
@@ -63,27 +67,30 @@ def run_step(heads: Heads, state: Array) -> Array:
 
 
 def read(heads: Heads, state: Array) -> Array:
-    """What a step asks of the state after it: `(heads, v)`."""
+    """The result of each head's query on the state, `(heads, v)`."""
     return jnp.einsum("hk,hkv->hv", heads.q.astype(state.dtype), state)
 
 
-def widened(heads: Heads, dtype: Any) -> Heads:
-    """The same in the dtype of the state."""
+def cast_heads(heads: Heads, dtype: Any) -> Heads:
+    """`heads` in the dtype of the state."""
     beta = None if heads.beta is None else heads.beta.astype(dtype)
     q, k, u, log_decay = (x.astype(dtype) for x in heads[:4])
     return Heads(q, k, u, log_decay, beta, heads.rest)
 
 
 def _idle(heads: Heads, idle: Array) -> Heads:
-    """Steps that keep the state as it is, where `idle`."""
+    """`heads` without decay and with zero keys at `idle` steps, which keep the state."""
     idle = idle[:, None, None]
     k, log_decay = (jnp.where(idle, 0, x) for x in (heads.k, heads.log_decay))
     return heads._replace(k=k, log_decay=log_decay)
 
 
 class HeadedCell(MatrixCell[Any, Any]):
-    """A `MatrixCell` of heads that run apart: a variant gives `project` to `Heads`, and
-    `combine`, which makes the output of what the heads have read."""
+    """A `MatrixCell` with independent heads.
+
+    A subclass defines `project`, which returns `Heads`, and `combine`, which computes the
+    output from the results of the heads' queries.
+    """
 
     input_size: int
     hidden_size: int
@@ -93,20 +100,20 @@ class HeadedCell(MatrixCell[Any, Any]):
 
     @abc.abstractmethod
     def combine(self, params: Any, read: Array, z: Heads) -> Array:
-        """The output of a step, from `(heads, v)`."""
+        """The output of a step, from the results of the queries, `(heads, v)`."""
 
     @property
     def keys(self) -> int:
-        """Rows of a head's state."""
+        """The number of rows of a head's state."""
         return self.key_size or self.values
 
     @property
     def values(self) -> int:
-        """Columns of a head's state."""
+        """The number of columns of a head's state."""
         return self.hidden_size // self.heads
 
     def check(self) -> None:
-        """Sizes that are integers of at least 1, and divide; an initializer."""
+        """Checks the sizes, that `heads` divides `hidden_size`, and the initializer."""
         optional = () if self.key_size is None else ("key_size",)
         check_sizes(self, "input_size", "hidden_size", "heads", *optional)
         check_heads(self, "hidden_size")
@@ -118,7 +125,7 @@ class HeadedCell(MatrixCell[Any, Any]):
         return x.reshape(self.heads, -1)
 
     def weight(self, key: Any, rows: int, columns: int) -> Array:
-        """One matrix."""
+        """A weight matrix `(rows, columns)`."""
         return blocks(self.w_init, key, (rows, columns), 1)
 
     def initial_state(self, params):

@@ -23,7 +23,7 @@ class MGUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class MGU(Cell[MGUParams, Float[Array, "h"]]):
-    """Minimal gated unit: one gate.
+    """Minimal gated unit: a GRU with one gate.
 
         f = sigmoid(W_f x + U_f h + b_f)
         n = tanh(W_n x + U_n (f h) + b_n)
@@ -37,13 +37,13 @@ class MGU(Cell[MGUParams, Float[Array, "h"]]):
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         w_init, u_init, b_init: initializers of W, U and b.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

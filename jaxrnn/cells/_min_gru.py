@@ -17,7 +17,7 @@ from ._common import biases, blocks, check_gates, min_rnn_g
 
 
 class MinGRUParams(NamedTuple):
-    """Parameters of `MinGRU`: gates side by side, z, candidate."""
+    """Parameters of `MinGRU`: gate z and candidate, concatenated."""
 
     w: Float[Array, "x g"]
     b: Float[Array, "g"] | None
@@ -25,31 +25,32 @@ class MinGRUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class MinGRU(LinearCell[MinGRUParams, Float[Array, "h"]]):
-    """Minimal GRU: its gate and its candidate see the input alone.
+    """Minimal GRU: its gate and its candidate see only the input.
 
         z = sigmoid(W_z x + b_z)
         n = activation(W_n x + b_n)
         h' = (1 - z) h + z n
 
-    z writes, unlike that of `GRU`. The default activation is the paper's g, x + 1/2 for x
-    of at least 0 and sigmoid(x) below, which keeps h positive and so allows the log-space
-    form (`jaxrnn.ops.log_diag_scan`); the identity and tanh are the other two that are used.
-    The state is float32 at least, also where the parameters are bfloat16.
+    The surprise: z writes, while the z of `GRU` keeps. The default activation is the
+    paper's g: x + 1/2 if x >= 0, else sigmoid(x). It keeps h positive, which allows the
+    log-space form (`jaxrnn.ops.log_diag_scan`). The identity and tanh are also common. The
+    state is at least float32, even if the parameters are bfloat16.
 
-    Agrees with the authors' code, which has an output matrix behind it, an option to
-    learn the initial state (`LearnedState`), and runs in log space.
+    Agrees with the authors' code, which adds an output matrix and an option to learn the
+    initial state (`LearnedState`), and runs in log space.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         activation: an element-wise function.
         w_init, b_init: initializers of W and b; the gates' roles are "input" (z) and
             "candidate".
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -17,7 +17,7 @@ from ._common import biases, blocks, check_gates, min_rnn_g
 
 
 class MinLSTMParams(NamedTuple):
-    """Parameters of `MinLSTM`: gates side by side, f, i, candidate."""
+    """Parameters of `MinLSTM`: gates f, i and candidate, concatenated."""
 
     w: Float[Array, "x g"]
     b: Float[Array, "g"] | None
@@ -25,31 +25,32 @@ class MinLSTMParams(NamedTuple):
 
 @dataclass(frozen=True)
 class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
-    """Minimal LSTM: two gates that see the input alone, and share one unit between them.
+    """Minimal LSTM: two gates that see only the input, normalised to a sum of 1.
 
         f = sigmoid(W_f x + b_f),    i = sigmoid(W_i x + b_i)
         n = activation(W_n x + b_n)
         h' = f / (f + i) h + i / (f + i) n
 
-    The share is computed as a sigmoid of the difference of the gates' logarithms, so that
-    two closed gates do not divide 0 by 0. The default activation is the paper's g, x + 1/2
-    for x of at least 0 and sigmoid(x) below, which keeps h positive. The state is float32
-    at least, also where the parameters are bfloat16.
+    The normalised gates are sigmoids of the difference of log f and log i, so that two
+    closed gates do not divide 0 by 0. The default activation is the paper's g: x + 1/2 if
+    x >= 0, else sigmoid(x). It keeps h positive. The state is at least float32, even if the
+    parameters are bfloat16.
 
-    Agrees with the authors' code where that normalises its gates, which is an option
-    there (`use_coeff_norm`); it has an output matrix behind it, and runs in log space.
+    Agrees with the authors' code if its option `use_coeff_norm` normalises the gates; that
+    code also adds an output matrix, and runs in log space.
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         activation: an element-wise function.
         w_init, b_init: initializers of W and b; the gates' roles are "forget", "input"
             and "candidate". All biases start at zero by default.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -90,8 +91,8 @@ class MinLSTM(LinearCell[MinLSTMParams, Float[Array, "h"]]):
 
     def coefficients(self, params, z):
         z_f, z_i, z_n = jnp.split(z.astype(state_dtype(params)), 3)
-        ahead = softplus(-z_i) - softplus(-z_f)  # log f - log i
-        return sigmoid(ahead), sigmoid(-ahead) * self.activation(z_n)
+        log_ratio = softplus(-z_i) - softplus(-z_f)  # log f - log i
+        return sigmoid(log_ratio), sigmoid(-log_ratio) * self.activation(z_n)
 
     def readout(self, params, state, z):
         return state.astype(z.dtype)

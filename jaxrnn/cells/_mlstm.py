@@ -16,7 +16,7 @@ from ._matrix import HeadedCell, Heads, read, run_chunk, run_step
 
 
 class MLSTMParams(NamedTuple):
-    """Parameters of `MLSTM`; heads stand side by side in every matrix."""
+    """Parameters of `MLSTM`; axes h and heads*k concatenate the heads."""
 
     w_q: Float[Array, "x heads*k"]
     w_k: Float[Array, "x heads*k"]
@@ -30,7 +30,7 @@ class MLSTMParams(NamedTuple):
 
 
 class MLSTMState(NamedTuple):
-    """The memory, with the normaliser n as its last column, and the scale of both.
+    """The memory with the normaliser n as its last column, and the scale of both.
 
     C and n of the equations are `exp(scale)` times `memory`.
     """
@@ -50,7 +50,7 @@ class _Projected(NamedTuple):
 
 @dataclass(frozen=True)
 class MLSTM(HeadedCell):
-    """LSTM with a matrix memory: exponential input gates, and a normaliser.
+    """LSTM with a matrix memory, exponential input gates and a normaliser.
 
         q, k, v = W_q x, W_k x / sqrt(k), W_v x
         i = exp(W_i x + b_i),    f = sigmoid(W_f x + b_f)
@@ -58,26 +58,26 @@ class MLSTM(HeadedCell):
         n' = f n + i k
         h' = sigmoid(W_o x + b_o) * C'^T q / max(|n'^T q|, 1)
 
-    i, f, C and n for each head apart. C and n are kept divided by exp(m), where
+    Each head has its own i, f, C and n. C and n are stored divided by exp(m), where
     m' = max(log f + m, log i), so that nothing overflows. The biases of f start evenly
-    between 3 and 6, those of i near zero, both weights at zero. The state is float32 at
-    least, also where the parameters are bfloat16.
+    spaced from 3 to 6 and the biases of i near zero; the weights of both start at zero. The
+    state is at least float32, even if the parameters are bfloat16.
 
-    Differs from the authors' code in: the denominator lacks its 1e-6 (5e-6 of the
-    output; 2e-5 where inputs have a bias of 12); the gates see x, as in the paper,
-    there q, k and v; W starts as Glorot has it, there N(0, 2 / (5 x)); no group norm
-    over heads, learnable skip, z branch or convolution.
+    Differs from the authors' code in: the denominator lacks its 1e-6 (5e-6 of the output;
+    2e-5 for inputs with a bias of 12); the gates see x, as in the paper, there q, k and v;
+    W starts as `Glorot`, there N(0, 2 / (5 x)); no group norm over heads, learnable skip,
+    z branch or convolution.
 
     Args:
         input_size: features of x.
         hidden_size: values of all heads together, h, the output; a multiple of `heads`.
-        heads: matrices.
-        key_size: rows of each; None for as many as columns.
+        heads: number of heads, each with its own C and n.
+        key_size: rows of each head's C; None for as many rows as columns.
         w_init: initializer of W_q, W_k, W_v and W_o.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -141,7 +141,7 @@ class MLSTM(HeadedCell):
         return self.combine(params, read(asked, state.memory), z, state.scale)
 
     def combine(self, params, read, z, scale=None):
-        # the normaliser's floor of 1, on the scale of what was read
+        # the memory is stored divided by exp(scale), and so is the floor of 1
         assert scale is not None
         floor = jnp.exp(-scale)[:, None]
         by = broadcast_by_matmul(
@@ -153,7 +153,7 @@ class MLSTM(HeadedCell):
     def chunk(self, params, state, zs, step_mask):
         zs, before, scale = _scales(zs, state.scale, step_mask)
         initial = None if step_mask.initial is None else step_mask.initial.memory
-        # steps that are not valid have been put to rest already
+        # no mask of valid steps: `_scales` has made the others keep the state already
         inner = StepMask(None, step_mask.reset, initial)
         memory, reads = run_chunk(_scaled(zs, before, scale), state.memory, inner)
         ys = jax.vmap(self.combine, in_axes=(None, 0, 0, 0))(params, reads, zs, scale)
@@ -161,7 +161,7 @@ class MLSTM(HeadedCell):
 
 
 def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
-    """The step on memories divided by exp(before) and, after it, by exp(scale)."""
+    """The step for a memory divided by exp(before), and by exp(scale) after the step."""
     i = broadcast_by_matmul(jnp.exp(z.log_i - scale)[..., None], z.k.shape[-1])
     log_decay = (z.log_f + before - scale)[..., None]
     return Heads(z.q, i * z.k.astype(i.dtype), z.v, log_decay, None, None)
@@ -170,12 +170,13 @@ def _scaled(z: _Projected, before: Array, scale: Array) -> Heads:
 def _scales(
     zs: _Projected, start: Array, step_mask: StepMask
 ) -> tuple[_Projected, Array, Array]:
-    """The scales before and after each step of a chunk, `(C, heads)`.
+    """The steps, and the scales before and after each step of a chunk, `(C, heads)`.
 
-    m' = max(log f + m, log i) is a linear recurrence in the algebra of max and plus, so
-    it runs by doubling.
+    m' = max(log f + m, log i) is a linear recurrence in max-plus algebra, so an associative
+    scan computes it. Steps that are not valid are replaced by steps that keep the state.
     """
     if step_mask.valid is not None:
+        # i = 0 and f = 1 keep both the memory and its scale
         taken = step_mask.valid[:, None]
         zs = zs._replace(
             log_i=jnp.where(taken, zs.log_i, -jnp.inf),
@@ -189,7 +190,7 @@ def _scales(
         )
 
     def after(first, second):
-        # what lies before a reset is selected away: it may be NaN
+        # a select, since arithmetic would carry NaN from before a reset past it
         (slope_1, floor_1, fresh_1), (slope_2, floor_2, fresh_2) = first, second
         reached = jnp.maximum(floor_1 + slope_2, floor_2)
         floor = jnp.where(fresh_2, floor_2, reached)

@@ -26,7 +26,7 @@ def norm_init(size: int, dtype: DType) -> NormParams:
 def layer_norm(
     params: NormParams, v: Float[Array | np.ndarray, "n"]
 ) -> Float[Array, "n"]:
-    """`scale (v - mean) / sqrt(variance + 1e-5) + shift`, its sums in float32 at least."""
+    """`scale (v - mean) / sqrt(variance + 1e-5) + shift`, sums in at least float32."""
     dtype = params.scale.dtype
     v = v.astype(state_dtype(v))
     centred = v - jnp.mean(v)

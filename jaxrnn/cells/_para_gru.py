@@ -15,7 +15,7 @@ from ._common import biases, blocks, check_vectors
 
 
 class ParaGRUParams(NamedTuple):
-    """Parameters of `ParaGRU`: gates z, r, n, side by side in w and b, in rows in u."""
+    """Parameters of `ParaGRU`: gates z, r, n, blocks of w and b, and rows of u."""
 
     w: Float[Array, "x g"]
     u: Float[Array, "3 h"]
@@ -24,7 +24,7 @@ class ParaGRUParams(NamedTuple):
 
 @dataclass(frozen=True)
 class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
-    """GRU whose units each see only their own past, so that time can be parallel.
+    """GRU in which each unit sees only its own past, so that steps can run in parallel.
 
         z  = sigmoid(W_z x + u_z h + b_z)
         r  = sigmoid(W_r x + u_r h + b_r)
@@ -32,22 +32,22 @@ class ParaGRU(Cell[ParaGRUParams, Float[Array, "h"]]):
         h' = (1 - z) h + z n,               u h element by element
 
     The Jacobian of a step is diagonal, so `jaxrnn.Newton()` is exact Newton, at the cost of
-    a few diagonal scans. The surprise: z writes, where the z of `GRU` keeps.
+    a few diagonal scans. The surprise: z writes, while the z of `GRU` keeps.
 
     Differs from the authors' code in: W is dense, there block-diagonal with 2 heads by
-    default. u and b start alike. The state has the dtype of the parameters (see
+    default. u and b start as in their code. The state has the dtype of the parameters (see
     `LSTM`).
 
     Args:
         input_size: features of x.
-        hidden_size: units of h, which is the state and the output.
+        hidden_size: units of h, the state and the output.
         w_init, u_init, b_init: initializers of W, u and b. The roles of the gates are
-            "input" (z), "reset" and "candidate"; b_z falls evenly from 0 to -1.
+            "input" (z), "reset" and "candidate"; b_z falls from 0 to -1 over the units.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -26,7 +26,7 @@ class ParaLSTMParams(NamedTuple):
 
 @dataclass(frozen=True)
 class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
-    """Coupled LSTM with peepholes whose units each see only their own past.
+    """Coupled LSTM with peepholes in which each unit sees only its own past.
 
         f  = sigmoid(W_f x + u_f h + p_f c + b_f)
         g  = tanh(W_g x + u_g h + b_g)
@@ -35,12 +35,12 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
         h' = o tanh(c'),                         u h and p c element by element
 
     The Jacobian of a step is a 2 x 2 block for each unit, so `jaxrnn.Newton()` is exact
-    Newton. The surprise: the forget gate's bias falls from 0 to -1, as in the authors'
-    code, where `LSTM`'s is 1; `b_init=jaxrnn.initializers.ForgetRange(3.0, 6.0)` for long
-    memories.
+    Newton. The surprise: the forget gate's bias falls from 0 to -1 over the units, as in
+    the authors' code; in `LSTM` it is 1. For long memories give
+    `b_init=jaxrnn.initializers.ForgetRange(3.0, 6.0)`.
 
     Differs from the authors' code in: W is dense, there block-diagonal with 2 heads by
-    default. u and b start alike. The state has the dtype of the parameters (see
+    default. u and b start as in their code. The state has the dtype of the parameters (see
     `LSTM`).
 
     Args:
@@ -51,8 +51,8 @@ class ParaLSTM(Cell[ParaLSTMParams, LSTMState]):
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

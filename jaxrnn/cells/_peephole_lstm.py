@@ -27,7 +27,7 @@ class PeepholeLSTMParams(NamedTuple):
 
 @dataclass(frozen=True)
 class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
-    """LSTM whose gates see the memory.
+    """LSTM whose gates also see the memory c.
 
         i, f, g, o = split(W x + U h + b)
         c' = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g)
@@ -45,8 +45,8 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, LSTMState]):
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -1,4 +1,4 @@
-"""The phi functions of exponential integrators, with all their digits near zero."""
+"""The phi functions of exponential integrators, at full precision near zero."""
 
 import math
 from functools import partial
@@ -8,21 +8,23 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 
-_TERMS = 18  # the first term that is left out is below 2**-53 of the sum, for |z| < 1
+_TERMS = 18  # for |z| < 1 the first omitted term is below 2**-53 of the sum
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def phi(order: int, z: Array) -> Array:
     """`phi_k(z) = sum_j z**j / (j + k)!`, real or complex: phi_1(z) = (exp(z) - 1) / z.
 
-    Differences of exponentials lose the digits of a small z, and their derivatives twice
-    as many. Here values and derivatives of every order keep theirs:
+    For small z, differences of exponentials cancel, and their derivatives lose twice as
+    many digits. Here values and derivatives of every order keep full precision:
 
         phi_0 = exp,    phi_k(z) = (phi_{k-1}(z) - 1 / (k - 1)!) / z,
         phi_k' = phi_k - k phi_{k+1}
 
     Reference: Hochbruck & Ostermann 2010, doi:10.1017/S0962492910000048.
     """
+    # Both branches are computed for every z. Each gets a harmless argument where the other
+    # is selected, so that neither divides by zero or overflows.
     small = jnp.abs(z) < 1
     divisor = jnp.where(small, jnp.ones_like(z), z)
     by_recurrence = jnp.exp(z)
@@ -37,6 +39,8 @@ def phi(order: int, z: Array) -> Array:
 
 @phi.defjvp
 def _phi_tangent(order, primals, tangents):
+    # The derivative is given in phi functions, so that derivatives of every order use the
+    # series near zero; differentiating the recurrence would cancel there.
     (z,), (dz,) = primals, tangents
     value = phi(order, z)
     return value, (value - order * phi(order + 1, z)) * dz

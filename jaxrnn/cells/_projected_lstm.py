@@ -26,27 +26,27 @@ class ProjectedLSTMParams(NamedTuple):
 
 @dataclass(frozen=True)
 class ProjectedLSTM(Cell[ProjectedLSTMParams, LSTMState]):
-    """LSTM with a linear projection of its output, which is what recurs.
+    """LSTM with a linear output projection; the projected output is fed back.
 
         i, f, g, o = split(W x + U h + b)
         c' = sigmoid(f) c + sigmoid(i) tanh(g)
         h' = W_p (sigmoid(o) tanh(c'))
 
-    As PyTorch's `proj_size`: without the paper's peepholes and second output.
+    As in PyTorch's `proj_size`, without the paper's peepholes and second output.
 
-    No authors' code is known. Agrees with PyTorch's `nn.LSTM(proj_size=)` but for where
-    it starts. The state has the dtype of the parameters (see `LSTM`).
+    No authors' code is known. Agrees with PyTorch's `nn.LSTM(proj_size=)` except for the
+    initial parameters. The state has the dtype of the parameters (see `LSTM`).
 
     Args:
         input_size: features of x.
         hidden_size: units of c.
         projection_size: units of h, the output; usually fewer.
-        w_init, u_init, b_init: initializers of W and W_p, U, and b.
+        w_init, u_init, b_init: initializers of W and W_p, of U, and of b.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

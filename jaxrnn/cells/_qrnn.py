@@ -17,7 +17,7 @@ from ._common import biases, blocks, check_gates
 
 
 class QRNNParams(NamedTuple):
-    """Parameters of `QRNN`: gates side by side, candidate, f, o."""
+    """Parameters of `QRNN`: candidate and gates f, o, concatenated."""
 
     w: Float[Array, "x g"]
     b: Float[Array, "g"] | None
@@ -25,7 +25,7 @@ class QRNNParams(NamedTuple):
 
 @dataclass(frozen=True)
 class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
-    """Quasi-recurrent network, the "fo" pooling: an LSTM whose gates see the input alone.
+    """Quasi-recurrent network with "fo" pooling: an LSTM whose gates see only the input.
 
         n = activation(W_n x + b_n)
         f = sigmoid(W_f x + b_f)
@@ -34,10 +34,10 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         h' = o c'
 
     The paper's W is a convolution over the last inputs; here its width is 1. For a width
-    of 2, give it each input beside the one before. The state c is float32 at least, also
-    where the parameters are bfloat16.
+    of 2, concatenate each input with the previous one. The state c is at least float32,
+    even if the parameters are bfloat16.
 
-    Differs from the authors' code in: f keeps, as in the paper, where theirs writes; no
+    Differs from the authors' code in: f keeps, as in the paper, while theirs writes; no
     window of 2, no f-pooling without an output gate, no zoneout of f.
 
     Args:
@@ -49,8 +49,9 @@ class QRNN(LinearCell[QRNNParams, Float[Array, "h"]]):
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -18,7 +18,7 @@ _SHARPNESS = 8.0  # the paper's c
 
 
 class RGLRUParams(NamedTuple):
-    """Parameters of `RGLRU`: the gates of a and of x, by head."""
+    """Parameters of `RGLRU`: the decay, and the gates of a and x, a block per head."""
 
     decay: Float[Array, "h"]
     w_a: Float[Array, "heads h/heads h/heads"]
@@ -41,29 +41,31 @@ class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
         a = exp(-8 softplus(Lambda) r)
         h' = a h + sqrt(1 - a^2) (i x)
 
-    The gates' matrices are block-diagonal, one block a head. Lambda starts where
-    sigmoid(-Lambda), of which a at r = 1 is the 8th power, is spread by area over a ring,
-    as in the authors' code; the paper has a itself in U(0.9, 0.999), which is close to
-    `r_min=0.9 ** (1 / 8), r_max=0.999 ** (1 / 8)`. The derivative of the root is bounded
-    at 1000, as in the authors' code, since it is infinite at a = 1. The state is float32
-    at least, also where the parameters are bfloat16. In Griffin a causal convolution of
-    width 4 comes before it.
+    The gates' matrices are block-diagonal, one block per head. Lambda starts such that
+    sigmoid(-Lambda) is uniform by area over a ring, as in the authors' code; a is its 8th
+    power at r = 1. The paper draws a itself from U(0.9, 0.999), which is close to
+    `r_min=0.9 ** (1 / 8), r_max=0.999 ** (1 / 8)`. The derivative of the square root is
+    bounded at 1000, as in the authors' code, since it is infinite at a = 1. The state is at
+    least float32, even if the parameters are bfloat16. In Griffin, a causal convolution of
+    width 4 precedes this cell.
 
-    Differs from the authors' code in: the first step of a document, where theirs leaves
-    out the root. Outputs differ there by up to 0.52 of the largest; of fresh parameters,
-    ours is 0.06 to 0.41 of theirs. A step is given a state and cannot tell the initial one
-    from another of the same value, and streaming by steps must equal one call. Also: the
-    gates' matrices start at deviation sqrt(heads / h), as in their PyTorch code, where
-    their JAX code has sqrt(1 / h); there is no complex variant.
+    Differs from the authors' code in: the first step of a document, where theirs omits the
+    square root. There, outputs differ by up to 0.52 of the largest; with fresh parameters,
+    our output is 0.06 to 0.41 of theirs. This cell keeps the root because a step cannot
+    tell the initial state from another state of the same value, and streaming by steps
+    must equal one call. Also: the gates' matrices start with standard deviation
+    sqrt(heads / h), as in their PyTorch code, while their JAX code has sqrt(1 / h); there
+    is no complex variant.
 
     Args:
-        input_size: features of x; h, the output, has as many. A multiple of `heads`.
-        heads: blocks of the gates' matrices.
+        input_size: features of x, and units of h, the output; a multiple of `heads`.
+        heads: number of blocks of the gates' matrices.
         r_min, r_max: the ring, 0 <= r_min < r_max <= 1.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or do not
-            divide, or radii that bound no ring.
+        TypeError: if a size is not an integer, or if a radius is not a number.
+        ValueError: if a size is below 1, if `heads` does not divide `input_size`, or if the
+            radii do not bound a ring within the unit circle.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -113,7 +115,7 @@ class RGLRU(LinearCell[RGLRUParams, Float[Array, "h"]]):
         return _Projected(-_SHARPNESS * decay * r.astype(dtype), i * x)
 
     def coefficients(self, params, z):
-        # 1 - a^2 with all its digits where a is close to 1
+        # 1 - a^2, without cancellation where a is close to 1
         rest = -jnp.expm1(2 * z.log_decay)
         return jnp.exp(z.log_decay), bounded_sqrt(rest) * z.driven.astype(rest.dtype)
 

@@ -17,7 +17,7 @@ from ._phi import phi
 
 
 class S5Params(NamedTuple):
-    """Parameters of `S5`: real and imaginary parts apart, so that all are real."""
+    """Parameters of `S5`: separate real and imaginary parts, so that all are real."""
 
     lambda_re: Float[Array, "h"]
     lambda_im: Float[Array, "h"]
@@ -36,32 +36,34 @@ class _Projected(NamedTuple):
 
 @dataclass(frozen=True)
 class S5(LinearCell[S5Params, Complex[Array, "h"]]):
-    """State space layer: a continuous diagonal system, held constant between steps.
+    """State space layer: a diagonal system in continuous time, with zero-order hold.
 
         Lambda' = exp(Lambda dt),    B' = (Lambda' - 1) / Lambda B,    dt = exp(log_step)
         h' = Lambda' h + B' x
         y  = 2 Re(C h') + D x,    D element by element
 
-    Lambda starts at the eigenvalues of the HiPPO-N matrix, B and C in its eigenvectors.
-    They come in conjugate pairs, of which h holds one each: hence the 2. The real parts are
-    kept below -1e-4, so the system is stable however it is trained. The state is complex
-    and at least complex64, also where the parameters are bfloat16.
+    Lambda starts at the eigenvalues of the HiPPO-N matrix, and B and C start in the basis
+    of its eigenvectors. The eigenvalues come in conjugate pairs; h holds one of each pair,
+    hence the factor 2. The real parts are kept below -1e-4, so that the system is stable
+    for all parameter values. The state is at least complex64, even if the parameters are
+    bfloat16.
 
     Differs from the authors' code in: the real parts are always kept below -1e-4, there
-    an option (`clip_eigs`); zero-order hold alone, no bilinear transform (which moves
-    the output by 4e-5); no `step_rescale`; always in conjugate pairs; B and C start
-    normal, there normal within two deviations, of the same variance.
+    an option (`clip_eigs`); only zero-order hold, no bilinear transform (which changes the
+    output by 4e-5); no `step_rescale`; always conjugate pairs; B and C start normal, there
+    normal but truncated at two standard deviations, with the same variance.
 
     Args:
         input_size: features of x, and of the output.
         hidden_size: units of h, complex: half the paper's state size. A multiple of
             `blocks`.
-        blocks: copies of a smaller HiPPO-N matrix that stand in the place of a large one.
-        dt_min, dt_max: time steps start between them, evenly in their logarithm.
+        blocks: number of copies of a smaller HiPPO-N matrix that replace one large matrix.
+        dt_min, dt_max: bounds of the initial time steps, which are log-uniform.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or time steps that are no range.
+        TypeError: if a size is not an integer, or if a time step is not a number.
+        ValueError: if a size is below 1, if `blocks` does not divide `hidden_size`, or if
+            `dt_min` and `dt_max` are not a range above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -84,8 +86,9 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         check_sizes(self, "input_size", "hidden_size", "blocks")
         if self.hidden_size % self.blocks:
             raise ValueError(
-                f"S5(hidden_size={self.hidden_size}, blocks={self.blocks}): the blocks "
-                "share the units evenly; give a multiple."
+                f"S5(hidden_size={self.hidden_size}, blocks={self.blocks}): all blocks "
+                "have equally many units; give a `hidden_size` that is a multiple of "
+                "`blocks`."
             )
         check_between(self, "dt_min", 1e-12, self.dt_max)
         check_between(self, "dt_max", self.dt_min, math.inf)
@@ -94,7 +97,7 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
         x, h, dtype = self.input_size, self.hidden_size, float_dtype()
         k_b, k_c, k_d, k_step = jax.random.split(key, 4)
         eigenvalues, vectors = _hippo_normal(2 * h // self.blocks)
-        # the wide matrices of the paper, in the basis of the eigenvectors of each block
+        # the paper's matrices of 2 h units, in the basis of the eigenvectors of each block
         v = jnp.asarray(np.kron(np.eye(self.blocks), vectors))
         b = jax.random.normal(k_b, (x, 2 * h), dtype) / math.sqrt(2 * h)
         c = jax.random.normal(k_c, (2, 2 * h, x), dtype) / math.sqrt(2 * h)
@@ -135,11 +138,13 @@ class S5(LinearCell[S5Params, Complex[Array, "h"]]):
 def _hippo_normal(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues and eigenvectors of HiPPO-N, one of each conjugate pair.
 
-    HiPPO-LegS less a matrix of rank one is normal: -1/2 and a skew-symmetric part.
+    HiPPO-LegS minus a matrix of rank one is normal: -I / 2 plus a skew-symmetric matrix.
     """
     roots = np.sqrt(2 * np.arange(size) + 1)
     outer = roots[:, None] * roots / 2
     skew = np.triu(outer, 1) - np.tril(outer, -1)
+    # -i times a skew-symmetric matrix is Hermitian, so that `eigh` returns the imaginary
+    # parts in ascending order: the first half has one eigenvalue of each conjugate pair
     frequencies, vectors = np.linalg.eigh(-1j * skew)
     kept = slice(0, size // 2)
     return -0.5 + 1j * frequencies[kept], vectors[:, kept]

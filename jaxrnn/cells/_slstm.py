@@ -15,7 +15,7 @@ from ._common import blocks, check_dense
 
 
 class SLSTMParams(NamedTuple):
-    """Parameters of `SLSTM`: gates i, f, z, o; U in n heads of d units."""
+    """Parameters of `SLSTM`: gates i, f, z, o; U has n heads of d units."""
 
     w: Float[Array, "x g"]
     u: Float[Array, "n d gd"]
@@ -33,7 +33,7 @@ class SLSTMState(NamedTuple):
 
 @dataclass(frozen=True)
 class SLSTM(Cell[SLSTMParams, SLSTMState]):
-    """LSTM with exponential input gates and a normaliser, its units mixed in heads.
+    """LSTM with exponential input gates, a normaliser, and units mixed within heads.
 
         i, f, z, o = split(W x + U h + b),      U block-diagonal, a block for each head
         m' = max(log sigmoid(f) + m, i)
@@ -42,25 +42,25 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         n' = f' n + i'
         h' = sigmoid(o) c' / n'
 
-    c and n are kept divided by exp(m), so that no exponential overflows; h does not depend
-    on m. Where n = 0, as in the initial state, there is nothing to keep and m' = i. The
-    state is float32 at least, also where the parameters are bfloat16.
+    c and n are stored divided by exp(m), so that no exponential overflows; h does not
+    depend on m. If n = 0, as in the initial state, there is nothing to keep and m' = i. The
+    state is at least float32, even if the parameters are bfloat16.
 
-    Differs from the authors' code in: W is dense, there headwise block-diagonal; W
-    starts as Glorot has it, there N(0, 2 / (5 x)); no convolution before it, no group
-    norm after it, and no gradient that is cut or clipped.
+    Differs from the authors' code in: W is dense, there headwise block-diagonal; W starts
+    as `Glorot`, there N(0, 2 / (5 x)); no convolution before the cell, no group norm after
+    it, and no truncated or clipped gradients.
 
     Args:
         input_size: features of x.
         hidden_size: units of h, the output, and of c, n and m.
-        heads: parts that the units are divided into; a unit sees the h of its own head.
+        heads: number of groups of units; a unit sees only the h of its own head.
         w_init, u_init, b_init: initializers of W, of each head's U, which starts at zero as
             in the authors' code, and of b, which is drawn head by head.
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, heads that do
-            not divide the units, or an initializer that is none.
+        TypeError: if a size is not an integer, or if an initializer is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -114,6 +114,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
         mixed = jnp.einsum("nd,ndg->ng", by_head, params.u)
         gates = (z + _gates_first(mixed)).astype(state.m.dtype)
         i, f, z, o = jnp.split(gates, 4)
+        # n = 0: m is arbitrary and must not set the scale, else n' could underflow to 0
         kept = jnp.where(state.n == 0, i, log_sigmoid(f) + state.m)
         m = jnp.maximum(kept, i)
         i, f = jnp.exp(i - m), jnp.exp(kept - m)
@@ -129,6 +130,6 @@ class SLSTM(Cell[SLSTMParams, SLSTMState]):
 
 
 def _gates_first(by_head: Float[Array, "n gd"]) -> Float[Array, "g"]:
-    """Gates of each head, side by side, as heads of each gate, side by side."""
+    """Reorders the concatenated gates of each head by gate: `(gate, head, unit)`."""
     heads = by_head.shape[0]
     return by_head.reshape(heads, 4, -1).swapaxes(0, 1).reshape(-1)

@@ -17,7 +17,7 @@ from ._common import biases, blocks, check_gates
 
 
 class SRUParams(NamedTuple):
-    """Parameters of `SRU`: side by side candidate, f, r, and the skip where x is not h wide."""
+    """Parameters of `SRU`: candidate, f, r, and a skip if x and h differ in size."""
 
     w: Float[Array, "x g"]
     b: Float[Array, "g"] | None
@@ -30,19 +30,19 @@ class _Projected(NamedTuple):
 
 @dataclass(frozen=True)
 class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
-    """Simple recurrent unit: a forget gate, and a highway around it.
+    """Simple recurrent unit: a forget gate and a highway connection.
 
         f = sigmoid(W_f x + b_f)
         r = sigmoid(W_r x + b_r)
         c' = f c + (1 - f) W x
         h' = r activation(c') + (1 - r) x
 
-    These are the equations of the paper's first version. Its later ones let the gates see
-    c as well (v c), which makes the recurrence non-linear. Where x and h differ in size,
-    a matrix stands before the x of the highway. The state c is float32 at least, also
-    where the parameters are bfloat16.
+    These are the equations of the paper's first version. In later versions the gates also
+    see c (v c), which makes the recurrence non-linear. If x and h differ in size, a matrix
+    projects the x of the highway. The state c is at least float32, even if the parameters
+    are bfloat16.
 
-    Differs from the authors' code in: theirs is of the later versions, with v c in the
+    Differs from the authors' code in: theirs follows the later versions, with v c in the
     gates.
 
     Args:
@@ -54,8 +54,9 @@ class SRU(LinearCell[SRUParams, Float[Array, "h"]]):
         use_bias: False for a cell without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            activation or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if an activation or an initializer is
+            not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

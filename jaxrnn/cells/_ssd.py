@@ -36,30 +36,31 @@ class _Rest(NamedTuple):
 
 @dataclass(frozen=True)
 class SSD(HeadedCell):
-    """The state space duality of Mamba-2: one decay for each head, set by the input.
+    """The recurrence of Mamba-2 (state space duality): the input sets a decay per head.
 
         u, B, C = swish(W_x x), swish(W_B x), swish(W_C x)
         dt = softplus(W_dt x + b_dt),    a = exp(-exp(log_a) dt)
         S' = a S + dt B u^T
         y  = W_o rms_norm((S'^T C + D u) * swish(W_z x))
 
-    For each head apart, but for B and C, which they share, the norm and W_o. The state is
-    float32 at least, also where the parameters are bfloat16.
+    Each head has its own u, dt, a, D and S. All heads share B and C; the norm and W_o mix
+    them. The state is at least float32, even if the parameters are bfloat16.
 
-    Differs from the authors' code in: no convolution of width 4 before u, B and C,
-    whose SiLU is here; B and C are shared by all heads (`n_groups` = 1); no `dt_limit`;
-    D by head alone; the norm always behind the gate.
+    Differs from the authors' code in: no convolution of width 4 before u, B and C, only its
+    SiLU; all heads share B and C (`n_groups` = 1); no `dt_limit`; only one D per head; the
+    norm always after the gate.
 
     Args:
         input_size: features of x, and of y.
-        hidden_size: features of u, of all heads together, h; a multiple of `heads`.
-        heads: matrices.
-        key_size: rows of each, the state size N of the paper; None for as many as columns.
-        w_init: initializer of the matrices.
+        hidden_size: features of u over all heads together, h; a multiple of `heads`.
+        heads: number of heads, each with its own state matrix.
+        key_size: rows of each state matrix, the paper's state size N; None for as many rows
+            as columns.
+        w_init: initializer of the weight matrices.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1 or do not
-            divide, or an initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1, or if `heads` does not divide `hidden_size`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -69,8 +70,8 @@ class SSD(HeadedCell):
         >>> ys.shape, state.shape
         ((5, 2, 3), (2, 2, 4, 4))
 
-    Reference: Dao & Gu 2024, arXiv:2405.21060. exp(log_a) starts in U(1, 16), dt between
-    0.001 and 0.1, evenly in its logarithm.
+    Reference: Dao & Gu 2024, arXiv:2405.21060. exp(log_a) starts in U(1, 16), dt
+    log-uniformly between 0.001 and 0.1.
     """
 
     input_size: int

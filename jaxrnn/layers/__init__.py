@@ -1,4 +1,4 @@
-"""Combinators, layer to layer, and layers without memory."""
+"""Combinators, which build layers from layers, and layers without memory."""
 
 from ._all_states import AllStates as AllStates
 from ._bidirectional import Bidirectional as Bidirectional

@@ -1,4 +1,4 @@
-"""Every state as an output."""
+"""A wrapper that outputs the state of every step."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ from .._wrapper import Around
 class AllStates(Around):
     """A cell whose output at each step is its state: `y_t = s_t`.
 
-    The outputs are a pytree like the state, leaves `(T, B, ...)`, in the state's own dtypes:
-    h and c of every step of an LSTM, the matrices of a linear attention. Params and state are
-    the cell's. A linear cell stays linear. A matrix cell runs step by step, since its chunks
-    never hold the states between.
+    The outputs are a pytree like the state, leaves `(T, B, ...)`, in the state's own
+    dtypes: h and c of an LSTM, the matrices of linear attention. Params and state are the
+    same as the cell's. A linear cell stays linear. A matrix cell runs step by step, since
+    its chunks do not compute the states in between.
 
     Args:
-        cell: the cell.
+        cell: the cell to wrap.
 
     Raises:
-        TypeError: for anything but a cell; wrap the cells of a stack one by one.
+        TypeError: if `cell` is not a cell; in a stack, wrap each cell.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -34,7 +34,9 @@ class AllStates(Around):
     cell: Cell
 
     def __new__(cls, cell: Cell | None = None) -> "AllStates":
-        # a copy is made without arguments
+        # Strategies choose by type: `Associative`, for one, needs a `LinearCell`. So the
+        # class is swapped for the subclass that is one. `copy` and `pickle` call `__new__`
+        # on that subclass and without arguments, hence the default.
         if isinstance(cell, LinearCell):
             cls = LinearAllStates
         return super().__new__(cls)
@@ -52,7 +54,7 @@ class AllStates(Around):
 
 @dataclass(frozen=True)
 class LinearAllStates(LinearCell, AllStates):
-    """`AllStates` of a linear cell: still linear."""
+    """`AllStates` of a linear cell, itself a linear cell."""
 
     cell: LinearCell
 

@@ -13,14 +13,14 @@ from .._validate import check_callable, check_kind
 
 
 class Directions(NamedTuple):
-    """What the two directions have: their params, or their states."""
+    """A pair for the two directions: their params or their states."""
 
     forward: Any
     backward: Any
 
 
 def concatenate(forward: Any, backward: Any) -> Any:
-    """The two outputs side by side, feature by feature."""
+    """The two outputs, concatenated along their features."""
     return jnp.concatenate([forward, backward], axis=-1)
 
 
@@ -31,19 +31,19 @@ class Bidirectional(Layer):
         ys[t] = merge(forward(xs[0..t]), backward(xs[T-1..t]))
 
     Each sequence is reversed within its own length. A reset cuts a sequence for both
-    directions: documents packed into one row do not see each other. The backward state
-    that is returned is the one after the first step. There is no `step`: the backward
-    direction needs the whole sequence.
+    directions: documents packed into one sequence do not see each other. The returned
+    backward state is the one after the first step, where that direction ends. There is no
+    `step`, because the backward direction needs the whole sequence.
 
     Args:
         forward: the layer that reads from the start.
-        backward: the layer that reads from the end; None for one like `forward`, with
-            parameters of its own.
-        merge: `merge(forward, backward)` of the two outputs; side by side by default,
-            `jnp.add` for their sum.
+        backward: the layer that reads from the end; None for a layer equal to `forward`,
+            with its own parameters.
+        merge: the function `merge(forward, backward)` of the two outputs. The default
+            concatenates their features; `jnp.add` adds them.
 
     Raises:
-        TypeError: for anything but layers, or a merge that cannot be called.
+        TypeError: if a direction is not a layer, or if `merge` is not callable.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -74,7 +74,7 @@ class Bidirectional(Layer):
 
     @property
     def input_size(self):
-        """Features that it takes; None if the forward layer does not say."""
+        """The number of input features; None if the forward layer does not define it."""
         return getattr(self.forward, "input_size", None)
 
     def init(self, key):
@@ -101,18 +101,18 @@ class Bidirectional(Layer):
         keys = (None, None) if context.key is None else jax.random.split(context.key)
         both = zip((context, context.flipped()), keys, strict=True)
         contexts = [c._replace(key=key) for c, key in both]
-        run = self._apart
+        run = self._one_by_one
         if context.strategy.joined(self._layers) > 1:
             run = partial(context.strategy.unroll_side_by_side, self.forward)
         state, (ys, flipped) = run(params, state, (xs, flip(xs)), contexts)
         return Directions(*state), jax.tree.map(self.merge, ys, flip(flipped))
 
-    def _apart(self, params, state, xs, contexts):
-        """One direction after the other."""
+    def _one_by_one(self, params, state, xs, contexts):
+        """Runs one direction after the other."""
         each = zip(self._layers, params, state, xs, contexts, strict=True)
         return zip(*(layer.unroll(*given) for layer, *given in each), strict=True)
 
 
 def flip(xs: Any) -> Any:
-    """A sequence backwards in time."""
+    """The sequence in reversed time order."""
     return jax.tree.map(lambda x: x[::-1], xs)

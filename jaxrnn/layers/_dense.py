@@ -1,4 +1,4 @@
-"""The affine map, at every step."""
+"""An affine map at every step."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,17 +21,17 @@ class DenseParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense(Stepwise):
-    """The affine map `y = W x + b`, at every step.
+    """The affine map `y = W x + b` at every step.
 
     Args:
         input_size: features of x.
         output_size: features of y.
         w_init: initializer of W; b starts at zero.
-        use_bias: False for a linear map, without b.
+        use_bias: False for a linear map without b.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1, or an
-            initializer that cannot be called.
+        TypeError: if a size is not an integer, or if `w_init` is not callable.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

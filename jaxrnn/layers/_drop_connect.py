@@ -14,7 +14,7 @@ Tree = TypeVar("Tree")
 
 
 def recurrent(path: tuple[Any, ...]) -> bool:
-    """Whether a parameter is a recurrent weight: by its name, `u` or `u_...`."""
+    """Whether a key path ends in the name of a recurrent weight: `u` or `u_...`."""
     name = getattr(path[-1], "name", "") if path else ""
     return name == "u" or name.startswith("u_")
 
@@ -26,26 +26,26 @@ def drop_connect(
     *,
     where: Callable[[tuple[Any, ...]], bool] = recurrent,
 ) -> Tree:
-    """Parameters with some weights set to zero, the others scaled by 1 / (1 - rate).
+    """Sets random weights to zero and scales the others by 1 / (1 - rate).
 
         U' = mask U / (1 - rate),    mask ~ Bernoulli(1 - rate)
 
-    One mask serves a whole sequence, since it acts on the parameters: apply it inside the
-    loss, with a fresh key for every update, and not at all in evaluation.
+    The mask acts on the parameters and is therefore the same at all time steps. Apply it
+    inside the loss with a fresh key for every update, and do not apply it in evaluation.
 
     Args:
         params: parameters of any layer.
-        rate: the share of weights that is dropped, at least 0 and below 1.
-        key: the randomness.
-        where: tells of a path, as `jax.tree_util` has them, whether to drop there; by
-            default all recurrent weights, which the cells of this library call `u`.
+        rate: the fraction of weights to drop, at least 0 and below 1.
+        key: the random key of the mask.
+        where: predicate on a `jax.tree_util` key path: True for the weights to drop. The
+            default selects all recurrent weights, which the cells of this library call `u`.
 
     Returns:
         Parameters of the same structure, shapes and dtypes.
 
     Raises:
-        TypeError, ValueError: for a rate that is not such a number, or if `where` holds
-            for no parameter.
+        TypeError: if the rate is not a number.
+        ValueError: if the rate is not in [0, 1), or if `where` is False for all parameters.
 
     Example:
         >>> import jax, jaxrnn
@@ -62,8 +62,8 @@ def drop_connect(
     if not any(where(path) for path, _ in leaves):
         names = ", ".join(jax.tree_util.keystr(path) for path, _ in leaves)
         raise ValueError(
-            f"drop_connect: `where` holds for none of the parameters {names}. Give a "
-            "`where` that tells of a path whether to drop there."
+            f"drop_connect: `where` is False for all of the parameters {names}. Give a "
+            "predicate on a key path that is True for the weights to drop."
         )
 
     def dropped(key, weight):

@@ -1,4 +1,4 @@
-"""Dropout between layers, fresh at every step or one mask for the sequence.
+"""Dropout between layers, with a new mask at every step or one mask per sequence.
 
 Srivastava et al., JMLR 15 (2014); Gal & Ghahramani 2016, arXiv:1512.05287.
 """
@@ -16,7 +16,7 @@ from .._validate import check_rate
 
 @dataclass(frozen=True)
 class _Dropout(Layer):
-    """What both kinds share: `y = mask x / (1 - rate)`, the identity without a key."""
+    """Base of both kinds: `y = mask x / (1 - rate)`, or the identity without a key."""
 
     rate: float
 
@@ -25,7 +25,7 @@ class _Dropout(Layer):
 
     @abc.abstractmethod
     def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The mask's shape for inputs of a shape `(T, B, ...)`."""
+        """The shape of the mask for inputs of a given shape `(T, B, ...)`."""
 
     def init(self, key):
         return ()
@@ -48,22 +48,23 @@ class _Dropout(Layer):
 
 
 def _as_floats(x):
-    """Integers and booleans as the same numbers: they are scaled."""
+    """Integers and booleans converted to floats, because dropout scales them."""
     inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
     return x if inexact else jnp.asarray(x, float_dtype())
 
 
 @dataclass(frozen=True)
 class Dropout(_Dropout):
-    """Dropout with a fresh mask at every step: `y = mask x / (1 - rate)`.
+    """Dropout with a new mask at every step: `y = mask x / (1 - rate)`.
 
-    Random only when `unroll` is given a key; the identity otherwise, and in `step`.
+    Random only if `unroll` gets a key; otherwise, and in `step`, it is the identity.
 
     Args:
-        rate: the share of features that is dropped, at least 0 and below 1.
+        rate: the fraction of features to drop, at least 0 and below 1.
 
     Raises:
-        TypeError, ValueError: for a rate that is not such a number.
+        TypeError: if the rate is not a number.
+        ValueError: if the rate is not in [0, 1).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -83,13 +84,14 @@ class Dropout(_Dropout):
 class VariationalDropout(_Dropout):
     """Dropout with one mask for the whole sequence: `y = mask x / (1 - rate)`.
 
-    Random only when `unroll` is given a key; the identity otherwise, and in `step`.
+    Random only if `unroll` gets a key; otherwise, and in `step`, it is the identity.
 
     Args:
-        rate: the share of features that is dropped, at least 0 and below 1.
+        rate: the fraction of features to drop, at least 0 and below 1.
 
     Raises:
-        TypeError, ValueError: for a rate that is not such a number.
+        TypeError: if the rate is not a number.
+        ValueError: if the rate is not in [0, 1).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -20,18 +20,18 @@ class EmbeddingParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Embedding(Stepwise):
-    """A vector for each symbol: `y = table[x]`, for integers x of 0 to vocabulary - 1.
+    """A vector for each symbol: `y = table[x]`, for integers x from 0 to vocabulary - 1.
 
-    Its sequences are `(T, B)` integers. A symbol outside the vocabulary gives NaN, so
-    that it is seen. The table starts in N(0, 1 / output_size).
+    The input sequences are `(T, B)` integers. A symbol outside the vocabulary gives NaN,
+    so that the mistake shows. The table starts in N(0, 1 / output_size).
 
     Args:
-        vocabulary: number of symbols.
+        vocabulary: the number of symbols.
         output_size: features of y.
 
     Raises:
-        TypeError, ValueError: for sizes that are not integers of at least 1; TypeError
-            for symbols that are not integers.
+        TypeError: if a size is not an integer, or if the symbols are not integers.
+        ValueError: if a size is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -56,10 +56,11 @@ class Embedding(Stepwise):
     def apply(self, params, x):
         if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
             raise TypeError(
-                f"Embedding looks up integers, but was given {jnp.result_type(x)}."
+                f"Embedding looks up integers, but was given {jnp.result_type(x)}: convert "
+                "the symbols to an integer dtype."
             )
-        # in 32 bits at least: the bound may not fit into the symbols' own dtype
+        # at least 32 bits, since the bound may not fit into the symbols' own dtype
         x = jnp.asarray(x)
         x = x.astype(jnp.int32) if x.itemsize < 4 else x
-        inside = (x >= 0) & (x < self.vocabulary)  # a negative index would wrap round
+        inside = (x >= 0) & (x < self.vocabulary)  # a negative index would wrap
         return jnp.where(inside, params.table[x], jnp.nan)

@@ -1,4 +1,4 @@
-"""An initial state that is trained with the parameters."""
+"""A wrapper that trains the initial state with the parameters."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from .._validate import check_kind
 
 
 class ComplexParts(NamedTuple):
-    """A complex array as two real ones, which an optimizer can train.
+    """A complex array as two real arrays, which an optimizer can train.
 
-    `jax.grad` gives the conjugate of the direction in which a real function of a complex
-    number grows, so descending along it does not descend; of real arrays it gives the
-    direction itself.
+    For a real function of a complex array, `jax.grad` returns the conjugate of the
+    direction of steepest ascent, so a step against it need not descend. For real arrays it
+    returns the direction itself.
     """
 
     re: Float[Array, "*s"]
@@ -27,7 +27,7 @@ class ComplexParts(NamedTuple):
 class LearnedStateParams(NamedTuple):
     """The trained initial state, and the cell's own parameters.
 
-    Complex parts of a state are kept as `ComplexParts`, so that all parameters are real.
+    Complex arrays of the state are stored as `ComplexParts`: all parameters are real.
     """
 
     initial: Any
@@ -38,15 +38,15 @@ class LearnedStateParams(NamedTuple):
 class LearnedState(Cell):
     """A cell whose initial state is a parameter: `s_0 = params.initial`.
 
-    It starts at the cell's own initial state. Resets go back to it as well, and its
-    gradient counts every restart. Where the state is complex, `initial` holds its real and
-    imaginary parts (`jaxrnn.layers.ComplexParts`).
+    The parameter starts at the cell's own initial state. Resets return to it as well, so
+    its gradient is the sum over all restarts. If the state is complex, `initial` holds its
+    real and imaginary parts (`jaxrnn.layers.ComplexParts`).
 
     Args:
-        cell: the cell.
+        cell: the cell to wrap.
 
     Raises:
-        TypeError: for anything but a cell; wrap the cells of a stack one by one.
+        TypeError: if `cell` is not a cell; in a stack, wrap each cell.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -61,7 +61,10 @@ class LearnedState(Cell):
     cell: Cell
 
     def __new__(cls, cell: Cell | None = None) -> "LearnedState":
-        # what its cell can do, it can do as well; a copy is made without arguments
+        # Strategies choose by type: `Associative` needs a `LinearCell`, `Chunked` that or a
+        # `MatrixCell`. So the class is swapped for the subclass of the cell's kind, and
+        # every strategy of the cell runs the wrapper too. `copy` and `pickle` call `__new__`
+        # on that subclass and without arguments, hence the default.
         if isinstance(cell, LinearCell):
             cls = LinearLearnedState
         elif isinstance(cell, MatrixCell):
@@ -74,19 +77,18 @@ class LearnedState(Cell):
 
     @property
     def input_size(self):
-        """Features that it takes; None if the cell does not say."""
+        """The number of input features; None if the cell does not define it."""
         return getattr(self.cell, "input_size", None)
 
     def init(self, key):
         params = self.cell.init(key)
-        initial = jax.tree.map(_apart, self.cell.initial_state(params))
+        initial = jax.tree.map(_as_parameter, self.cell.initial_state(params))
         return LearnedStateParams(initial, params)
 
     def initial_state(self, params):
-        # a copy, so that a state that is donated does not take the parameter with it
-        # and in the cell's own dtype, which may be wider than that of the parameters
+        # the state has the cell's own dtype, which may be wider than the parameters' dtype
         own = jax.eval_shape(self.cell.initial_state, params.cell)
-        return jax.tree.map(_joined, own, params.initial)
+        return jax.tree.map(_as_state, own, params.initial)
 
     def project(self, params, x):
         return self.cell.project(params.cell, x)
@@ -101,24 +103,24 @@ class LearnedState(Cell):
         return f"LearnedState(cell={self.cell})"
 
 
-def _apart(s: Array) -> Any:
-    """A copy of an array, or the real and imaginary parts of a complex one.
-
-    Params are donated, and a cell may give out one array twice, or a parameter, as its state.
-    """
+def _as_parameter(s: Array) -> Any:
+    """A copy of an array, or the real and imaginary parts of a complex array."""
+    # A train step donates the parameters, and no buffer may be donated twice: a cell may
+    # use one array for two parts of its state, or a parameter as its state.
     return ComplexParts(s.real, s.imag) if jnp.iscomplexobj(s) else jnp.copy(s)
 
 
-def _joined(like: Any, s: Any) -> Array:
-    """The array of which `s` holds the parts, in the dtype of another."""
+def _as_state(like: Any, s: Any) -> Array:
+    """The inverse of `_as_parameter`, in the dtype of `like`."""
     if isinstance(s, ComplexParts):
         return as_complex(s.re, s.im, like.dtype)
+    # a copy, so that donating the state does not delete the parameter
     return jnp.copy(s).astype(like.dtype)
 
 
 @dataclass(frozen=True)
 class LinearLearnedState(LinearCell, LearnedState):
-    """`LearnedState` of a linear cell: still linear."""
+    """`LearnedState` of a linear cell, itself a linear cell."""
 
     cell: LinearCell
 
@@ -128,7 +130,7 @@ class LinearLearnedState(LinearCell, LearnedState):
 
 @dataclass(frozen=True)
 class MatrixLearnedState(MatrixCell, LearnedState):
-    """`LearnedState` of a cell with a matrix state: still one."""
+    """`LearnedState` of a matrix cell, itself a matrix cell."""
 
     cell: MatrixCell
 

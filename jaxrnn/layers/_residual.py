@@ -1,4 +1,4 @@
-"""A layer with its input added. He, Zhang, Ren, Sun 2016, arXiv:1512.03385."""
+"""A residual connection around a layer. He, Zhang, Ren, Sun 2016, arXiv:1512.03385."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,14 @@ from .._validate import check_kind
 class Residual(Layer):
     """A layer with its input added to its output: `y = x + layer(x)`.
 
-    Params and state are the layer's. Its input and output must have one shape.
+    Params and state are the same as the layer's. Input and output must have the same shape.
 
     Args:
-        layer: the layer.
+        layer: the layer to wrap.
 
     Raises:
-        TypeError: for anything but a layer.
+        TypeError: if `layer` is not a layer.
+        ValueError: when it runs, if input and output have different numbers of features.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -40,7 +41,7 @@ class Residual(Layer):
 
     @property
     def input_size(self):
-        """Features that it takes; None if the layer does not say."""
+        """The number of input features; None if the layer does not define it."""
         return getattr(self.layer, "input_size", None)
 
     def init(self, key):
@@ -61,7 +62,8 @@ class Residual(Layer):
 def _add(x, y):
     if jnp.shape(x)[-1:] != jnp.shape(y)[-1:]:
         raise ValueError(
-            f"Residual adds the input, {jnp.shape(x)[-1:]} features, to the output, "
-            f"{jnp.shape(y)[-1:]}: they must be equally many."
+            f"Residual cannot add an input with features {jnp.shape(x)[-1:]} to an output "
+            f"with features {jnp.shape(y)[-1:]}: give a layer whose output has as many "
+            "features as its input."
         )
     return jax.tree.map(jnp.add, x, y)

@@ -1,4 +1,4 @@
-"""Layers one above the other that all read the input. Graves 2013, arXiv:1308.0850."""
+"""A stack whose layers all read the input. Graves 2013, arXiv:1308.0850."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,22 @@ from ._stack import Stack
 
 @dataclass(frozen=True)
 class SkipStack(Stack):
-    """Layers one above the other, with skip connections from the input and to the output.
+    """A stack of layers with skip connections from the input and to the output.
 
         x^1 = x,    x^l = [x, y^{l-1}],    s^l, y^l = layer_l(s^l, x^l)
         y   = [y^1, ..., y^L]
 
-    Every layer above the lowest takes the features of the input, and after them those of the
-    layer below; the output has the features of all layers. Params and state are tuples, one
-    entry a layer, as of `Stack`. Haiku's `deep_rnn_with_skip_connections` is the same.
+    Every layer above the lowest reads the input, concatenated with the output of the layer
+    below; the output of the stack concatenates the outputs of all layers. Params and state
+    are tuples with one entry per layer, as in `Stack`. Haiku's
+    `deep_rnn_with_skip_connections` computes the same.
 
     Args:
         layers: a tuple of layers, the lowest first.
 
     Raises:
-        TypeError, ValueError: for anything but a tuple of at least one layer.
+        TypeError: if `layers` is not a tuple of layers.
+        ValueError: if the tuple is empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -56,22 +58,22 @@ class SkipStack(Stack):
         return self._through(xs, run)
 
     def _through(self, x: Any, run: Callable) -> tuple[Any, Any]:
-        """All layers from the lowest on; `run(i, x) -> (state, y)` runs one of them."""
+        """Runs all layers from the lowest up; `run(i, x) -> (state, y)` runs layer i."""
         states: list[Any] = []
         outputs: list[Any] = []
         for i in range(len(self.layers)):
-            with self._noted(i):
-                s, y = run(i, _joined(x, outputs[-1]) if outputs else x)
+            with self._note_layer(i):
+                s, y = run(i, _concatenate(x, outputs[-1]) if outputs else x)
             states.append(s)
             outputs.append(y)
-        return tuple(states), _joined(*outputs)
+        return tuple(states), _concatenate(*outputs)
 
 
-def _joined(*parts: Any) -> Any:
-    """Features side by side."""
+def _concatenate(*parts: Any) -> Any:
+    """The parts, concatenated along their features."""
     if min(jnp.ndim(part) for part in parts) == 0:
         raise ValueError(
-            "SkipStack puts features side by side, but was given one symbol at each step: "
+            "SkipStack concatenates features, but its input is one symbol at each step: "
             "put the embedding below it, Stack((Embedding(v, f), SkipStack(...)))"
         )
     return jnp.concatenate(parts, axis=-1)

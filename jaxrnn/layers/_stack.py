@@ -1,4 +1,4 @@
-"""Layers one above the other."""
+"""A stack of layers."""
 
 import contextlib
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ from .._validate import check_kind
 
 @dataclass(frozen=True)
 class Stack(Layer):
-    """Layers one above the other: each reads what the one below puts out.
+    """A stack of layers: each reads the output of the layer below.
 
         y^0 = x,    s^l, y^l = layer_l(s^l, y^{l-1})
 
-    Params and state are tuples, one entry a layer. `step` takes one step through all
-    layers; `unroll` runs them one after the other over all time.
+    Params and state are tuples with one entry per layer. `step` takes one step through all
+    layers; `unroll` runs one layer after the other over all time steps.
 
     Args:
         layers: a tuple of layers, the lowest first.
 
     Raises:
-        TypeError, ValueError: for anything but a tuple of at least one layer.
+        TypeError: if `layers` is not a tuple of layers.
+        ValueError: if the tuple is empty.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -44,11 +45,11 @@ class Stack(Layer):
             check_kind(self, "layers", layer, Layer, hint)
         if not self.layers:
             name = type(self).__name__
-            raise ValueError(f"{name}(layers=()): no layer at all; {hint}")
+            raise ValueError(f"{name}(layers=()): at least one layer is needed; {hint}")
 
     @property
     def input_size(self):
-        """Features that the lowest layer takes; None if it does not say."""
+        """The input features of the lowest layer; None if it does not define them."""
         return getattr(self.layers[0], "input_size", None)
 
     def init(self, key):
@@ -65,7 +66,7 @@ class Stack(Layer):
     def step(self, params, state, x):
         after = []
         for i, layer in enumerate(self.layers):
-            with self._noted(i):
+            with self._note_layer(i):
                 s, x = layer.step(params[i], state[i], x)
             after.append(s)
         return tuple(after), x
@@ -76,8 +77,9 @@ class Stack(Layer):
         keys = [None] * count if key is None else jax.random.split(key, count)
         after: tuple = ()
         while (i := len(after)) < count:
+            # a strategy may run several equal layers in one loop
             layer, end = self.layers[i], i + strategy.joined(self.layers[i:])
-            with self._noted(i):
+            with self._note_layer(i):
                 if end > i + 1:
                     states, xs = strategy.unroll_stack(
                         layer, params[i:end], state[i:end], xs, context
@@ -90,8 +92,8 @@ class Stack(Layer):
         return after, xs
 
     @contextlib.contextmanager
-    def _noted(self, i):
-        """Errors inside say which layer it was."""
+    def _note_layer(self, i):
+        """Adds a note to errors that says in which layer they occurred."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Layers without memory: the same map at every step."""
+"""Base class of layers without memory, which apply the same map at every step."""
 
 import abc
 from typing import Any, final
@@ -11,7 +11,7 @@ class Stepwise(Layer):
 
     @abc.abstractmethod
     def apply(self, params: Any, x: Any) -> Any:
-        """The output of one example at one step."""
+        """The output for one example at one step."""
 
     @final
     def initial_state(self, params):

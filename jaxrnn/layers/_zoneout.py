@@ -14,21 +14,23 @@ from .._wrapper import Wrapper
 
 @dataclass(frozen=True)
 class Zoneout(Layer):
-    """A cell some of whose units keep their old state.
+    """A cell in which random units keep their old state.
 
         s' = d s + (1 - d) recur(s),    d ~ Bernoulli(rate), for each unit and step
         s' = rate s + (1 - rate) recur(s)    without a key: the expectation, as published
 
-    The masks of all steps are drawn before the loop. Params and state are the cell's.
+    The masks of all steps are drawn before the loop. Params and state are the same as the
+    cell's.
 
     Args:
-        cell: the cell.
-        rate: the probability of keeping, at least 0 and below 1. A number, or one for
-            each part of the state, like `jaxrnn.cells.LSTMState(h=0.05, c=0.5)`.
+        cell: the cell to wrap.
+        rate: the probability that a unit keeps its state, at least 0 and below 1: one
+            number, or one for each part of the state, such as
+            `jaxrnn.cells.LSTMState(h=0.05, c=0.5)`.
 
     Raises:
-        TypeError, ValueError: for anything but a cell, or a rate that is not such a
-            number.
+        TypeError: if `cell` is not a cell, or if a rate is not a number.
+        ValueError: if a rate is not in [0, 1).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -54,7 +56,7 @@ class Zoneout(Layer):
 
     @property
     def input_size(self):
-        """Features that it takes; None if the cell does not say."""
+        """The number of input features; None if the cell does not define it."""
         return getattr(self.cell, "input_size", None)
 
     def init(self, key):
@@ -88,7 +90,7 @@ class Zoneout(Layer):
 
 
 class _Input(NamedTuple):
-    """An input, or what a cell projects of it, and which units keep their state."""
+    """An input or its projection, and the masks of the units that keep their state."""
 
     value: Any
     kept: tuple[Bool[Array, "..."], ...] | None
@@ -105,10 +107,10 @@ def _masks(key, time, state, rates):
 
 @dataclass(frozen=True)
 class _Zoned(Wrapper):
-    """`cell`, of inputs that carry the masks; without masks it takes the expectation."""
+    """`cell` with masks in its inputs; without masks it computes the expectation."""
 
     rates: tuple[float, ...]
-    shown: str
+    shown: str  # `explain` shows the layer as the user wrote it
 
     def __str__(self):
         return self.shown
