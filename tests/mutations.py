@@ -46,7 +46,7 @@ FAULTS = {
         MASKED,
         "a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))",
         "pass",
-        f"{LAW_U} -k Decay",
+        "tests/test_law_linear.py -k chunks",
     ),
     "padding writes to a linear state": Fault(
         MASKED,
@@ -60,7 +60,7 @@ FAULTS = {
         "@dataclass(frozen=True)\nclass MaskedMatrix",
         "return self.cell.readout(params, state, z.value)\n\n\n"
         "@dataclass(frozen=True)\nclass MaskedMatrix",
-        "tests/test_mask.py",
+        "tests/test_resets.py tests/test_law_world.py -k 'nothing_passes or nan'",
     ),
     "the padding changes the state": Fault(
         MASKED,
