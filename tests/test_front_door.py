@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,74 @@ def test_docstring_examples_run(module):
     with as_users_have_it():
         result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
+
+
+FILES = sorted(ROOT.glob("jaxrnn/**/*.py"))
+each_file = pytest.mark.parametrize(
+    "file", FILES, ids=lambda file: str(file.relative_to(ROOT))
+)
+
+
+def docstrings(file: Path) -> Iterator[tuple[int, int, str]]:
+    """Line, indentation and raw text of each docstring."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, owners) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            yield text.lineno, text.col_offset, text.value.value
+
+
+HEADING = re.compile(r" +(Args|Attributes|Returns|Raises|Example|Reference):")
+# Source that a careless replacement left in a docstring; examples start with >>> or "...".
+STRAY_CODE = re.compile(
+    r" *(from [\w.]+ import |import [\w.]+$|def \w+\(|class \w+[(:])"
+)
+
+
+@each_file
+def test_docstrings_are_whole(file):
+    """Even indentation, headings at the margin, and no source outside the examples."""
+    for number, indentation, text in docstrings(file):
+        for line in text.splitlines()[1:]:
+            left_out = line.strip() and line[:indentation].strip()
+            assert not left_out, f"{file}:{number} is indented less: {line}"
+        for line in inspect.cleandoc(text).splitlines():
+            assert not HEADING.match(line), f"{file}:{number} is indented more: {line}"
+            assert not STRAY_CODE.match(line), f"{file}:{number} has source: {line}"
+
+
+AVOIDED = (
+    r"\bthat (is|are) none\b",
+    r"\b(whoever|nobody|anybody|somebody)\b",
+    r"\banew\b",
+    r"\bstands?\b",
+    r"\bbeside\b",
+    r"\bin turn\b",
+    r"\bapart\b(?! from)",
+    r"\bthe way back\b",
+    r"\bits own affair\b",
+    r"\A(What (is|are|was|were)|That of|Those of)\b",
+)
+
+
+def comments(file: Path) -> Iterator[tuple[int, str]]:
+    with file.open() as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+@each_file
+def test_words_are_plain(file):
+    """Words of CONTRIBUTING's section on style that are easy to find."""
+    texts = [(line, text) for line, _, text in docstrings(file)]
+    found = [
+        f"{file.name}:{line}: {' '.join(match[0].split())}"
+        for line, text in [*texts, *comments(file)]
+        for pattern in AVOIDED
+        for match in re.finditer(pattern, text.strip(), re.IGNORECASE)
+    ]
+    assert not found
 
 
 def test_import_pulls_in_only_jax_and_jaxtyping():
