@@ -133,8 +133,8 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--text missing.txt", "there is no such file"),
-        ("--resume nowhere", "there is no run in it"),
+        ("--text missing.txt", "the file does not exist"),
+        ("--resume nowhere", "the folder has no config.json"),
         ("--held-out 1.5", "between 0 and 1"),
     ],
 )
