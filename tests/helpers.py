@@ -1,4 +1,4 @@
-"""The tables that the laws run over. A new cell, layer or strategy adds a row here."""
+"""The tables that the laws run over. Each new cell, layer or strategy adds a row."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ MORE_CELLS = [
     GRU(3, 5, use_bias=False),
     LSTM(3, 5, coupled=True, activation=jax.nn.softplus, clip=2.0),
 ]
-"""Under every law, but for strategies that do not look at the cell: those see a few."""
+"""Under every law; strategies that do not depend on the cell run a few of them."""
 
 COMBINATORS = [
     Stack((LSTM(3, 5), GRU(5, 4))),
@@ -136,7 +136,7 @@ KINDS = [
     Zoneout(LearnedState(MGU(3, 5)), 0.2),
     Embedding(7, 3),
 ]
-"""Layers of which each has something that the others lack; the rest of a table is slow."""
+"""Layers that each do something that the others do not; other rows of a table are slow."""
 
 _INPUTS = {
     Dropout(0.5): jnp.zeros(3),
@@ -147,7 +147,7 @@ _INPUTS = {
 
 
 def example(layer: jaxrnn.Layer) -> jax.Array | None:
-    """An input of one step, for the layers that do not say what they take."""
+    """An input of one step, for layers without `input_size`."""
     return _INPUTS.get(layer)
 
 
@@ -160,14 +160,14 @@ STRATEGIES = [
 
 
 def label(value: object) -> str:
-    """A test's name for a row."""
+    """The name of a row in a test's id."""
     if type(value) is tuple:
         return ",".join(map(label, value))
     return str(value).replace(" ", "")
 
 
 def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorator:
-    """Parametrises over the rows of a table; those that are not among `quick` are slow."""
+    """Parametrizes over the rows of a table; rows that are not in `quick` are marked slow."""
 
     def marked(row):
         if quick is None or row in quick:
@@ -180,7 +180,7 @@ def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorat
 
 
 def on_devices(count: int, module: str, *options: str) -> str:
-    """What `python -m tests.<module>` prints, in a process that has `count` CPU devices."""
+    """The output of `python -m tests.<module>`, in a process with `count` CPU devices."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
     done = subprocess.run(
         [sys.executable, "-m", f"tests.{module}", *options],

@@ -1,4 +1,4 @@
-"""What a stranger meets first: imports, docstrings, the README."""
+"""The first things that a newcomer meets: imports, docstrings, the README."""
 
 import ast
 import contextlib
@@ -32,13 +32,13 @@ MODULES = [
 
 @contextlib.contextmanager
 def as_users_have_it() -> Iterator[None]:
-    """JAX's default promotion, which examples and optax count on."""
+    """JAX's default promotion, which the examples and optax need."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 
 def public(room) -> list[tuple[str, object]]:
-    """What a room exports, but for modules."""
+    """The exports of a package, without modules."""
     names = [name for name in dir(room) if not name.startswith("_")]
     things = [(name, getattr(room, name)) for name in names]
     return [(name, thing) for name, thing in things if not inspect.ismodule(thing)]
@@ -55,7 +55,7 @@ def test_public_names_are_documented(name, thing):
 
 
 def documented_classes() -> list[tuple[str, type]]:
-    """Layers and strategies that users construct."""
+    """The layers and strategies that users construct."""
     bases = (jaxrnn.Layer, jaxrnn.Strategy)
     return [
         (name, thing)
@@ -163,8 +163,10 @@ def test_import_pulls_in_only_jax_and_jaxtyping():
 
 
 def test_import_is_quick():
-    """At most 0.4 of the processor time that JAX takes in the same process, the best of
-    some tries: a slow or busy machine slows both."""
+    """At most 0.4 of the processor time that JAX takes, in the best of five processes.
+
+    A ratio, since a slow or busy machine slows both.
+    """
     script = (
         "import time; start = time.process_time(); import jax, jax.numpy; "
         "middle = time.process_time(); import jaxrnn; "
@@ -199,7 +201,7 @@ def test_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_new_cell_of_the_readme_keeps_the_laws_outside_the_repository(tmp_path):
-    """As a user runs it: from a folder of their own, without this repository's settings."""
+    """As a user runs it: from another folder, without this repository's settings."""
     (block,) = [b for b in blocks_of("README.md") if b.startswith("# my_cell.py")]
     lines = [line for line in block.splitlines() if line.strip()]
     assert len(lines) <= 31, "the README promises 30 lines under the file's name"
@@ -209,7 +211,7 @@ def test_the_new_cell_of_the_readme_keeps_the_laws_outside_the_repository(tmp_pa
 
 
 def test_nothing_of_the_machine_is_in_the_tree():
-    """No absolute paths of a home or a workplace in what is shipped."""
+    """No absolute paths of this machine in the package or the documents."""
     pattern = re.compile(r"(?<![\w.])/(?:home|root|work|tmp)/\w")
     for file in [*ROOT.glob("*.md"), *ROOT.glob("jaxrnn/**/*.py")]:
         assert not pattern.search(file.read_text()), file

@@ -1,4 +1,4 @@
-"""Batch-major and unbatched sequences: `unroll`, with the axes where the caller has them."""
+"""Batch-major and unbatched sequences: `unroll` with other orders of axes."""
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,12 @@ BAD = [
     ),
     (unroll_batch_major, {"resets": "no"}, TypeError, r"resets.*booleans \(B, T\)"),
     (unroll_batch_major, {"mask": np.ones((3, 6))}, TypeError, "mask is float.*astype"),
-    (unroll_batch_major, {"length": LENGTHS}, TypeError, "unexpected keyword argument 'length'"),
+    (
+        unroll_batch_major,
+        {"length": LENGTHS},
+        TypeError,
+        "unexpected keyword argument 'length'",
+    ),
     (unroll_one, {"xs": jnp.zeros(())}, ValueError, r"\(\).*\(T, features\)"),
     (unroll_one, {"mask": MASK}, ValueError, r"mask.*\(T,\) = \(6,\)"),
     (
