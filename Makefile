@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make run` and `make test`. Both make .venv first.
+# Two commands for a fresh machine: `make run` and `make test`. Both create .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ run: $(VENV)/.train
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(TEST_ARGS)
 
-# PyTorch only on request, of a version that is named: make bench TORCH=torch==2.13.0
+# PyTorch is installed only on request, in a given version: make bench TORCH=torch==2.13.0
 bench: $(VENV)/.bench
 	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
 	$(BIN)/python -m benchmarks run --suite quick --report $(ARGS)
@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# A stamp beside what was installed: a second call starts at once.
+# Empty files record what is installed, so that a second call starts immediately.
 $(VENV)/.train: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[train]'
 	touch $@

@@ -1,1 +1,1 @@
-"""Experiments with jaxrnn: one question a folder, its results beside it."""
+"""Experiments with jaxrnn: one folder per question, with its results."""

@@ -1,3 +1,3 @@
-"""The tests: one file a law, over the tables in helpers.py."""
+"""The tests: one file per law, over the tables in helpers.py."""
 
 from . import typecheck as typecheck

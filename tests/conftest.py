@@ -1,4 +1,4 @@
-"""Every test runs strict: no silent rank or dtype promotion; warnings are errors."""
+"""Strict settings for every test: no implicit rank or dtype promotion; warnings are errors."""
 
 import os
 from importlib.metadata import version
@@ -21,9 +21,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_configure(config):
-    """What is compiled twice is compiled once: a cache for each worker, kept between runs.
+    """Keeps compiled programs between runs, in a cache for each worker.
 
-    Not one for all: two processes may write the same entry at the same time.
+    The workers do not share one, since two processes may write the same entry at the same time.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     jax.config.update(

@@ -1,4 +1,4 @@
-"""The tables that the laws run over. A new cell, layer or strategy adds a row here."""
+"""The tables that the laws run over. Each new cell, layer or strategy adds a row."""
 
 import os
 import subprocess
@@ -117,7 +117,7 @@ CELLS = [
     LearnedState(MLSTM(3, 4)),
     LearnedState(GatedDeltaNet(3, 4)),
 ]
-"""Every cell once, and its variants: the one table. What it is decides which laws it meets."""
+"""The one table of cells and their variants. The class of a cell decides its laws."""
 
 LINEAR = [cell for cell in CELLS if isinstance(cell, jaxrnn.LinearCell)]
 MATRIX = [cell for cell in CELLS if isinstance(cell, jaxrnn.MatrixCell)]
@@ -165,7 +165,7 @@ KINDS = [
     Zoneout(LearnedState(MGU(3, 5)), 0.2),
     Embedding(7, 3),
 ]
-"""Layers of which each has something that the others lack; the rest of a table is slow."""
+"""Layers that each do something that the others do not; other rows of a table are slow."""
 
 _INPUTS = {
     Dropout(0.5): jnp.zeros(3),
@@ -176,7 +176,7 @@ _INPUTS = {
 
 
 def example(layer: jaxrnn.Layer) -> jax.Array | None:
-    """An input of one step, for the layers that do not say what they take."""
+    """An input of one step, for layers without `input_size`."""
     return _INPUTS.get(layer)
 
 
@@ -189,14 +189,14 @@ STRATEGIES = [
 
 
 def label(value: object) -> str:
-    """A test's name for a row."""
+    """The name of a row in a test's id."""
     if type(value) is tuple:
         return ",".join(map(label, value))
     return str(value).replace(" ", "")
 
 
 def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorator:
-    """Parametrises over the rows of a table; those not among `quick` are marked `full`."""
+    """Parametrizes over the rows of a table; those not among `quick` are marked `full`."""
 
     def marked(row):
         if quick is None or row in quick:
@@ -209,7 +209,7 @@ def each(name: str, rows: list, quick: list | None = None) -> pytest.MarkDecorat
 
 
 def on_devices(count: int, module: str, *options: str) -> str:
-    """What `python -m tests.<module>` prints, in a process that has `count` CPU devices."""
+    """The output of `python -m tests.<module>`, in a process with `count` CPU devices."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
     done = subprocess.run(
         [sys.executable, "-m", f"tests.{module}", *options],

@@ -20,7 +20,7 @@ CELLS = [
 
 
 def problem(cell):
-    """Arguments of `run`, and where each lies over the mesh."""
+    """Arguments of `run`, and their sharding."""
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (6, 8, 3))
     lengths = jnp.array([6, 0, 1, 3, 6, 6, 2, 4])
@@ -43,7 +43,7 @@ def runner(cell, strategy):
 
 
 def check(cell):
-    """Under jit, where the compiler knows of the mesh alone, and inside shard_map."""
+    """Under jit, where only the compiler knows the mesh, and inside shard_map."""
     args, places = problem(cell)
     want = jax.jit(runner(cell, Scan()))(*args)
     run = runner(cell, Fused())
@@ -70,7 +70,7 @@ def check(cell):
 
 
 def check_over_some_axes():
-    """shard_map over one axis of two: plain JAX runs, which the compiler divides."""
+    """shard_map over one axis of two: plain JAX runs, and the compiler divides it."""
     auto = (AxisType.Auto, AxisType.Auto)
     mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=auto)
     (params, xs, *_), (replicated, rows, *_) = problem(LSTM(3, 5))

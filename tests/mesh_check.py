@@ -1,4 +1,4 @@
-"""Run in a process of its own, with 4 CPU devices: a batch spread over them changes nothing.
+"""Checks, in a process with 4 CPU devices, that dividing a batch over them changes nothing.
 
 Every row, a layer and a strategy, runs in every context that divides a batch, and is
 compared with one device. Prints "all equal" at its end; `test_meshes.py` starts it, with
@@ -32,7 +32,7 @@ ROWS, STEPS = P("data"), P(None, "data")
 
 
 class Row:
-    """A layer and a strategy: what is run, and where its arguments and results lie."""
+    """A layer and a strategy, with the sharding of their arguments and results."""
 
     def __init__(self, layer, strategy, *, marked=True):
         self.name = f"{layer} {strategy}"
@@ -71,7 +71,7 @@ class Row:
 
 
 def out_specs(row):
-    """Where gradients and values lie."""
+    """The sharding of gradients and values."""
     floating = all(map(is_float, jax.tree.leaves(row.args[1])))
     return (P(), STEPS if floating else P(), ROWS), (ROWS, STEPS)
 
@@ -130,7 +130,7 @@ def results(row, context, count):
 
 
 def check(layer, strategy, contexts, count, *, marked):
-    """Values and gradients in each context, and what devices send each other."""
+    """Checks values and gradients in each context, and the communication between devices."""
     row = Row(layer, strategy, marked=marked)
     want = jax.jit(Row(layer, jaxrnn.Scan(), marked=marked).both)(*row.args)
     for context in contexts:
@@ -143,7 +143,7 @@ def check(layer, strategy, contexts, count, *, marked):
 
 
 def in_loops(text, operation):
-    """Whether compiled HLO has the operation in the body of a loop."""
+    """Whether the compiled HLO has the operation in the body of a loop."""
     parts = re.split(r"\n(?=(?:ENTRY )?%?[\w.\-]+ \()", text)
     bodies = {re.match(r"(?:ENTRY )?%?([\w.\-]+)", part)[1]: part for part in parts}
     callee = r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)"
@@ -163,7 +163,7 @@ SOME = [
     (GRU(3, 5), jaxrnn.Hoisted()),
     (MinGRU(3, 4), jaxrnn.Chunked(2)),
     (MinGRU(3, 4), jaxrnn.Associative()),
-    (DeltaNet(3, 4, heads=2), jaxrnn.Chunked(2)),  # a chunk of one step at the end
+    (DeltaNet(3, 4, heads=2), jaxrnn.Chunked(2)),  # the last chunk has one step
     (GRU(3, 5), jaxrnn.Newton()),
     (Stack((LSTM(3, 3), LSTM(3, 3))), jaxrnn.Wavefront()),
     (Bidirectional(IndRNN(3, 4)), jaxrnn.Checkpointed(2)),
@@ -171,7 +171,7 @@ SOME = [
 
 
 def every_row():
-    """Every layer under the strategies that take it."""
+    """Every layer under the strategies that accept it."""
     for layer in LAYERS + LINEAR + MATRIX:
         for strategy in (jaxrnn.Scan(), jaxrnn.Hoisted(), jaxrnn.Checkpointed(2)):
             yield layer, strategy
@@ -194,7 +194,7 @@ if __name__ == "__main__":
             check(layer, strategy, CONTEXTS, 2, marked=True)
     else:
         for i, row in enumerate(SOME):
-            # 2 and 4 devices, with marks and without. Three rows run in every context: under
+            # 2 and 4 devices, with and without masks. Three rows run in every context: under
             # automatic axes and pmap, XLA divides the program without help from the types.
             contexts = CONTEXTS if i in (0, 1, 5) else ["explicit", "shard_map"]
             check(*row, contexts, 4 if i % 2 else 2, marked=i % 4 < 2)

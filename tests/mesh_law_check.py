@@ -1,7 +1,7 @@
-"""Run in a process of its own, with 2 CPU devices: the law of meshes over layers.
+"""Checks, in a process with 2 CPU devices, the law of meshes over the table of layers.
 
-`python -m tests.mesh_law_check [all]` prints a line for each row that is broken, and
-"all equal" where there is none; `test_law_mesh.py` starts it.
+`python -m tests.mesh_law_check [all]` prints a line for each layer that breaks it, or
+"all equal"; `test_law_mesh.py` starts it.
 """
 
 import sys

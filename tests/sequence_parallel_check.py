@@ -1,4 +1,4 @@
-"""Run in a process of its own, with 8 CPU devices: time spread over them changes nothing.
+"""Checks, in a process with 8 CPU devices, that dividing time over them changes nothing.
 
 Prints "all equal" at its end; `test_sequence_parallel.py` starts it.
 """
@@ -47,7 +47,7 @@ def spread(mesh, *axes):
 
 
 def check_values_and_gradients(strategy, layer, names):
-    """Law S, in float64, on inputs that lie where the strategy wants them."""
+    """Law S, in float64, on inputs with the sharding that the strategy wants."""
     with jax.enable_x64(True):
         case = make_case(layer, TIME, BATCH, 0)
         options = make_options(case, names)
@@ -64,7 +64,7 @@ def check_values_and_gradients(strategy, layer, names):
 
 
 def check_a_complex_state(strategy):
-    """The same for a state in a real and a complex part."""
+    """The same for a state with a real and a complex part."""
     with jax.enable_x64(True):
         cell = Spiral()
         params = cell.init(jax.random.key(0))
@@ -81,7 +81,7 @@ def check_a_complex_state(strategy):
 
 
 def collectives(text):
-    """The collective operations of compiled HLO, with the numbers in each result."""
+    """The collective operations of the compiled HLO, with the sizes of their results."""
     kinds = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
     found = re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", text)
     return [(kind, _numbers(shapes)) for shapes, kind in found]
@@ -93,7 +93,7 @@ def _numbers(shapes):
 
 
 def check_what_is_sent(strategy):
-    """The sequence stays where it is: what is sent does not grow with T."""
+    """The sequence stays where it is: the amount of data sent does not grow with T."""
     devices = strategy.mesh.shape[strategy.axis]
     width = 16
     cell = Decay(width)

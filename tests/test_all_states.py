@@ -1,4 +1,4 @@
-"""`AllStates`: the state of every step as the output, by steps in turn and by strategy."""
+"""`AllStates`: the state of every step as the output, from single steps and by strategy."""
 
 import copy
 import pickle

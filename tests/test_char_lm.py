@@ -1,4 +1,4 @@
-"""The main job, small: it runs, it learns, and a crash at any moment costs nothing."""
+"""The experiment, small: it runs, it learns, and a crash at any moment costs nothing."""
 
 import json
 import os
@@ -32,14 +32,14 @@ def book(tmp_path_factory):
 
 
 def start(arguments: str, **how) -> subprocess.Popen:
-    """The experiment as a process of its own."""
+    """Starts the experiment in a separate process."""
     command = [sys.executable, "-m", "experiments.char_lm", *arguments.split()]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, **pipes, **how)
 
 
 def finish(arguments: str) -> str:
-    """Runs to the end; what it printed."""
+    """Runs to the end; returns the output."""
     process = start(arguments)
     output = process.communicate()[0]
     assert process.returncode == 0, output
@@ -55,7 +55,7 @@ def lines(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def whole(book, tmp_path_factory):
-    """A run that nobody interrupts, with dropout, so that random keys matter."""
+    """An uninterrupted run, with dropout, so that random keys matter."""
     runs = tmp_path_factory.mktemp("runs")
     options = f"--text {book} --runs {runs} {SMALL} --dropout 0.2 --save-every 7"
     output = finish(options + " --name whole")
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_and_resumed_the_metrics_are_the_same(whole):
 
 
 def progress(folder: Path) -> int:
-    """The last update that is logged."""
+    """The number of the last update that was logged."""
     file = folder / run.METRICS
     return file.read_text().count('"loss"') if file.is_file() else 0
 
@@ -133,8 +133,8 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--text missing.txt", "there is no such file"),
-        ("--resume nowhere", "there is no run in it"),
+        ("--text missing.txt", "the file does not exist"),
+        ("--resume nowhere", "the folder has no config.json"),
         ("--held-out 1.5", "between 0 and 1"),
     ],
 )

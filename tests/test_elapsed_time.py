@@ -1,4 +1,4 @@
-"""Cells of continuous time: inputs that come with the time since the step before."""
+"""Cells of continuous time: inputs that come with the time since the previous step."""
 
 import jax
 import jax.numpy as jnp

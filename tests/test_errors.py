@@ -1,4 +1,4 @@
-"""Bad input gets a clear error at the front door: what was given, and what to do.
+"""Clear errors for bad arguments: what was given, and what to do.
 
 `table` is long because it is a table: one entry for each bad input.
 """
@@ -24,7 +24,7 @@ gru = GRU(3, 5).init(jax.random.key(0))
 
 
 def call(*, layer=cell, params=params, xs=xs, **options) -> Callable:
-    """`unroll` with one argument that is wrong."""
+    """A call of `unroll` with one wrong argument."""
     return lambda: unroll(layer, params, xs, **options)
 
 

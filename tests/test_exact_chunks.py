@@ -1,5 +1,7 @@
-"""Chunks are as exact as steps, however strong the decays: 1e-5 of float64 in float32, for
-values and every cotangent, each relative to its own largest entry."""
+"""Chunks in float32 are within 1e-5 of float64, for decays of any strength.
+
+The bound holds for values and every gradient, each relative to its own largest entry.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ KINDS = ["attention", "attention by channel", "delta"]
 
 
 def draw(kind, time, log_decays, key_size=1.0):
-    """Float32 numbers for one state for each column of `log_decays`, `(T, states)`."""
+    """Random float32 arguments, one state for each column of `log_decays`, `(T, states)`."""
     rng = np.random.default_rng(0)
     one = (time, log_decays.shape[1], 5)
     q, k, v = rng.normal(size=(3, *one)) * key_size
@@ -33,7 +35,7 @@ def draw(kind, time, log_decays, key_size=1.0):
 
 
 def planted(time):
-    """Each strong decay, in each of the places, among mild ones."""
+    """Mild decays, with one strong decay at one position: each strength at each position."""
     mild = np.random.default_rng(1).uniform(-0.2, 0, (time, 1))
     columns = []
     for strong in STRONG:
@@ -59,7 +61,7 @@ def steps(arrays, state, resets):
 
 
 def results(run, given, cotangents, resets):
-    """The final state, the outputs, and the cotangents of all that is given."""
+    """The final state, the outputs, and the gradients of every argument."""
 
     @jax.jit
     def both(given, cotangents):
@@ -89,7 +91,7 @@ def compare(kind, given, cotangents, resets):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_strong_decays(kind):
-    """Two chunks and a part of one."""
+    """Two chunks and a part of a third."""
     compare(kind, *draw(kind, 150, planted(150)), None)
 
 

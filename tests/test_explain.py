@@ -1,4 +1,4 @@
-"""`explain` never lies: the strategy that it names is the one whose program is lowered."""
+"""`explain` is right: it names the strategy whose program is lowered."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from .helpers import Decay, each
 
 @dataclass(frozen=True)
 class Refuses(jaxrnn.Strategy):
-    """Runs no GRU."""
+    """A strategy that refuses every GRU."""
 
     def check(self, cell, params, state, xs):
         if isinstance(cell, GRU):
@@ -55,7 +55,7 @@ LAYERS = [
 
 
 def calls_a_kernel(layer, size, strategy):
-    """Whether a kernel is called in the program that is lowered for a CPU."""
+    """Whether the program that is lowered for a CPU calls a kernel."""
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((*size, 3), jnp.float32)
     run = jax.jit(lambda p, xs: jaxrnn.unroll(layer, p, xs, strategy=strategy))

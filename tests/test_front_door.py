@@ -1,4 +1,4 @@
-"""What a stranger meets first: imports, docstrings, the README."""
+"""The first things that a newcomer meets: imports, docstrings, the README."""
 
 import ast
 import contextlib
@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,13 +32,13 @@ MODULES = [
 
 @contextlib.contextmanager
 def as_users_have_it() -> Iterator[None]:
-    """JAX's default promotion, which examples and optax count on."""
+    """JAX's default promotion, which the examples and optax need."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 
 def public(room) -> list[tuple[str, object]]:
-    """What a room exports, but for modules."""
+    """The exports of a package, without modules."""
     names = [name for name in dir(room) if not name.startswith("_")]
     things = [(name, getattr(room, name)) for name in names]
     return [(name, thing) for name, thing in things if not inspect.ismodule(thing)]
@@ -54,7 +55,7 @@ def test_public_names_are_documented(name, thing):
 
 
 def documented_classes() -> list[tuple[str, type]]:
-    """Layers and strategies that users construct."""
+    """The layers and strategies that users construct."""
     bases = (jaxrnn.Layer, jaxrnn.Strategy)
     return [
         (name, thing)
@@ -80,6 +81,74 @@ def test_docstring_examples_run(module):
     assert result.failed == 0
 
 
+FILES = sorted(ROOT.glob("jaxrnn/**/*.py"))
+each_file = pytest.mark.parametrize(
+    "file", FILES, ids=lambda file: str(file.relative_to(ROOT))
+)
+
+
+def docstrings(file: Path) -> Iterator[tuple[int, int, str]]:
+    """Line, indentation and raw text of each docstring."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, owners) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            yield text.lineno, text.col_offset, text.value.value
+
+
+HEADING = re.compile(r" +(Args|Attributes|Returns|Raises|Example|Reference):")
+# Source that a careless replacement left in a docstring; examples start with >>> or "...".
+STRAY_CODE = re.compile(
+    r" *(from [\w.]+ import |import [\w.]+$|def \w+\(|class \w+[(:])"
+)
+
+
+@each_file
+def test_docstrings_are_whole(file):
+    """Even indentation, headings at the margin, and no source outside the examples."""
+    for number, indentation, text in docstrings(file):
+        for line in text.splitlines()[1:]:
+            left_out = line.strip() and line[:indentation].strip()
+            assert not left_out, f"{file}:{number} is indented less: {line}"
+        for line in inspect.cleandoc(text).splitlines():
+            assert not HEADING.match(line), f"{file}:{number} is indented more: {line}"
+            assert not STRAY_CODE.match(line), f"{file}:{number} has source: {line}"
+
+
+AVOIDED = (
+    r"\bthat (is|are) none\b",
+    r"\b(whoever|nobody|anybody|somebody)\b",
+    r"\banew\b",
+    r"\bstands?\b",
+    r"\bbeside\b",
+    r"\bin turn\b",
+    r"\bapart\b(?! from)",
+    r"\bthe way back\b",
+    r"\bits own affair\b",
+    r"\A(What (is|are|was|were)|That of|Those of)\b",
+)
+
+
+def comments(file: Path) -> Iterator[tuple[int, str]]:
+    with file.open() as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+@each_file
+def test_words_are_plain(file):
+    """Words of CONTRIBUTING's section on style that are easy to find."""
+    texts = [(line, text) for line, _, text in docstrings(file)]
+    found = [
+        f"{file.name}:{line}: {' '.join(match[0].split())}"
+        for line, text in [*texts, *comments(file)]
+        for pattern in AVOIDED
+        for match in re.finditer(pattern, text.strip(), re.IGNORECASE)
+    ]
+    assert not found
+
+
 def test_import_pulls_in_only_jax_and_jaxtyping():
     script = (
         "import sys, jax, jax.numpy, jaxtyping; before = set(sys.modules); "
@@ -94,8 +163,10 @@ def test_import_pulls_in_only_jax_and_jaxtyping():
 
 
 def test_import_is_quick():
-    """At most 0.4 of the processor time that JAX takes in the same process, the best of
-    some tries: a slow or busy machine slows both."""
+    """At most 0.4 of the processor time that JAX takes, in the best of five processes.
+
+    A ratio, since a slow or busy machine slows both.
+    """
     script = (
         "import time; start = time.process_time(); import jax, jax.numpy; "
         "middle = time.process_time(); import jaxrnn; "
@@ -130,7 +201,7 @@ def test_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_new_cell_of_the_readme_keeps_the_laws_outside_the_repository(tmp_path):
-    """As a user runs it: from a folder of their own, without this repository's settings."""
+    """As a user runs it: from another folder, without this repository's settings."""
     (block,) = [b for b in blocks_of("README.md") if b.startswith("# my_cell.py")]
     lines = [line for line in block.splitlines() if line.strip()]
     assert len(lines) <= 31, "the README promises 30 lines under the file's name"
@@ -140,7 +211,7 @@ def test_the_new_cell_of_the_readme_keeps_the_laws_outside_the_repository(tmp_pa
 
 
 def test_nothing_of_the_machine_is_in_the_tree():
-    """No absolute paths of a home or a workplace in what is shipped."""
+    """No absolute paths of this machine in the package or the documents."""
     pattern = re.compile(r"(?<![\w.])/(?:home|root|work|tmp)/\w")
     for file in [*ROOT.glob("*.md"), *ROOT.glob("jaxrnn/**/*.py")]:
         assert not pattern.search(file.read_text()), file

@@ -1,4 +1,4 @@
-"""`Fused()` keeps every law, takes what it says, and refuses the rest with a reason."""
+"""`Fused()` keeps every law, and refuses cells without a kernel with a reason."""
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def test_vmap_inside_and_outside_a_gradient():
 
 
 def test_vmap_over_shared_weights_is_one_larger_batch():
-    """One call forward and one backward, with rows, lengths and resets of their own."""
+    """One call forward and one backward, with inputs, lengths and resets per example."""
     params, xs = case()
     many = jnp.stack([xs, 2 * xs, 3 * xs])
     lengths = jnp.array([[4, 2], [0, 3], [1, 4]])
@@ -89,7 +89,7 @@ def test_vmap_over_shared_weights_is_one_larger_batch():
 
 
 def test_auto_leaves_a_few_rows_to_xla():
-    """Also with lengths and a state; one row more, or by name, and the kernel runs."""
+    """Also with lengths and a state. For one sequence more, or by name, the kernel runs."""
     params, xs = case()
     auto, few = jaxrnn.Auto((Fused(), jaxrnn.Scan())), xs[:2]
     for rows, strategy, kernel in (
@@ -110,7 +110,7 @@ def test_auto_leaves_a_few_rows_to_xla():
 
 
 def test_gradients_that_nobody_asked_for_are_not_computed():
-    """Their results are empty arrays, of the inputs as of the weights."""
+    """The kernel returns empty arrays in their place, for inputs and for weights."""
     params, xs = case()
     empty = []
     for argument in (0, 1):
@@ -122,7 +122,7 @@ def test_gradients_that_nobody_asked_for_are_not_computed():
 
 
 def test_a_part_of_the_gradients():
-    """Of the inputs alone, then of the params alone: the other tangents are known zeros."""
+    """Of the inputs only, then of the params only: the other tangents are symbolic zeros."""
     params, xs = case()
     for argument in (0, 1):
         got = jax.grad(loss, argument)(params, xs, Fused())
@@ -182,7 +182,7 @@ def test_it_is_the_default_where_it_can_be():
 
 def test_the_table_knows_the_cell_and_nothing_that_looks_like_it():
     class Mine(LSTM):
-        """A cell of somebody's own, with other equations."""
+        """A user's subclass with other equations."""
 
     assert kernel_table.find(LSTM(3, 5)) is not None
     assert kernel_table.find(Mine(3, 5)) is None

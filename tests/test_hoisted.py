@@ -1,4 +1,4 @@
-"""What leaves the loop under `Hoisted`, read in what the compiler made of it."""
+"""The matmuls that leave the loop under `Hoisted`, counted in the compiled program."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TIME = 64
 
 
 def gradient(cell, strategy, *, mapped=False):
-    """The gradient of a loss, lowered: of parameters and inputs."""
+    """The lowered gradient of a loss, with respect to parameters and inputs."""
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((TIME, 4, cell.input_size), jnp.float32)
 
@@ -32,7 +32,7 @@ def gradient(cell, strategy, *, mapped=False):
 
 
 def dots_in_loops(text, trips):
-    """How many products stand in each loop of so many trips, of a compiled module."""
+    """The number of matmuls in each loop of `trips` iterations of a compiled module."""
     bodies = {}
     for line in text.splitlines():
         if found := re.match(r"(?:ENTRY )?%([\w.\-]+) .*{$", line):
@@ -78,7 +78,7 @@ def test_a_scan_has_more():
     ("cell", "units"), [(LSTM(8, 64), 2), (GRU(8, 64), 1)], ids=str
 )
 def test_states_alone_are_kept(cell, units):
-    """Temporary memory in units of (T, B, H), of which one is the gradient of the outputs."""
+    """Temporary memory in units of (T, B, H); one unit is the gradient of the outputs."""
     time, batch = 4096, 4
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((time, batch, 8), jnp.float32)
@@ -93,7 +93,7 @@ def test_states_alone_are_kept(cell, units):
 
 
 def test_long_sequences_fit():
-    """T = 10,000, B = 16, H = 256: nothing runs, the compiler says what it would need."""
+    """T = 10,000, B = 16, H = 256, from the compiler's estimate of memory; nothing runs."""
     time, batch, cell = 10_000, 16, LSTM(64, 256)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((time, batch, 64), jnp.float32)
@@ -113,7 +113,7 @@ def test_long_sequences_fit():
 
 @dataclass(frozen=True)
 class Square(jaxrnn.Cell):
-    """A product of two things that depend on the state: h' = tanh(h h^T x + z)."""
+    """A matmul of two values that depend on the state: h' = tanh(h h^T x + z)."""
 
     input_size: int
 
@@ -132,7 +132,7 @@ class Square(jaxrnn.Cell):
 
 @dataclass(frozen=True)
 class Counting(jaxrnn.Cell):
-    """A state of which a part is an integer, a branch, a loop, and a shared weight."""
+    """A cell with an integer in its state, a branch, a loop, and a shared weight."""
 
     input_size: int
 

@@ -1,4 +1,4 @@
-"""Random combinations of everything that `unroll` takes, against steps in turn."""
+"""Random combinations of everything that `unroll` takes, against single steps."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from .helpers import LAYERS, STRATEGIES, example
 
 
 def examples(count: int) -> settings:
-    """So many examples, the same in every run; compiling takes as long as it takes."""
+    """The settings: `count` examples, the same in every run, without a limit of time."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
         max_examples=count, deadline=None, derandomize=True, suppress_health_check=slow
@@ -71,7 +71,7 @@ def test_gradients(call, seed):
 @examples(15)
 @given(call=calls(), cut=draw.integers(0, 9), seed=draw.integers(0, 99))
 def test_chunks_of_any_size(call, cut, seed):
-    """Forward, whatever the options: the state carried over a cut changes nothing."""
+    """Forward, under any options: carrying the state from chunk to chunk is exact."""
     layer, strategy, time, batch, options = call
     if "Bidirectional" in str(layer):
         return

@@ -1,4 +1,4 @@
-"""Who may import whom: downwards only, and never in a circle."""
+"""The table of which module may import which: downwards only, without circles."""
 
 import ast
 import graphlib
@@ -53,7 +53,7 @@ MODULES = modules()
 
 
 def imported(name: str) -> set[str]:
-    """The modules of the package that a module imports, wherever in it."""
+    """The modules of the package that a module imports, at any place in it."""
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
     found = set()
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
@@ -86,7 +86,7 @@ def test_imports_lead_downwards(name):
 
 
 def test_cells_layers_and_strategies_do_not_import_each_other():
-    """But for what a room shares: its base and helpers, and the states of an LSTM."""
+    """Except for the shared modules of a package: helpers, and the state of an LSTM."""
     shared = {"_common", "_norm", "_matrix", "_elapsed", "_activation", "_lstm", "_phi"}
     for name, below in GRAPH.items():
         if room(name) == "cells" and name != "jaxrnn.cells":
@@ -97,7 +97,7 @@ def test_cells_layers_and_strategies_do_not_import_each_other():
 
 
 def test_no_module_imports_itself_through_others():
-    """A package counts as its own `__init__`, which its modules do not import."""
+    """Each package counts as its `__init__`, which its modules do not import."""
     graphlib.TopologicalSorter(GRAPH).prepare()
 
 
@@ -113,7 +113,7 @@ def test_modules_are_imported_at_the_top():
 
 
 def test_importing_jaxrnn_imports_nothing_else():
-    """Neither JAX nor a part of jaxrnn, until one of its names is asked for."""
+    """Neither JAX nor a module of jaxrnn is imported until one of its names is used."""
     code = (
         "import sys; old = set(sys.modules); import jaxrnn; print(*sys.modules - old)"
     )

@@ -1,4 +1,4 @@
-"""Initializers give what they say, gate by gate, and every layer starts as documented."""
+"""Initializers draw as documented, gate by gate; layers have their documented defaults."""
 
 import dataclasses
 import math
@@ -51,7 +51,7 @@ def _blocks(cell, weight):
 
 
 def _spread(*arrays):
-    """The range of all numbers of some arrays."""
+    """The smallest and the largest number in some arrays."""
     values = np.concatenate([np.ravel(a) for a in arrays])
     return values.min(), values.max()
 
@@ -117,7 +117,7 @@ def test_uniform_range():
 
 @every_cell
 def test_forget_bias_positions(cell):
-    """On the forget gate; where there is none, negative on the gate that writes."""
+    """On the forget gate; without a forget gate, negative on the gate that writes."""
     bias = dataclasses.replace(cell, b_init=ForgetBias(2.5)).init(KEY).b
     want = {"f": 2.5} if "f" in GATES[cell] else {"i": -2.5}
     for gate, block in zip(GATES[cell], _blocks(cell, bias), strict=True):
@@ -273,7 +273,7 @@ def test_default_shapes_and_dtypes_in_float64(layer, shapes, x64):
 
 @every_cell
 def test_default_initializers(cell, x64):
-    """Input weights by Glorot, recurrent ones orthogonal, and the rest as documented."""
+    """Input weights by Glorot, orthogonal recurrent weights, and the rest as documented."""
     params = cell.init(KEY)
     named = {
         "w_init": Glorot(),
@@ -338,7 +338,7 @@ def test_the_key_decides(layer, shapes):
 
 
 def test_no_two_parts_share_a_key():
-    # Square, so that two weights of one key would be equal.
+    # Square, so that two weights drawn from one key would be equal.
     cell = jaxrnn.LSTM(HIDDEN, HIDDEN, w_init=Orthogonal())
     ways = jaxrnn.Bidirectional(cell, merge=jnp.add)
     params = jaxrnn.Stack((ways, ways, cell)).init(KEY)

@@ -26,20 +26,20 @@ def one_step(cell):
 
 
 def shapes_of_step(cell):
-    """What `recur` takes, of one example, as shapes."""
+    """The shapes of the arguments of `recur`, of one example."""
     params = jax.eval_shape(cell.init, jax.random.key(0))
     z = jax.eval_shape(cell.project, params, jnp.zeros(cell.input_size))
     return params, jax.eval_shape(cell.initial_state, params), z
 
 
 def test_element_wise_cells_are_found_out():
-    """What is read off the equations is what the Jacobian shows."""
+    """The analysis of the equations agrees with the Jacobian."""
     cells = [c for c in GENERAL if not isinstance(c, ProjectedLSTM)]
     rng = np.random.default_rng(0)
     random = lambda s: np.asarray(rng.uniform(0.1, 1.0, s.shape), s.dtype)
     problems = [jax.tree.map(random, shapes_of_step(cell)) for cell in cells]
 
-    @jax.jit  # all at once, which compiles the quickest
+    @jax.jit  # all at once, which compiles fastest
     def jacobians(problems):
         return [
             jax.jacfwd(cell.recur, argnums=1)(*args)
@@ -84,7 +84,7 @@ def test_parallel_scans_of_matrices_equal_the_loop(x64):
 
 
 def kalman_gains(a, damping):
-    """Covariances in turn, as a textbook has them: `sigma^2 (P + sigma^2 I)^-1`."""
+    """Kalman gains one after the other, as in a textbook: `sigma^2 (P + sigma^2 I)^-1`."""
     eye, c, gains = np.eye(a.shape[-1]), np.zeros(a.shape[1:]), []
     for a_t in a:
         predicted = a_t @ c @ a_t.T + eye

@@ -1,4 +1,7 @@
-"""The laws, for linear and matrix cells under the strategies that are made for them."""
+"""The laws for linear and matrix cells, under the strategies that are made for them.
+
+Sizes are small, since compiling takes the time.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -43,13 +46,13 @@ def test_chunks_equal_the_scan(cell):
 
 @each("cell", [*MATRIX[:3], MATRIX[-1]], [MATRIX[1], MATRIX[-1]])
 def test_long_chunks_equal_the_scan(cell):
-    """Of two whole pieces and a part of one."""
+    """Chunks of two whole pieces and a part of a third."""
     testing.check_strategy(Chunked(150), cell, OPTIONS, time=150, batch=4)
 
 
 @each("cell", SOME)
 def test_chunks_equal_steps_in_turn(cell):
-    """A whole chunk and a part of one, against the reference of single steps."""
+    """One whole chunk and a part of another, against the reference of single steps."""
     testing.check_unroll(cell, OPTIONS, strategy=Chunked(4), time=6, batch=4)
 
 
@@ -87,7 +90,7 @@ def test_doubling_has_every_derivative():
 
 
 def test_second_derivatives_of_the_delta_rule(x64):
-    """Its triangular systems have a derivative of our own: along a direction, as stepped."""
+    """Its triangular systems have a custom derivative, which equals that of single steps."""
     cell = DeltaNet(2, 4, negative_eigenvalues=True)
     params, xs = (
         cell.init(jax.random.key(0)),
@@ -130,7 +133,7 @@ def test_cells_that_are_not_linear_are_refused():
 
 
 def temporary_bytes(cell, strategy, time):
-    """What the gradient of a loss needs beside its inputs and outputs."""
+    """The temporary memory of the gradient of a loss."""
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((time, 1, cell.input_size), jnp.float32)
 
@@ -143,7 +146,7 @@ def temporary_bytes(cell, strategy, time):
 
 @each("cell", [MLSTM(4, 32), GatedDeltaNet(4, 32)])
 def test_no_matrix_is_stored_for_each_step(cell):
-    """By what 2048 steps more take."""
+    """By the memory that 2048 more steps take."""
     matrix = 32 * 32 * 4
     assert temporary_bytes(cell, Scan(), 2048) > 2048 * matrix
     more = [temporary_bytes(cell, Chunked(), time) for time in (2048, 4096)]
@@ -152,7 +155,7 @@ def test_no_matrix_is_stored_for_each_step(cell):
 
 @each("cell", [LRU(3, 4), MinLSTM(3, 4), SSD(3, 4, 2), DeltaNet(3, 4, 2)])
 def test_packed_rows_equal_separate_sequences(cell):
-    """Three documents in one row, cut by resets, and each in a row of its own."""
+    """Three documents in one sequence, separated by resets, or each as its own sequence."""
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (90, 1, 3))
     starts = np.array([0, 30, 60])
@@ -200,10 +203,10 @@ def test_a_hundred_thousand_steps_do_not_drift(cell):
 
 
 def test_parameter_gradients_of_low_precision_are_added_up_in_float32():
-    """1024 equal additions: in bfloat16 the sum would stop growing at 256 times its term."""
+    """The sum has 1024 equal terms, one a chunk; in bfloat16 it would stop growing at 256."""
     cell = QRNN(3, 4)
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
-    xs = jnp.ones((1024, 1, 3))
+    xs = jnp.ones((4096, 1, 3))
 
     def loss(params, xs):
         ys = jaxrnn.unroll(cell, params, xs, strategy=Chunked(4))[1]

@@ -1,4 +1,4 @@
-"""Law W over devices: in a process that has two of them."""
+"""Law W over devices, in a process that has two."""
 
 import jax
 import pytest

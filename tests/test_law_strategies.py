@@ -1,4 +1,4 @@
-"""Law S: a strategy may change cost; never values nor gradients."""
+"""Law S: a strategy may change cost, but neither values nor gradients."""
 
 from dataclasses import dataclass
 
@@ -74,7 +74,7 @@ def test_strategies_agree_on_layers(layer):
 def test_a_wrong_strategy_is_caught():
     @dataclass(frozen=True)
     class Forgetful(jaxrnn.Strategy):
-        """Returns the right states, and a final state that is off by a little."""
+        """A faulty strategy: the states are right, but the final state is slightly off."""
 
         def run(self, cell, params, state, zs):
             state, states = jaxrnn.Scan().run(cell, params, state, zs)
@@ -86,7 +86,7 @@ def test_a_wrong_strategy_is_caught():
 
 
 def temporary_bytes(strategy, time):
-    """What the gradient of a loss needs beside its inputs and outputs."""
+    """The temporary memory of the gradient of a loss."""
     cell = LSTM(8, 32)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0)))
     xs = jax.ShapeDtypeStruct((time, 4, 8), jnp.float32)

@@ -1,4 +1,4 @@
-"""The whole unroll under vmap, jvp and second derivatives; dtypes; tracing."""
+"""`unroll` under vmap, jvp and second derivatives; dtypes; tracing."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def test_protocol(layer):
 @each("strategy", [jaxrnn.Scan(), jaxrnn.Checkpointed(50)])
 @each("cell", GENERAL[:-1], KINDS[1:3])
 def test_bfloat16_gradients_are_added_up_in_float32(cell, strategy):
-    """512 equal additions: in bfloat16 the sum would stop growing at 256 times its term."""
+    """The sum has 512 equal terms; in bfloat16 it would stop growing at 256 times a term."""
     time = 512
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
     xs = jnp.ones((time, 1, 3))

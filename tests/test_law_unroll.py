@@ -1,4 +1,4 @@
-"""`unroll` means `step` in turn: every layer, every option, value and gradients."""
+"""`unroll` equals repeated calls of `step`: every layer, every option, value and gradients."""
 
 from jaxrnn import testing
 from jaxrnn.testing._laws import OPTIONS

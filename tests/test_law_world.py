@@ -31,7 +31,7 @@ def symbols(layer):
 
 @each("layer", ALL, [*KINDS, *SOME, MATRIX[3]])
 def test_nan_passes_no_cut(layer):
-    """The same program as that of `unroll` with lengths and resets."""
+    """Under every layer; the program is that of `unroll` with lengths and resets."""
     testing.check_nan(layer, x=example(layer))
 
 

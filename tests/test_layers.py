@@ -1,4 +1,4 @@
-"""What is random, and what the combinators add to a cell."""
+"""The random layers, and the combinators."""
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,7 @@ def test_drop_connect_drops_recurrent_weights_alone():
 
 
 def test_documents_packed_into_one_row_do_not_see_each_other():
-    """In both directions: packing equals running each document by itself."""
+    """In both directions, packed documents give the same results as separate ones."""
     layer = jaxrnn.Bidirectional(GRU(3, 5))
     params = layer.init(KEY)
     xs = jax.random.normal(KEY, (9, 1, 3))

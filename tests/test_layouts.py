@@ -1,4 +1,4 @@
-"""Batch-major and unbatched sequences: `unroll`, with the axes where the caller has them."""
+"""Batch-major and unbatched sequences: `unroll` with other orders of axes."""
 
 import jax
 import jax.numpy as jnp

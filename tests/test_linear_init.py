@@ -1,4 +1,4 @@
-"""Linear and matrix cells start where their papers start them, seen by what a step does."""
+"""Linear and matrix cells start as in their papers, measured by the effect of one step."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def softplus(x):
 
 
 def test_lru_starts_uniform_on_a_ring():
-    """|lambda|^2 is uniform between the squared radii; gamma makes up for |lambda|."""
+    """|lambda|^2 is uniform between the squared radii; gamma compensates for |lambda|."""
     p = numpy(jaxrnn.LRU(4, 4000, r_min=0.5, r_max=0.99, max_phase=0.3).init(KEY))
     size, phase = np.exp(-np.exp(p.nu)), np.exp(p.theta)
     assert 0.5 <= size.min() < 0.51 and 0.985 < size.max() <= 0.99 + 1e-6
@@ -36,7 +36,7 @@ def test_lru_starts_uniform_on_a_ring():
 
 @each("blocks", [1, 2])
 def test_s5_starts_at_the_normal_part_of_hippo(blocks):
-    """HiPPO-LegS + p p^T is normal; of its conjugate eigenvalues one half is kept."""
+    """HiPPO-LegS + p p^T is normal; one of each pair of conjugate eigenvalues is kept."""
     half = 8
     cell = jaxrnn.S5(3, half, blocks=blocks)
     p = numpy(cell.init(KEY))
@@ -57,7 +57,7 @@ def test_s5_starts_at_the_normal_part_of_hippo(blocks):
 
 
 def test_rings_of_radius_one_are_stable():
-    """|lambda| < 1 and every number finite, where the ring reaches from 0 to 1."""
+    """|lambda| < 1 and every number is finite, for a ring from 0 to 1."""
     p = numpy(jaxrnn.LRU(2, 100_000).init(KEY))
     size = np.exp(-np.exp(p.nu))
     assert all(np.isfinite(leaf).all() for leaf in p)
@@ -69,7 +69,7 @@ def test_rings_of_radius_one_are_stable():
 @each("cell", [jaxrnn.LRU(2, 3), jaxrnn.RGLRU(2, r_min=0.0, r_max=1.0)])
 @each("end", [0, 1])
 def test_the_ends_of_a_ring_are_finite(cell, end, monkeypatch):
-    """The smallest and the largest number that can be drawn."""
+    """At the smallest and at the largest number that can be drawn."""
 
     def extreme(key, shape, dtype, minval=0.0, maxval=1.0):
         return jnp.full(shape, (minval, maxval)[end], dtype)
@@ -127,7 +127,7 @@ def test_mlstm_forgets_by_its_biases_alone_at_first():
 
 
 def test_gla_starts_near_one():
-    """sigmoid(0)^(1/16) where the input says nothing."""
+    """The decay is sigmoid(0)^(1/16) for a zero input."""
     cell = jaxrnn.GLA(3, 4)
     z = cell.project(cell.init(KEY), jnp.zeros(3))
     np.testing.assert_allclose(np.exp(z.log_decay), 0.5 ** (1 / 16), rtol=1e-6)
@@ -135,7 +135,7 @@ def test_gla_starts_near_one():
 
 @each("make", [jaxrnn.MinGRU, jaxrnn.MinLSTM])
 def test_positive_states_equal_the_scan_of_logarithms(make):
-    """Where a cell's states are positive, Heinsen's form gives the same ones."""
+    """For positive states, Heinsen's scan of logarithms gives the same states."""
     cell = make(3, 4, activation=jnp.exp)
     params = cell.init(KEY)
     xs = jax.random.normal(jax.random.key(1), (200, 2, 3))

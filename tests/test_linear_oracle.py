@@ -92,7 +92,7 @@ def qrnn_step(p, c, x):
 
 
 def sru_step(p, c, x):
-    """Lei et al. 2017, first version; here x is not as wide as c."""
+    """Lei et al. 2017, first version; x and c of different sizes."""
     n, f, r, skip = np.split(x @ p.w, 4)
     b_f, b_r = np.split(p.b, 2)
     f, r = sigmoid(f + b_f), sigmoid(r + b_r)
@@ -101,13 +101,13 @@ def sru_step(p, c, x):
 
 
 def sru_square_step(p, c, x):
-    """The same where x is as wide as c."""
+    """The same with x and c of one size."""
     identity = np.concatenate([p.w, np.eye(len(x))], axis=1)
     return sru_step(p._replace(w=identity), c, x)
 
 
 def heads_of(*arrays):
-    """Each head's share of some vectors, in turn."""
+    """The parts of some vectors that belong to each head, one head after the other."""
     return zip(*(np.split(a, HEADS) for a in arrays), strict=True)
 
 
@@ -139,7 +139,7 @@ def ssd_step(p, state, x):
 
 
 def delta_heads(p, state, x, alpha, beta):
-    """Yang et al. 2025, equation 10: the product of matrices written out."""
+    """Yang et al. 2025, equation 10: with the matmul written out."""
     after, read = [], []
     vectors = heads_of(*(swish(x @ w) for w in (p.w_q, p.w_k, p.w_v)))
     for head, (q, k, v) in enumerate(vectors):
@@ -240,7 +240,7 @@ def problem_of(cell):
 
 
 def answer(cell, problem):
-    """jaxrnn's `(state, ys)` for one row, and the gradient of a random linear function."""
+    """jaxrnn's `(state, ys)` for one sequence, and the gradient of a random linear function."""
 
     @jax.jit
     def run(problem):

@@ -1,4 +1,4 @@
-"""No drift: 100,000 steps in float32 stay as near to float64 as a few of them do."""
+"""No drift: 100,000 steps in float32 stay as close to float64 as a few steps do."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ PAIRS = [
 
 @each("pair", PAIRS)
 def test_no_drift_in_float32(pair):
-    """Within 1e-5, at the end as in between; the sLSTM's scale included."""
+    """Within 1e-5 at the end and in between, including the sLSTM's scale."""
     cell, strategy = pair
     with jax.enable_x64(True):
         params = cell.init(jax.random.key(0))

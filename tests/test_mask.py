@@ -1,4 +1,4 @@
-"""`mask=`: a step that is skipped keeps the state, puts out zero, and reaches nothing."""
+"""`mask=`: a skipped step keeps the state, outputs zero, and influences nothing."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ MASK = np.array([True, True, False, True, True, False, True])[:, None]
 
 
 def sums(resets=(), **options):
-    """State and outputs over `XS`, where steps 2 and 5 are skipped, from the state 1000."""
+    """State and outputs over `XS`, from the state 1000, with steps 2 and 5 skipped."""
     marks = np.isin(np.arange(7), resets)[:, None]
     state, ys = jaxrnn.unroll(
         Sum(), (), XS, jnp.full((1, 1), 1000.0), mask=MASK, resets=marks, **options
@@ -46,7 +46,7 @@ def test_values_written_out():
 
 
 def test_a_reset_at_a_skipped_step_cuts_there():
-    """Forwards before step 2, so step 3 is fresh; backwards step 1, which comes after it."""
+    """Forward, step 3 starts fresh; in reverse, step 1 does, which follows step 2."""
     cut = [1001, 1003, 0, 108, 124, 0, 188]
     assert sums([2]) == sums([3]) == sums([2, 3]) == (188, cut)
     back = (103, [103, 102, 0, 1088, 1080, 0, 1064])
@@ -60,7 +60,7 @@ def test_a_reset_in_a_hole_at_the_end_resets_the_state_that_is_returned():
     given = jnp.full((1, 1), 1000.0)
     state, _ = jaxrnn.unroll(Sum(), (), xs, given, mask=mask, resets=resets)
     assert float(state[0, 0]) == 100
-    # past the length of a row there are no resets
+    # resets past the length of a sequence are ignored
     lengths = jnp.array([2])
     state, _ = jaxrnn.unroll(Sum(), (), xs, given, lengths=lengths, resets=resets)
     assert float(state[0, 0]) == 1003

@@ -1,4 +1,4 @@
-"""A batch divided over devices: on 4 of them in a process of its own, and what is refused."""
+"""A batch divided over 4 devices, in a separate process; and the cases that are refused."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Wrong calls of the kernels by hand: an error in words, before anything is touched."""
+"""Direct calls of the kernels with wrong arguments: an error, before memory is touched."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ RESULTS = [array(T, B, H), array(B, H)]
 BACK = [*gru(), array(T, B, H), array(T, B, 3 * H), array(T, B, H), array(B, H)]
 GRADIENTS = gru()[:6]
 
-# handler, arguments, results, attributes, and words of the error
+# handler, arguments, results, attributes, and a part of the error
 WRONG = {
     "bool": ("forward", gru(x=array(T, B, X, dtype=bool)), RESULTS, {}, "x is bool"),
     "half": (
@@ -92,13 +92,13 @@ def test_a_wrong_call_is_an_error_in_words(wrong):
 
 
 def test_right_calls_run():
-    """The rows above are right but for one thing."""
+    """Each row above is wrong in one thing only."""
     call("forward", gru(), RESULTS, {})
     call("backward", BACK, GRADIENTS, {})
 
 
 def test_without_rows_there_is_nothing_to_do():
-    """And sums over them are zero."""
+    """Sums over an empty batch are zero."""
     empty = {"x": array(T, 0, X), "h0": array(0, H), "reset": array(0, 0, dtype=bool)}
     back = [array(T, 0, H), array(T, 0, 3 * H), array(T, 0, H), array(0, H)]
     grads = call("backward", [*gru(**empty), *back], gru(**empty)[:6], {})

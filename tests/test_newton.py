@@ -1,4 +1,4 @@
-"""Newton's method over the sequence: the answer of `Scan()`, however it was found."""
+"""Newton's method over the sequence: its answer equals that of `Scan()`."""
 
 from functools import partial
 
@@ -58,7 +58,7 @@ def problem(cell, scale, time, batch=1):
 
 @pytest.mark.parametrize("scale, most", [(0.5, 5), (1.0, 8)])
 def test_iterations_of_contractive_cells_do_not_depend_on_time(scale, most):
-    """Element-wise GRU, N(0, 1) inputs: 4 and 6 where this was written, from 512 to 8192."""
+    """Element-wise GRU, N(0, 1) inputs: 4 and 6 iterations when written, T from 512 to 8192."""
     counts = []
     for time in (512, 8192):
         params, xs = problem(ParaGRU(8, 8), scale, time)
@@ -106,7 +106,7 @@ def test_a_long_sequence_equals_the_scan():
 
 
 def lyapunov_exponent(cell, params, states, zs):
-    """The mean growth of a small difference, in log units a step; element-wise cells."""
+    """The mean growth of a small difference, in log units per step; for element-wise cells."""
     slope = jax.vmap(jax.grad(lambda s, z: jnp.sum(cell.recur(params, s, z))))
     return float(jnp.mean(jnp.log(jnp.abs(slope(states[:-1, 0], zs[1:, 0])))))
 
@@ -134,7 +134,7 @@ def test_an_expansive_cell_falls_back_to_the_exact_answer(strategy):
 
 
 def test_what_nearly_solves_every_step_may_still_be_wrong_and_is_found_out():
-    """A guess that takes one wrong turn, by 1e-3, and goes on from there."""
+    """A guess that is off by 1e-3 at one step, and follows the recurrence from there."""
     cell, params, xs = expansive(64)
     _, ys = unroll(cell, params, xs)
     _, turned = unroll(cell, params, xs[30:], ys[29] + 1e-3)
@@ -147,7 +147,7 @@ def test_what_nearly_solves_every_step_may_still_be_wrong_and_is_found_out():
 
 
 def test_one_row_that_does_not_converge_is_never_returned():
-    """Rows converge together: the answer of all is exact if one falls back."""
+    """Sequences converge together: if one does not, all get the exact answer."""
     cell, params, xs = expansive(64)
     params = params._replace(u=jnp.array([4.0] + 7 * [0.1]))
     calm = xs.at[..., 0].set(0.0)
@@ -175,7 +175,7 @@ def test_a_warm_start_saves_iterations_and_changes_nothing_else():
     params, xs = problem(cell, 1.0, 256)
     cold = Newton().solve(cell, params, xs)
     assert Newton().solve(cell, params, xs, guess=cold.states).iterations == 0
-    moved = jax.tree.map(lambda p: 1.001 * p, params)  # one step of training on
+    moved = jax.tree.map(lambda p: 1.001 * p, params)  # after one training step
     fresh = Newton().solve(cell, moved, xs)
     warm = Newton().solve(cell, moved, xs, guess=cold.states)
     assert 0 < warm.iterations < fresh.iterations

@@ -1,5 +1,7 @@
-"""Digits that cells keep where they are easily lost: small poles, narrow dtypes, long
-memories. What is right is written out in float64, or runs in float32."""
+"""Accuracy where digits are easily lost: small poles, narrow dtypes, long memories.
+
+The expected values are computed in float64, or in float32 for float16.
+"""
 
 import math
 
@@ -67,7 +69,7 @@ def test_s5_keeps_the_digits_of_slow_poles(pole):
 
 
 def test_second_derivatives_of_slow_poles(x64):
-    """phi_1'' = sum_j (j + 2) (j + 1) z^j / (j + 3)!, on both sides of the series' end."""
+    """phi_1'' = sum_j (j + 2) (j + 1) z^j / (j + 3)!, with and without the series."""
     from jaxrnn.cells._phi import phi
 
     points = jnp.array([-1e-7, -0.3, -0.999, -1.001, -4.0])
@@ -89,7 +91,7 @@ DELICATE = (
 
 
 def ways():
-    """Each cell under the scan, the delicate ones under the strategy that they are run by."""
+    """Each cell under `Scan`, and the delicate ones also under `Chunked` or `Hoisted`."""
     for cell in CELL_OF_A_KIND.values():
         if type(cell).__name__ not in dir(cells):
             continue
@@ -109,8 +111,8 @@ QUICK = [
 def test_float16_is_near_float32(way):
     """Values and gradients over 20 steps, the first input zero, the last ones large.
 
-    How near is measured: float32 with parameters and inputs that are off by as much as
-    float16 rounds.
+    The tolerance is measured: float32 with parameters and inputs that have errors as large
+    as float16 rounds.
     """
     cell, strategy = way
     params = jaxrnn.cast(cell.init(KEY), jnp.float16)
@@ -143,7 +145,7 @@ def test_float16_is_near_float32(way):
 
 
 def rounded(tree, seed):
-    """The tree with errors as large as those of float16."""
+    """The tree with random errors as large as float16's rounding."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
     moved = [
@@ -171,7 +173,7 @@ def test_an_slstm_remembers_for_thousands_of_steps(dtype):
 
 @each("dtype", [jnp.bfloat16, jnp.float16])
 def test_a_slow_ctrnn_moves(dtype):
-    """tau = 4096: h = tanh(1) (1 - exp(-T / tau)), a step of which is below 1/4000 of h."""
+    """tau = 4096: h = tanh(1) (1 - exp(-T / tau)) moves by less than 1/4000 of h per step."""
     cell = jaxrnn.CTRNN(1, 1, u_init=jaxrnn.initializers.Identity(0.0))
     params = cell.init(KEY)._replace(
         w=jnp.ones((1, 1)), log_tau=jnp.log(jnp.array([4096.0]))
@@ -184,7 +186,7 @@ def test_a_slow_ctrnn_moves(dtype):
 
 
 def start_of(cell):
-    """A loss of a learned initial state that is zero at 1i, and the state to begin at."""
+    """A loss of a learned initial state, zero at 1i, and the state to start from."""
     params, xs = cell.init(KEY), jnp.zeros((6, 1, cell.input_size))
     first = params.initial
 
@@ -220,7 +222,7 @@ def test_a_learned_complex_state_is_in_the_dtype_of_the_cell():
 
 
 def test_complex_parameters_descend_in_a_train_step():
-    """d |z - w|^2 = 2 (z - w) along the way up; |g| = 2 |z - w|."""
+    """|z - w|^2 rises fastest along 2 (z - w); |g| = 2 |z - w|."""
     goal = jnp.array([1 - 2j, 3j], jnp.complex64)
     loss = lambda z: (jnp.sum(jnp.abs(z - goal) ** 2), None)
     step = training.make_train_step(loss, optax.sgd(0.25), max_norm=1e3)
@@ -233,7 +235,7 @@ def test_complex_parameters_descend_in_a_train_step():
 
 
 def test_gradients_in_float16_are_clipped_by_their_norm():
-    """|g| = 600, whose square is beyond float16."""
+    """|g| = 600, and its square overflows float16."""
     loss = lambda z: (300 * jnp.sum(z).astype(jnp.float32), None)
     step = training.make_train_step(loss, optax.sgd(1.0), max_norm=2.0)
     state, update = step(

@@ -1,4 +1,4 @@
-"""Options of cells: no biases, other activations, clipped inputs; by formulas written out."""
+"""Options of cells: no biases, other activations, clipping; against formulas written out."""
 
 import dataclasses
 
@@ -74,7 +74,7 @@ def test_kernels_serve_cells_without_biases(cell):
     testing.check_strategy(jaxrnn.Fused(), cell, options, time=7, batch=3)
 
 
-# every activation as NumPy has it, with the bound of its input
+# every activation in NumPy, with the bound of its input
 def bounded(fn, clip):
     return fn if clip is None else lambda v: fn(np.clip(v, -clip, clip))
 

@@ -52,7 +52,7 @@ def lstm_step(p, state, x):
 
 
 def gru_before_step(p, h, x):
-    """Cho et al. 2014: the reset gate before the product."""
+    """Cho et al. 2014: the reset gate before the matmul."""
     w_r, w_z, w_n = np.split(p.w, 3, axis=1)
     u_r, u_z, u_n = np.split(p.u, 3, axis=1)
     b_r, b_z, b_n = np.split(p.b, 3)
@@ -64,7 +64,7 @@ def gru_before_step(p, h, x):
 
 
 def gru_after_step(p, h, x):
-    """Cho et al. 2014, first version: the reset gate after the product."""
+    """Cho et al. 2014, first version: the reset gate after the matmul."""
     x_r, x_z, x_n = np.split(x @ p.w + p.b, 3)
     h_r, h_z, h_n = np.split(h @ p.u, 3)
     r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
@@ -145,7 +145,7 @@ def zoneout_gru_step(p, h, x):
 
 
 def learned_step(p, state, x):
-    """An LSTM; its initial state is the caller's business."""
+    """An LSTM; the caller gives the initial state."""
     return lstm_step(p.cell, state, x)
 
 
@@ -238,7 +238,7 @@ every_cell = pytest.mark.parametrize("name", CELLS)
 
 
 class Problem(NamedTuple):
-    """What `unroll` takes, and the cotangents of what it returns."""
+    """The arguments of `unroll`, and the cotangents of its results."""
 
     params: object
     xs: np.ndarray
@@ -264,7 +264,7 @@ def test_gradients(name, x64):
 
 
 def _problem(cell):
-    """Random numbers in every leaf: no gain of one and no shift of zero hides a fault."""
+    """Random numbers in every leaf, since gains of one and shifts of zero would hide faults."""
     rng = np.random.default_rng(0)
 
     def random(shape):
@@ -277,7 +277,7 @@ def _problem(cell):
         jax.tree.map(lambda s: random((BATCH, *s.shape)), states) for _ in range(2)
     )
     if isinstance(cell, jaxrnn.LearnedState):
-        state = None  # its own, whose gradient is what this cell adds
+        state = None  # the learned initial state, whose gradient this cell adds
     # The output of every cell here is the first, or only, part of its state.
     d_ys = random((TIME, BATCH, *jax.tree.leaves(states)[0].shape))
     return Problem(params, random((TIME, BATCH, INPUTS)), state, (d_state, d_ys))
@@ -313,7 +313,7 @@ def _loops(step, problem):
 
 
 def _row(state, row, batched):
-    """The state of one row: a vector, or a tuple of them."""
+    """The state of one sequence: a vector, or a tuple of vectors."""
     if not batched:
         return state
     return tuple(s[row] for s in state) if isinstance(state, tuple) else state[row]

@@ -1,7 +1,7 @@
-"""jaxrnn answers as PyTorch does: outputs, final states, and the gradient of every weight.
+"""jaxrnn equals PyTorch: outputs, final states, and the gradient of every weight.
 
-The golden files hold what torch 2.13.0 answered, so this runs without torch; where torch
-is installed, it is asked about more shapes.
+The golden files hold the results of torch 2.13.0, so this runs without torch; where torch
+is installed, more shapes are compared live.
 """
 
 import importlib.util
@@ -23,15 +23,15 @@ from .torch_weights import (
 )
 
 
-# Named one by one, so that a file that is missing fails.
+# Listed one by one, so that a missing file fails.
 GOLDEN = [
     f"{mode}-{variant}"
     for mode in ("rnn_tanh", "rnn_relu", "lstm", "gru")
     for variant in ("one", "two", "bidirectional", "packed")
 ] + ["lstm-projected", "lstm-projected-deep"]
 
-# Sizes at which code goes wrong: one step, one row, one feature, an odd number of units,
-# many steps, none of the rows full.
+# Sizes at which code often fails: one step, one sequence, one feature, an odd number of
+# units, many steps, every sequence shorter than T.
 _SHORT = {"time": 1, "batch": 4, "inputs": 1, "hidden": 17}
 _LONG = {"time": 33, "batch": 1, "inputs": 3, "hidden": 17}
 _PACKED = {"time": 10, "batch": 5, "inputs": 9, "lengths": (1, 9, 9, 2, 5)}
@@ -53,15 +53,15 @@ def test_float64(name, strategy, x64):
     _check(_expected(name), strategy, np.float64, 1e-12)
 
 
-# A strategy sees cells, not what they are stacked in: in the second dtype the chunks,
-# which take long to compile, run each cell once.
+# A strategy sees single cells, not stacks, so in the second dtype the chunks, which compile
+# slowly, run each cell once.
 @pytest.mark.parametrize(
     ("strategy", "name"),
     [(SCAN, name) for name in CASES] + [(CHUNKS, name) for name in EACH_CELL],
     ids=str,
 )
 def test_float32(name, strategy):
-    # Some devices round the factors of a float32 product unless told not to.
+    # Some devices round the operands of a float32 matmul by default.
     with jax.default_matmul_precision("highest"):
         _check(_expected(name), strategy, np.float32, 1e-5)
 
@@ -87,7 +87,7 @@ def _check(expected, strategy, dtype, tolerance):
 
 
 def _answer(expected, strategy, dtype):
-    """What jaxrnn answers to the question in `expected`, by the same names."""
+    """jaxrnn's results for the inputs in `expected`, under the same names."""
     mode = str(expected["mode"])
     given = {k: v.astype(dtype) for k, v in expected.items() if v.dtype == np.float64}
     weights = {k: v for k, v in given.items() if k.startswith(("weight_", "bias_"))}

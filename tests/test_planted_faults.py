@@ -1,7 +1,7 @@
-"""Faults that the library has had, planted again: a law turns red for each.
+"""Faults that the library once had, planted again: a law detects each.
 
-A row is a function that plants the fault with `monkeypatch`, the law that must see it, and
-words of its error. To add one: bring the fault back in a few lines, and name the law.
+A row is a function that plants the fault with `monkeypatch`, the law that must detect it, and
+a part of its error. To add one: bring the fault back in a few lines, and name the law.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.full
 
 
 def narrow_symbols_wrap(patch):
-    """The bound of the table in the dtype of the symbols: 256 is 0 in a byte."""
+    """The bound of the table in the dtype of the symbols: in a byte, 256 is 0."""
 
     def apply(self, params, x):
         size = jnp.asarray(self.vocabulary % 2 ** (8 * x.dtype.itemsize), x.dtype)
@@ -74,7 +74,7 @@ def multiplied(cell, params, state, z):
 
 
 def norms_divide_by_nothing(patch):
-    """A layer norm whose slope at zero is over what float16 holds."""
+    """A layer norm whose slope at zero overflows float16."""
     from jaxrnn.cells import _norm
 
     def layer_norm(params, v):
@@ -93,7 +93,7 @@ def norm_users():
 
 
 def lambdas_by_default(patch):
-    """What pickle cannot find by its name, in a field."""
+    """A field whose value pickle cannot find by name."""
     patch.setattr(
         jaxrnn.MGU, "__reduce__", lambda self: (lambda: self, ()), raising=False
     )
@@ -110,7 +110,7 @@ def batch_sizes_are_numbers(patch):
 
 
 def steps_of_jax_alone(patch):
-    """A step that hands NumPy's arrays on, to a cell that refuses them."""
+    """A step that passes NumPy arrays on to a cell that does not accept them."""
     patch.setattr(jaxrnn._layer, "_jax_array", lambda x: x)
     recur = jaxrnn.MGU.recur
 
@@ -155,7 +155,7 @@ def booleans_as_they_come(patch):
 
 
 def chunks_of_any_number(patch):
-    """Chunks whatever is in them: 0 * NaN is NaN in every step of one."""
+    """Chunks without a check for NaN: 0 * NaN is NaN in every step of a chunk."""
     patch.setattr(_guarded, "all_finite", lambda tree: jnp.array(True))
 
 
@@ -170,12 +170,12 @@ def plain_sums_of_decays(patch):
 
 
 def differences_of_exponentials(patch):
-    """(exp(z) - 1) / z as it is written."""
+    """(exp(z) - 1) / z, computed as written."""
     patch.setattr(_s5, "phi", lambda order, z: (jnp.exp(z) - 1) / z)
 
 
 def losses_in_the_dtype_given(patch):
-    """Sums in float16, which ends at 65504."""
+    """Sums in float16, which overflow at 65504."""
     patch.setattr(_losses, "_wide", jnp.asarray)
 
 
@@ -187,29 +187,29 @@ def states_in_the_dtype_of_params(patch):
 
 
 def dtypes_of_numpy_alone(patch):
-    """Checks that ask NumPy about every dtype: it knows none of typed keys."""
+    """Checks that ask NumPy about every dtype; NumPy does not know typed keys."""
     patch.setattr(_check, "_dtype", lambda leaf: jnp.dtype(leaf.dtype))
 
 
 def loops_that_vary_otherwise(patch):
-    """A loop that starts from what all devices share, and goes on with what they do not."""
+    """A loop carry that starts replicated over devices and becomes varying."""
     patch.setattr(_unroll, "aligned", lambda tree, *like: tree)
     patch.setattr(_scan, "aligned", lambda tree, *like: tree)
 
 
 def explicit_axes_within(patch):
-    """Time and batch merged, vmap over rows, while types say how rows are divided."""
+    """Time and batch merged under vmap, although the types divide the batch over devices."""
     patch.setattr(_unroll, "on_automatic_axes", lambda fn, *given: fn)
 
 
 def the_default_platform_decides(patch):
-    """A program for another platform with the kernel of the one that it is written on."""
+    """A program for another platform with the kernel of the default one."""
 
     patch.setattr(_auto, "platform", _base.default_platform)
 
 
 def on_a_mesh(context):
-    """The law of meshes on one device, whose types are those of many."""
+    """The law of meshes on one device, with the types of several."""
     return partial(
         mesh_check.check, jaxrnn.MGU(3, 4), jaxrnn.Scan(), [context], 1, marked=False
     )
@@ -230,7 +230,7 @@ PLANTED = [
     (lambdas_by_default, partial(testing.check_copies, MGU), "copies: pickle"),
     (batch_sizes_are_numbers, partial(testing.check_export, MGU), "export"),
     (steps_of_jax_alone, partial(testing.check_numpy, MGU), "no array of JAX's"),
-    (nothing, partial(testing.check_descent, Climbing()), "descent.*climbs"),
+    (nothing, partial(testing.check_descent, Climbing()), "descent.*complex parameter"),
     (
         booleans_as_they_come,
         partial(narrow_numbers, GRU, bool),
@@ -255,9 +255,9 @@ PLANTED = [
 
 @pytest.mark.parametrize("plant, law, words", PLANTED)
 def test_a_law_turns_red(plant, law, words, monkeypatch):
-    jax.clear_caches()  # programs of before the fault
+    jax.clear_caches()  # programs that were compiled before the fault
     plant(monkeypatch)
-    # where types clash the error is of a kind that JAX has to itself: the words decide
+    # JAX raises its own kind of error where types clash, so the message decides
     with pytest.raises(Exception, match=words):
         law()
     monkeypatch.undo()

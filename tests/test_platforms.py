@@ -1,4 +1,4 @@
-"""The platform that a program is lowered for decides what runs, not the host's."""
+"""The platform that a program is lowered for decides what runs, not the host."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ from .helpers import each
 
 
 MODEL = Stack((LSTM(3, 4), Bidirectional(GRU(4, 4)), MGU(8, 4)))
-KERNEL = "@jaxrnn_"  # how a C++ kernel is called
+KERNEL = "@jaxrnn_"  # the name of a call of a C++ kernel
 
 
 def case(layer, time=6, batch=2):
@@ -101,7 +101,7 @@ def exported(fn, args, platforms):
 
 @each("layer", [MODEL, RGLRU(3), MLSTM(3, 4)])
 def test_exported_programs_hold_no_kernel_and_take_every_size(layer):
-    """By the default strategy, over symbols for B and T; the gradient in numbers."""
+    """Under the default strategy, with symbolic B and T; the gradient with concrete ones."""
     params, xs = case(layer)
     run = lambda params, xs: jaxrnn.unroll(layer, params, xs)
     loss = loss_of(layer)
@@ -155,7 +155,7 @@ def test_an_exported_file_runs_in_another_process_without_jaxrnn(tmp_path):
 @each("dtype", [jnp.bool, jnp.uint8, jnp.int32])
 @each("cell", [LSTM(3, 4), GRU(3, 4), Stack((IndRNN(3, 4), Elman(4, 4)))])
 def test_integers_and_booleans_mean_the_same_numbers(cell, dtype):
-    """In the kernels, which once read them as floats."""
+    """For the kernels, which once read them as floats."""
     params, xs = case(cell, 50, 4)
     whole = (xs > 0).astype(dtype)
     lengths = jnp.array([50, 0, 3, 9])

@@ -19,7 +19,7 @@ from jaxrnn.ops._linear_attention._chunk import unit_lower_inverse
 
 
 def test_unit_lower_inverse():
-    """Against float64, around powers of two; entries as large as beta can make them."""
+    """Against float64, at sizes around powers of two; entries as large as beta allows."""
     for size in (1, 2, 3, 31, 64, 100):
         rng = np.random.default_rng(size)
         below = np.tril(rng.normal(size=(2, size, size)), -1) * 2 / size**0.5
@@ -29,7 +29,7 @@ def test_unit_lower_inverse():
 
 
 def test_the_delta_rule_calls_no_solver():
-    """LAPACK's waits on CPU for the pool that it runs on: two programs at once never end."""
+    """LAPACK's solver waits for the thread pool that it runs on: two programs deadlock."""
     cell = jaxrnn.DeltaNet(8, 8)
     params, xs = cell.init(jax.random.key(0)), jnp.ones((64, 2, 8))
 
@@ -42,7 +42,7 @@ def test_the_delta_rule_calls_no_solver():
 
 
 def test_a_batch_takes_one_way_through_its_decays():
-    """Under vmap one row of strong decays decides for all; the two ways are not both run."""
+    """Under vmap one example with strong decays decides for all; only one branch runs."""
     rng = np.random.default_rng(6)
     *mild, _ = attention(rng, 40, channels=True)
     rows = [np.stack([a, a]) for a in mild]
@@ -98,12 +98,12 @@ OPERATIONS = {
     "log diag": (jaxrnn.ops.log_diag_scan, log_diag_scan_reference, logarithms),
     "attention": (partial(ATTENTION[0], size=7), *ATTENTION[1:]),
     "attention by channel": (
-        partial(ATTENTION[0], size=20),  # more than one block, and a part of one
+        partial(ATTENTION[0], size=20),  # one block and a part of another
         ATTENTION[1],
         partial(attention, channels=True),
     ),
     "strong decay by channel": (
-        partial(ATTENTION[0], size=20),  # too strong to be taken apart
+        partial(ATTENTION[0], size=20),  # too strong to be split into two factors
         ATTENTION[1],
         partial(attention, channels=True, strength=5),
     ),
@@ -114,7 +114,7 @@ each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 @each_operation
 def test_values(name, x64):
-    """Of every step count around a chunk's size, with and without state and resets."""
+    """For step counts around the size of a chunk, with and without state and resets."""
     operation, reference, draw = OPERATIONS[name]
     rng = np.random.default_rng(0)
     for time in (1, 47):
@@ -154,7 +154,7 @@ def test_backwards_in_time(name, x64):
 
 @each_operation
 def test_derivatives_of_both_modes(name, x64):
-    """Against differences; of second order as well, where that is not JAX's own doing."""
+    """Against differences; second derivatives too, where JAX does not derive them itself."""
     operation, _, draw = OPERATIONS[name]
     arrays = [a[:, :1] for a in draw(np.random.default_rng(2), 9)[:-1]]
     state = draw(np.random.default_rng(3), 1)[-1][:1]

@@ -1,5 +1,7 @@
-"""Resets and the ends of rows cut everything: NaN and infinity pass neither, in values
-forwards and in gradients backwards, under any strategy and in any operation."""
+"""NaN and infinity pass neither a reset nor the end of a sequence.
+
+This holds for values forward and gradients backward, under any strategy and in any operation.
+"""
 
 from functools import partial
 
@@ -95,7 +97,7 @@ def runner(layer, params, strategy):
 
 
 def finite_rows(tree, rows):
-    """The rows of a state, and all of them finite."""
+    """The given rows of each leaf of a state, after a check that they are finite."""
     leaves = [np.asarray(x)[rows] for x in jax.tree.leaves(tree)]
     assert all(np.isfinite(x).all() for x in leaves)
     return leaves
@@ -145,7 +147,7 @@ def test_nothing_passes_a_reset_or_the_end_of_a_row(row):
     assert_equal(steps["d_xs"], clean[0]["d_xs"], outside)
     assert_equal(states, clean[1])
 
-    # bad states that a reset replaces before they are read, or that no step reads
+    # bad states that a reset replaces before a step reads them, or that no step reads
     state = jax.tree.map(
         lambda s: s.at[jnp.array([0, 2])].set(jnp.asarray(np.nan, s.dtype)), case.state
     )
@@ -170,7 +172,7 @@ def test_the_examples():
 
 
 def draws(rng):
-    """Arrays of 9 steps, 2 rows and 2 heads of 3 channels, and a state."""
+    """Arrays of 9 steps, 2 sequences and 2 heads of 3 channels, and a state."""
     head, one = (TIME, 2, 2), (TIME, 2, 2, 3)
     q, k, v = rng.normal(size=(3, *one))
     by_head, by_channel = -rng.exponential(size=head), -rng.exponential(size=one)
@@ -275,7 +277,7 @@ def test_operations(name, cut):
 
 
 def test_matrices_parallel():
-    """What runs in place of a loop on other devices: as the loop, with resets."""
+    """The scan that replaces a loop on other devices equals the loop, with resets."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(7, 2, 3, 3)), rng.normal(size=(7, 2, 3))
     resets = np.zeros((7, 2), bool)

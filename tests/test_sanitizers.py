@@ -1,4 +1,4 @@
-"""The kernels alone, under the compiler's sanitizers."""
+"""The C++ kernels without JAX, under the compiler's sanitizers."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def test_the_kernels_are_clean_under(sanitizer, compiler, tmp_path):
         ],
         check=True,
     )
-    # memory that nobody wrote is NaN: who reads it passes it on
+    # uninitialized memory is NaN, so that a read of it shows in the results
     fill = {"ASAN_OPTIONS": "max_malloc_fill_size=1000000000:malloc_fill_byte=255"}
     ran = subprocess.run(
         [str(program)], env={**os.environ, **fill}, capture_output=True, text=True

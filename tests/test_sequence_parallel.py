@@ -1,4 +1,4 @@
-"""Time divided over devices: on 8 of them in a process of its own, and what is refused."""
+"""Time divided over 8 devices, in a separate process; and the cases that are refused."""
 
 import jax
 import jax.numpy as jnp

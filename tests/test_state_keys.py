@@ -1,4 +1,4 @@
-"""Typed keys in the state of a cell: noise of its own, that streaming goes on with."""
+"""Typed keys in the state of a cell: its noise continues when it streams."""
 
 import functools
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ XS = jnp.linspace(-1.0, 1.0, 30).reshape(5, 2, 3)
 
 @functools.cache
 def reference(layer, marked):
-    """Outputs and the last state of each row, and the gradient of the loss."""
+    """Outputs and final state of each sequence, and the gradient of the loss."""
     params = layer.init(jax.random.key(0))
     lengths, resets = (LENGTHS, RESETS) if marked else (np.full(2, 5), 0 * RESETS)
 
@@ -65,7 +65,7 @@ def reference(layer, marked):
 
 
 def stepped(layer, params, lengths, resets):
-    """A step at a time, in plain Python."""
+    """One step at a time, in plain Python."""
     first = layer.initial_state(params)
     rows = []
     for b in range(2):
@@ -82,7 +82,7 @@ def stepped(layer, params, lengths, resets):
 
 
 def numbers(tree):
-    """The leaves, keys as their data."""
+    """The leaves, with typed keys as their data."""
     is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     data = lambda x: jax.random.key_data(x) if is_key(x) else x
     return list(map(data, jax.tree.leaves(tree)))
@@ -137,7 +137,7 @@ def test_a_key_is_not_learned():
 
 @each("strategy", STRATEGIES[:2])
 def test_keys_as_inputs_and_outputs(strategy):
-    """Past the end of a row an output that is a key is of zeros, as other outputs are."""
+    """Past the end of a sequence, an output that is a key is zero, like other outputs."""
 
     @dataclass(frozen=True)
     class Passing(jaxrnn.Cell):

@@ -1,4 +1,4 @@
-"""Losses, updates, batches of text and checkpoints."""
+"""Losses, updates, batches of a text, checkpoints, and diagnostics."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ MASK = jnp.array([[True, True], [True, False], [False, False]])
 
 @pytest.fixture(autouse=True)
 def as_optax_needs_it():
-    """optax multiplies Python floats with integers."""
+    """JAX's default promotion: optax multiplies Python floats with integers."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -94,7 +94,7 @@ def test_an_update_is_that_of_optax_with_clipping(max_norm):
 
 
 def test_parameters_of_every_layer_can_be_donated():
-    """No buffer is given out twice, so a train step may take the memory of all."""
+    """No buffer occurs twice, so a train step can donate all of them."""
     layers = (
         jaxrnn.LearnedState(jaxrnn.PeepholeLSTM(3, 4)),
         jaxrnn.LayerNormLSTM(4, 4),
@@ -142,7 +142,7 @@ def test_streams_restart_one_after_the_other():
 
 
 def test_training_in_batches_carries_the_state_on():
-    """Batch by batch with the state handed on gives the outputs of the whole text."""
+    """Batch by batch, with the state carried over, equals one pass over the whole text."""
     model = jaxrnn.Stack((jaxrnn.Embedding(30, 4), jaxrnn.GRU(4, 5)))
     params = model.init(KEY)
     batches = training.TextBatches(np.arange(61) % 30, batch=2, steps=7)
@@ -158,7 +158,7 @@ def test_training_in_batches_carries_the_state_on():
 
 
 def tree(value: float) -> dict:
-    """A tree of everything that a run has."""
+    """A tree with every kind of leaf that a run saves."""
     optimizer = optax.adam(1e-3)
     params = jaxrnn.GRU(3, 4).init(KEY)
     return {
@@ -172,7 +172,7 @@ def tree(value: float) -> dict:
 def test_checkpoints_give_back_what_was_saved(tmp_path):
     with training.Checkpoints(tmp_path, keep=2) as checkpoints:
         assert checkpoints.latest is None
-        with pytest.raises(FileNotFoundError, match="nothing was saved"):
+        with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
             checkpoints.restore(tree(0))
         for step in (1, 2, 3):
             checkpoints.save(step, tree(step))

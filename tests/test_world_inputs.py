@@ -1,4 +1,4 @@
-"""Inputs as people have them: narrow integers, NumPy, keys of every kind, pickles, float16."""
+"""Inputs from practice: narrow integers, NumPy, keys of every kind, pickles, float16."""
 
 import copy
 import pickle
@@ -114,7 +114,7 @@ def test_keys_of_every_kind(impl):
     params = cell.init(key)
     assert jaxrnn.drop_connect(params, 0.5, key).u.shape == params.u.shape
     if impl == "unsafe_rbg":
-        return  # its words are those of an rbg key
+        return  # its data alone would be read as an rbg key
     words = jax.random.key_data(key)
     np.testing.assert_array_equal(run(words), run(key))
     np.testing.assert_array_equal(run(np.asarray(words)), run(key))
@@ -173,7 +173,7 @@ def test_copies_are_equal(value):
 
 
 def test_a_strategy_with_a_mesh_is_copied_and_not_pickled():
-    """Devices are of one process, and Python says so."""
+    """Devices belong to one process, so pickling raises an error."""
     mesh = jax.make_mesh((1,), ("time",), axis_types=(jax.sharding.AxisType.Auto,))
     strategy = jaxrnn.SequenceParallel(mesh, "time")
     for again in (copy.copy(strategy), copy.deepcopy(strategy)):

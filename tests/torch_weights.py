@@ -2,9 +2,9 @@
 
 Tests use it to compare the two weight by weight. PyTorch keeps a network as a flat dict
 of arrays: `weight_ih_l1_reverse` is the input weight of the backward direction of layer
-1. Here that is `Stack` of `Bidirectional` of cells, each of which is left out where there
-is but one layer or one direction. The order of the cells, and so of the rows of PyTorch's
-states `(layers * ways, B, H)`, is the same on both sides.
+1. In jaxrnn this is a `Stack` of `Bidirectional` layers of cells; `Stack` or `Bidirectional` is
+left out for one layer or one direction. The order of the cells, and so of the rows of PyTorch's
+states `(layers * directions, B, H)`, is the same on both sides.
 """
 
 from collections.abc import Callable
@@ -54,13 +54,13 @@ def gradients_to_torch(weights: Arrays, gradients: Any) -> Arrays:
 
 
 def state_from_torch(weights: Arrays, h: Any, c: Any = None) -> Any:
-    """The state of that layer; `c` for the LSTM alone."""
+    """The state of that layer; `c` for the LSTM only."""
     rows = iter(h) if c is None else map(jaxrnn.cells.LSTMState, h, c)
     return _nested(weights, lambda _: next(rows))
 
 
 def state_to_torch(state: Any) -> tuple[Any, ...]:
-    """A state, or its gradient, as PyTorch has it: `(h,)`, or `(h, c)` for the LSTM."""
+    """A state, or its gradient, in PyTorch's form: `(h,)`, or `(h, c)` for the LSTM."""
     rows = jax.tree.leaves(
         state, is_leaf=lambda s: isinstance(s, jaxrnn.cells.LSTMState)
     )
@@ -70,7 +70,7 @@ def state_to_torch(state: Any) -> tuple[Any, ...]:
 
 
 def _suffixes(weights: Arrays) -> list[list[str]]:
-    """The cells of each layer, by what their weights' names end in."""
+    """The cells of each layer, by the suffix of their weights' names."""
     names = [name.removeprefix("weight_ih_") for name in weights]
     count = sum(f"l{i}" in names for i in range(len(names)))
     both = [[f"l{i}", f"l{i}_reverse"] for i in range(count)]
@@ -78,14 +78,14 @@ def _suffixes(weights: Arrays) -> list[list[str]]:
 
 
 def _nested(weights: Arrays, of_cell: Callable[[str], Any]) -> Any:
-    """What `of_cell` gives for each cell, nested as params and states are."""
+    """The results of `of_cell` for each cell, nested like params and states."""
     layers = [[of_cell(suffix) for suffix in ways] for ways in _suffixes(weights)]
     layers = [c[0] if len(c) == 1 else jaxrnn.layers.Directions(*c) for c in layers]
     return layers[0] if len(layers) == 1 else tuple(layers)
 
 
 def _of_cell(weights: Arrays, suffix: str) -> Arrays:
-    """The weights of one cell, their names without the suffix."""
+    """The weights of one cell, with the suffix removed from their names."""
     end = f"_{suffix}"
     return {n.removesuffix(end): w for n, w in weights.items() if n.endswith(end)}
 
@@ -106,7 +106,7 @@ def _params(mode: str, cell: Arrays) -> Any:
     w, u = cell["weight_ih"].T, cell["weight_hh"].T
     b_i, b_h = cell["bias_ih"], cell["bias_hh"]
     if mode == "GRU":
-        # The recurrent bias of n is inside the product with r, so it cannot be merged.
+        # The recurrent bias of n is multiplied by r, so it cannot be merged.
         b_r, b_z, b_n = np.split(b_h, 3)
         merged = b_i + np.concatenate([b_r, b_z, np.zeros_like(b_n)])
         return jaxrnn.cells.GRUParams(w, u, merged, b_n)

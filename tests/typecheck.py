@@ -18,6 +18,6 @@ _OWN_CHECKS = {
 
 
 def checker(fn: F) -> F:
-    """beartype on every signature whose function does not check its own arguments."""
+    """Applies beartype to every function that does not check its own arguments."""
     own = fn.__name__ in ("__init__", "__new__")
     return fn if own or (fn.__module__, fn.__name__) in _OWN_CHECKS else beartype(fn)

@@ -22,7 +22,7 @@ from .train import train
 
 
 def main() -> int:
-    """One run, or the rest of one."""
+    """Trains and evaluates one run, new or resumed; returns the exit status."""
     config = tyro.cli(Config, prog="python -m experiments.char_lm")
     console = Console()
     folder = config.resume
@@ -40,7 +40,7 @@ def main() -> int:
         if params is not None:
             report(config, data, folder, params, console)
             return 0
-    except KeyboardInterrupt:  # pressed twice, or after the training
+    except KeyboardInterrupt:  # Ctrl-C a second time, or after the training
         pass
     again = f'make run ARGS="--resume {folder}"'
     console.print(f"Interrupted, and saved. To go on: {again}", soft_wrap=True)
@@ -50,7 +50,7 @@ def main() -> int:
 def report(
     config: Config, data: text.Text, folder: Path, params: Any, console: Console
 ) -> None:
-    """The table, the picture, and a sample."""
+    """Prints the table and a sample, and writes the picture and the sample."""
     model = language_model.make_model(config)
     metrics = run.Metrics(folder, config.updates).read()
     bits = [m["held_out_bits"] for m in metrics if "held_out_bits" in m][-1]
@@ -76,7 +76,7 @@ def report(
 
 
 def gradient_by_lag(model: jaxrnn.Layer, params: Any, data: text.Text) -> np.ndarray:
-    """Gradient norm of a symbol's loss by time lag, over rows of the held-out text."""
+    """Gradient norm of a symbol's loss by time lag, over windows of the held-out text."""
     steps = min(100, len(data.held_out) // 2)
     starts = np.linspace(0, len(data.held_out) - steps - 1, 64).astype(int)
     rows = np.stack([data.held_out[s : s + steps + 1] for s in starts], axis=1)

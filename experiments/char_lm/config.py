@@ -1,4 +1,4 @@
-"""Every setting of the experiment, and nothing else. The command line is made from it."""
+"""Every setting of the experiment; the command line is generated from this class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,51 +6,50 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Config:
-    """Train a character-level LSTM language model, evaluate it, and let it write."""
+    """Train a character-level LSTM language model, evaluate it, and sample from it."""
 
     text: Path | None = None
-    """A text file; the Python standard library's own source if none is given."""
+    """A text file; by default the source of Python's standard library."""
     runs: Path = Path("runs")
-    """The folder in which each run has a folder of its own."""
+    """The folder that holds one folder per run."""
     name: str | None = None
-    """The run's name; by default the text's, with a number if it is taken."""
+    """The name of the run; by default that of the text, with a number if it is taken."""
     resume: Path | None = None
-    """The folder of a run to go on with. Its own settings hold; all others are ignored."""
+    """The folder of a run to continue, with its own settings; other options are ignored."""
 
     hidden: int = 256
-    """Units of each LSTM."""
+    """Hidden units of each LSTM."""
     layers: int = 1
-    """LSTMs one above the other."""
+    """Number of stacked LSTMs."""
     embedding: int = 64
-    """Features of a symbol."""
+    """Features of a symbol's embedding."""
     dropout: float = 0.0
-    """Share of features dropped after each LSTM, while training."""
+    """Fraction of features dropped after each LSTM during training."""
     weight_drop: float = 0.0
-    """Share of recurrent weights dropped for a batch, while training."""
+    """Fraction of recurrent weights dropped for each batch during training."""
 
     batch: int = 32
-    """Streams of text read side by side."""
+    """Streams of text that are read in parallel."""
     time: int = 64
-    """Steps that a gradient goes back."""
+    """Time steps of a batch, and of backpropagation."""
     restart_every: int = 32
-    """Batches after which a stream starts from the initial state again."""
+    """Number of batches after which a stream restarts from the initial state."""
     updates: int = 2000
-    """Updates of the parameters."""
+    """Number of updates of the parameters."""
     learning_rate: float = 5e-3
-    """Adam's, at its peak; it rises over the first updates and falls to a tenth."""
+    """Peak learning rate of Adam; it warms up, then decays to a tenth."""
     max_norm: float = 1.0
-    """Global norm above which a gradient is scaled down."""
+    """Global norm above which the gradient is scaled down."""
     average: float = 0.0
-    """Weight of the past in the moving average of the parameters, which is what is
-    evaluated; 0 for the parameters themselves."""
+    """Decay of the moving average of the parameters, which is evaluated; 0 for no average."""
     seed: int = 0
-    """Of the initial weights and of dropout."""
+    """Seed of the initial weights and of dropout."""
 
     evaluate_every: int = 500
-    """Updates between two looks at the held-out text."""
+    """Updates between evaluations on the held-out text."""
     save_every: int = 200
-    """Updates between two checkpoints."""
+    """Updates between checkpoints."""
     held_out: float = 0.1
-    """The share at the end of the text that is never trained on."""
+    """Fraction of the text, at its end, that is never trained on."""
     sample: int = 400
-    """Symbols to write at the end."""
+    """Number of symbols to sample at the end."""

@@ -16,7 +16,7 @@ from .text import VOCABULARY, characters
 
 
 def make_model(config: Config) -> jaxrnn.Stack:
-    """Embedding, LSTMs with dropout around them, and scores of the next symbol."""
+    """Embedding, LSTMs with dropout after each, and a linear layer to the next symbol."""
     layers: list[jaxrnn.Layer] = [jaxrnn.Embedding(VOCABULARY, config.embedding)]
     width = config.embedding
     for _ in range(config.layers):
@@ -26,7 +26,7 @@ def make_model(config: Config) -> jaxrnn.Stack:
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam with a short rise and a cosine fall to a tenth."""
+    """Adam with a short warm-up and a cosine decay to a tenth."""
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=config.learning_rate / 10,
         peak_value=config.learning_rate,
@@ -40,7 +40,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
 def make_loss(
     model: jaxrnn.Layer, config: Config
 ) -> Callable[..., tuple[jax.Array, Any]]:
-    """Nats per symbol of one batch, and the state that the next batch goes on from."""
+    """Nats per symbol of a batch, and the state that the next batch starts from."""
 
     def loss(params, carry, key, batch):
         key, weights_key = jax.random.split(key)
@@ -63,10 +63,10 @@ def initial_carry(model: jaxrnn.Layer, params: Any, batch: int) -> Any:
 def make_evaluate(
     model: jaxrnn.Layer, symbols: np.ndarray, steps: int = 512, batch: int = 64
 ) -> Callable[[Any], float]:
-    """`evaluate(params)`: bits per character of a text, the state carried through it.
+    """`evaluate(params)`: bits per character of a text, with the state carried through it.
 
-    The text is read as up to `batch` streams; every symbol but the first of each stream
-    counts, and so do the last, shorter than `steps`, by their length.
+    The text is read as up to `batch` streams. Every symbol counts except the first of each
+    stream; the last window is padded to `steps` and masked.
     """
     batch = max(1, min(batch, len(symbols) // 2))
     length = len(symbols) // batch
@@ -101,7 +101,7 @@ def _padded(window: np.ndarray, steps: int) -> np.ndarray:
 def write(
     model: jaxrnn.Layer, params: Any, prompt: bytes, count: int, seed: int
 ) -> str:
-    """`count` symbols that the model writes after a prompt, one step at a time."""
+    """`count` symbols sampled from the model after a prompt, one step at a time."""
 
     def body(carry, inputs):
         state, symbol = carry

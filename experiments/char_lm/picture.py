@@ -21,7 +21,7 @@ def draw(
     baselines: dict[str, float],
     norms: np.ndarray,
 ) -> None:
-    """Three panels, as a PNG; written whole or not at all."""
+    """Draws three panels as a PNG file, and replaces the old file when it is complete."""
     figure, (loss, bits, lag) = plt.subplots(
         1, 3, figsize=(14, 4.2), layout="constrained"
     )
@@ -29,10 +29,10 @@ def draw(
     _draw_loss(loss, [m for m in metrics if "loss" in m])
     _draw_bits(bits, [m for m in metrics if "held_out_bits" in m], baselines)
     diagnostics.plot_gradient_norm_by_lag(lag, norms)
-    beside = path.with_name("new-" + path.name)
-    figure.savefig(beside, dpi=130)
+    temporary = path.with_name("new-" + path.name)
+    figure.savefig(temporary, dpi=130)
     plt.close(figure)
-    beside.replace(path)
+    temporary.replace(path)
 
 
 def _draw_loss(ax: Any, lines: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder: its settings, its metrics line by line, and what a crash may leave."""
+"""The folder of a run: its settings, and its metrics line by line, safe against a crash."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ CONFIG, METRICS, PICTURE = "config.json", "metrics.jsonl", "picture.png"
 
 
 def new_folder(config: Config, text: str) -> Path:
-    """A folder that no run has yet, named after the run or its text."""
+    """A new folder, named after the run or its text."""
     name = config.name or text
     for number in itertools.count(1):
         folder = config.runs / (name if number == 1 else f"{name}-{number}")
@@ -28,11 +28,11 @@ def new_folder(config: Config, text: str) -> Path:
 
 
 def load_config(folder: Path) -> Config:
-    """The settings of a run to go on with."""
+    """The settings of a run to continue."""
     file = folder / CONFIG
     if not file.is_file():
         raise SystemExit(
-            f"--resume {folder}: there is no run in it ({CONFIG} is missing)."
+            f"--resume {folder}: the folder has no {CONFIG}. Give the folder of a run."
         )
     values = json.loads(file.read_text())
     for name in ("text", "runs", "resume"):
@@ -41,21 +41,21 @@ def load_config(folder: Path) -> Config:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file such that it is there whole or not at all."""
-    beside = path.with_suffix(path.suffix + ".new")
-    beside.write_text(text)
-    os.replace(beside, path)
+    """Writes a file under a temporary name and renames it, so that it is never incomplete."""
+    temporary = path.with_suffix(path.suffix + ".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 class Metrics:
-    """Lines of `metrics.jsonl`, each a JSON object with its `update`; open in a `with`.
+    """The file `metrics.jsonl`: one JSON object per line, with its `update`. A context manager.
 
-    They hold nothing that depends on the clock, so that a run that was interrupted ends
-    with the same file as one that was not.
+    No value depends on the clock, so that an interrupted and resumed run ends with the same
+    file as an uninterrupted one.
     """
 
     def __init__(self, folder: Path, update: int):
-        """Opens the metrics of a run at an update; what was logged after it is dropped."""
+        """Opens the metrics of a run; lines after `update` are dropped."""
         self._path = folder / METRICS
         lines = self._path.read_text().splitlines() if self._path.is_file() else []
         kept = [line for line in lines if _update_of(line) <= update]
@@ -82,12 +82,12 @@ def _update_of(line: str) -> float:
     try:
         return json.loads(line)["update"]
     except json.JSONDecodeError:
-        return float("inf")  # cut short by a crash
+        return float("inf")  # incomplete after a crash, so it is dropped
 
 
 def _as_json(config: Config) -> dict[str, Any]:
     values = dataclasses.asdict(config)
-    # relative paths are read again from the same place, wherever the run is resumed from
+    # absolute paths, since the run may be resumed from another folder
     return {
         key: str(value.absolute()) if isinstance(value, Path) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The training loop: progress, interruption, and going on where it stopped."""
+"""The training loop: progress, interruption and resumption."""
 
 import contextlib
 import signal
@@ -29,7 +29,7 @@ from .text import Text
 
 
 class Saved(NamedTuple):
-    """All that the next update depends on; what a checkpoint holds."""
+    """The content of a checkpoint: everything that the next update depends on."""
 
     train: training.TrainState
     average: Any
@@ -52,7 +52,7 @@ def start(config: Config, model: Any, optimizer: Any) -> Saved:
 
 
 def train(config: Config, text: Text, folder: Path, console: Console) -> Any | None:
-    """Trains to the end, or to Ctrl-C; the parameters, or None if it was interrupted."""
+    """Trains to the end or until Ctrl-C; returns the parameters, or None if interrupted."""
     model = language_model.make_model(config)
     optimizer = language_model.make_optimizer(config)
     update = training.make_train_step(
@@ -90,7 +90,7 @@ def train(config: Config, text: Text, folder: Path, console: Console) -> Any | N
 
 
 def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
-    """One batch: the state after it, and what the update reports."""
+    """Trains on one batch; returns the state after it, and the report of the update."""
     key, now = jax.random.split(saved.key)
     batch = batches[int(saved.position)]
     state, report = update(saved.train, saved.carry, now, batch)
@@ -100,7 +100,7 @@ def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
 
 @jax.jit
 def moved(average: Any, state: training.TrainState, weight: float) -> Any:
-    """The moving average of the parameters; its memory is shorter at the start."""
+    """The moving average of the parameters; its decay is smaller at the start."""
     step = state.step.astype(jnp.float32)
     past = jnp.minimum(weight, (1 + step) / (10 + step))
     return optax.incremental_update(state.params, average, 1 - past)
@@ -108,7 +108,7 @@ def moved(average: Any, state: training.TrainState, weight: float) -> Any:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """A list that is no longer empty once Ctrl-C was pressed; pressed again, it stops."""
+    """Yields a list that gets an entry at Ctrl-C; a second Ctrl-C raises KeyboardInterrupt."""
     pressed: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -150,7 +150,7 @@ class Bar:
         self._progress.stop()
 
     def show(self, done: int, loss: float, norm: float) -> None:
-        """The figures after an update; as lines now and then where there is no terminal."""
+        """Shows the figures after an update; without a terminal, prints every 5 %."""
         now = time.perf_counter()
         if self._clock is not None and now - self._clock[0] > 2:
             since, before = self._clock
@@ -166,6 +166,6 @@ class Bar:
             self._console.print(f"{done}/{self._updates}  {figures}")
 
     def show_held_out(self, bits: float) -> None:
-        """The held-out figure, on a line of its own; looking took time, so restart."""
+        """Prints the held-out figure, and restarts the clock, since evaluation took time."""
         self._console.print(f"held-out text: {bits:.3f} bits per character")
         self._clock = None

@@ -1,4 +1,4 @@
-"""How far back a gradient reaches."""
+"""The norm of the gradient by time lag: how far back a gradient reaches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,21 +24,21 @@ def gradient_norm_by_lag(
 ) -> Float[Array, "T"]:
     """The norm of the last step's gradient with respect to the state k steps before it.
 
-        norms[k - 1] = mean over rows of |d step_loss(y_T, target) / d s_{T-k}|,    k = 1 ... T
+        norms[k - 1] = mean_b |d step_loss(y_T, target) / d s_{T-k}|,    k = 1 ... T
 
-    Falling geometrically it vanishes, rising it explodes (Bengio et al. 1994). The state
-    is that of the whole layer, all its parts together.
+    The gradient vanishes if its norm falls geometrically with k, and explodes if it rises
+    (Bengio et al. 1994). s is the state of the whole layer, with all its parts.
 
     Args:
         layer: a layer that can take single steps.
         params: its parameters.
         xs: `(T, B, features)`.
-        targets: what the last outputs should have been, leaves `(B, ...)`.
-        step_loss: `step_loss(y, target)`, the loss of one row at one step.
-        state: the state to start from, leaves `(B, ...)`; None for the initial one.
+        targets: the targets of the last step, leaves `(B, ...)`.
+        step_loss: `step_loss(y, target)`, the loss of one sequence at one step.
+        state: the state to start from, leaves `(B, ...)`; None for the initial state.
 
     Returns:
-        `(T,)` norms, in the units of the loss per unit of state; float32 at least. Real
+        `(T,)` norms, in units of the loss per unit of the state; float32 at least. The real
         and imaginary parts of a complex state count as two numbers.
 
     Example:
@@ -49,7 +49,7 @@ def gradient_norm_by_lag(
         >>> norms = diagnostics.gradient_norm_by_lag(
         ...     cell, params, xs, jnp.zeros(2), lambda y, target: jnp.sum(y - target)
         ... )
-        >>> bool(norms[10] < norms[0] / 500)  # each step takes away half or more
+        >>> bool(norms[10] < norms[0] / 500)  # each step at least halves it
         True
 
     Reference: Bengio, Simard, Frasconi 1994, doi:10.1109/72.279181.
@@ -58,6 +58,7 @@ def gradient_norm_by_lag(
     one = layer.initial_state(params)
     if state is None:
         state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
+    # zeros added to the state of each step: their gradients are those of the states
     nudges = jax.tree.map(lambda s: jnp.zeros((time, *s.shape), s.dtype), one)
 
     def last_loss(nudges, state, xs, target):
@@ -77,9 +78,9 @@ def gradient_norm_by_lag(
 
 
 def _norms(rows: list[Array]) -> Float[Array, "T"]:
-    """The norm of each row of all arrays together, in float32 at least.
+    """The norm of each row, over all arrays together, in float32 at least.
 
-    Exploding gradients are what is looked for: their squares are never formed.
+    Rows are scaled by their largest entry, since the squares of exploding gradients overflow.
     """
     sizes = jnp.concatenate(
         [jnp.abs(r).astype(state_dtype(jnp.abs(r))) for r in rows], axis=1
@@ -90,11 +91,11 @@ def _norms(rows: list[Array]) -> Float[Array, "T"]:
 
 
 def plot_gradient_norm_by_lag(ax: Any, norms: Float[Array | np.ndarray, "T"]) -> None:
-    """Draws the norms on a matplotlib axis, logarithmic.
+    """Draws the norms on a matplotlib axis, with a logarithmic scale.
 
     Args:
         ax: the axis.
-        norms: as `gradient_norm_by_lag` returns them.
+        norms: the result of `gradient_norm_by_lag`.
     """
     ax.semilogy(range(1, len(norms) + 1), norms)
     ax.set_xlabel("time lag (steps)")

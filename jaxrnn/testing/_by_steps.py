@@ -1,7 +1,7 @@
 """Values and gradients from single steps: the chain rule, written out in a Python loop.
 
-What `unroll` must equal. Two small functions are compiled, one step and its transpose, and
-NumPy adds up what they give, so that the reference costs little and holds no cleverness.
+`unroll` must equal this reference. It compiles two small functions, one step and its transpose,
+and accumulates their results in NumPy, so that it is cheap and obviously right.
 """
 
 from functools import partial
@@ -18,12 +18,12 @@ from ._reference import reference
 
 
 def by_steps(case: Case, weights: Any = None, *, options: dict[str, Any]) -> dict:
-    """What `value_and_grads` says of a layer that takes `step` in turn, row by row.
+    """The results of `value_and_grads`, from `layer.step` on one sequence after the other.
 
     Args:
         case: the layer and its inputs.
-        weights: cotangents of `(state, ys)`; None for those of `value_and_grads`.
-        options: `lengths`, `mask`, `resets` and `reverse` of `unroll`, where they are given.
+        weights: cotangents of `(state, ys)`; None for the random ones of `value_and_grads`.
+        options: any of `lengths`, `mask`, `resets` and `reverse`, as `unroll` takes them.
     """
     if not has_step(case):
         run = lambda *given: reference(*given, **options)
@@ -42,7 +42,7 @@ def by_steps(case: Case, weights: Any = None, *, options: dict[str, Any]) -> dic
 
 
 def has_step(case: Case) -> bool:
-    """Whether the layer takes single steps; one that reads from the end does not."""
+    """Whether the layer takes single steps; a layer that reads from the end cannot."""
     state, x = _at(case.state, 0), _at(_at(case.xs, 0), 0)
     try:
         jax.eval_shape(case.layer.step, case.params, state, x)
@@ -52,7 +52,7 @@ def has_step(case: Case) -> bool:
 
 
 def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
-    """State, outputs, and the gradients of params, inputs and state, of one row."""
+    """One sequence: state, outputs, and the gradients of params, inputs and state."""
     layer, params = case.layer, case.params
     xs, state = _host(case.xs), _at(case.state, b)
     outputs, tape = [_zeros(_at(_at(_host(weights[1]), 0), b))] * case.time, []
@@ -60,7 +60,7 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
         if fresh:
             tape.append((None, None, None))
             state = _initial(layer, params)
-        if not taken:  # the state is kept, but a reset here has cut it
+        if not taken:  # the state is kept, after the reset if there is one here
             continue
         x = _at(_at(xs, t), b)
         tape.append((t, state, x))
@@ -88,11 +88,11 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
 
 
 def _order(time, b, lengths=None, mask=None, resets=None, reverse=False):
-    """The steps of a row in turn; whether each starts anew, and whether it is taken."""
+    """The steps of a sequence in order: number, whether it is reset, whether it is taken."""
     length = time if lengths is None else int(lengths[b])
     taken = np.ones(time, bool) if mask is None else np.asarray(mask)[:, b]
     cuts = np.zeros(time, bool) if resets is None else np.asarray(resets)[:, b]
-    if reverse:  # a reset at t cuts between t - 1 and t: step t - 1 is the fresh one
+    if reverse:  # a reset at t cuts between t - 1 and t, so step t - 1 starts fresh
         after = np.append(cuts[1:length], False)
         return [(t, after[t], taken[t]) for t in reversed(range(length))]
     return [(t, cuts[t], taken[t]) for t in range(length)]
@@ -129,7 +129,7 @@ def outputs_like(case: Case) -> Any:
 
 
 def _host(tree: Any) -> Any:
-    """Arrays as NumPy's, which are indexed and added without compiling; keys are left."""
+    """Arrays as NumPy arrays, to index and add without compiling; typed keys stay."""
     keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.asarray(leaf), tree)
 
@@ -151,7 +151,7 @@ def _as_given(tree: Any, like: Any) -> Any:
 
 
 def _stacked(trees: Any, axis: int) -> Any:
-    """Equal trees side by side; keys by their data, which NumPy can hold."""
+    """Trees of one structure stacked along `axis`; typed keys by JAX, since NumPy has none."""
     keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     stack = lambda *leaves: (
         jnp.stack(leaves, axis) if keys(leaves[0]) else np.stack(leaves, axis)

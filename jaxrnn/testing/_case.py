@@ -1,4 +1,4 @@
-"""A layer with inputs, and everything that `unroll` and its gradient say of it."""
+"""A layer with random inputs, and the values and gradients of `unroll` on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..strategies import Strategy
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A layer with random parameters, inputs and cotangents, in JAX's default float."""
+    """A layer with random parameters, inputs and state, in JAX's default float dtype."""
 
     layer: Layer
     params: Any
@@ -35,10 +35,10 @@ class Case:
 
 
 def make_case(layer: Layer, time: int, batch: int, seed: int, x: Any = None) -> Case:
-    """A random case; `x` is an example of one step's input, where it cannot be found out."""
+    """A random case; `x` is an example of one step's input, for layers without `input_size`."""
     rng = np.random.default_rng(seed)
     example = example_input(layer) if x is None else x
-    # away from the initial values, so that biases and norms of 0 and 1 are tested
+    # with noise, since biases of 0 and gains of 1 would hide faults
     params = _add_noise(layer.init(jax.random.key(seed)), rng, 0.1)
     one = layer.initial_state(params)
     state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
@@ -47,13 +47,13 @@ def make_case(layer: Layer, time: int, batch: int, seed: int, x: Any = None) -> 
 
 
 def example_input(layer: Any) -> Any:
-    """An input of one step, for a layer that says its `input_size`."""
+    """An input of one step, for a layer that has an `input_size`."""
     size = getattr(layer, "input_size", None)
     if size is None:
         raise ValueError(
-            f"{layer} has no input_size, so its input cannot be made up: give `x`, an "
-            "array like the input of one example at one step. Symbols are drawn from 0 "
-            "to its value."
+            f"{layer} has no input_size, so a random input cannot be made. Give `x`, an "
+            "array like the input of one example at one step. For a layer that takes "
+            "symbols, give the largest symbol."
         )
     return jnp.zeros(size)
 
@@ -65,7 +65,7 @@ def _random_like(rng: np.random.Generator, leaf: Any, axes: tuple[int, int]) -> 
     if dtype == jnp.bool_:
         return jnp.asarray(rng.integers(0, 2, shape), dtype)
     if jnp.issubdtype(dtype, jnp.floating):
-        dtype = float_dtype()  # of now, which may be wider than the example's
+        dtype = float_dtype()  # x64 may have been enabled since the example was made
     return jnp.asarray(_normal(rng, shape, dtype))
 
 
@@ -80,7 +80,7 @@ def _add_noise(tree: Any, rng: np.random.Generator, scale: float) -> Any:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """NumPy's, since JAX compiles its own for each shape, which takes most of a law's time."""
+    """Random numbers from NumPy; JAX would compile a generator for each shape, slowly."""
     values = rng.standard_normal(shape)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         values = (values + 1j * rng.standard_normal(shape)) / 2**0.5
@@ -88,26 +88,29 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.
 
 
 def is_float(leaf: Any) -> bool:
-    """Whether an array has a gradient."""
+    """Whether an array has a floating-point or complex dtype, and so a gradient."""
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def split(tree: Any) -> tuple[Any, Any]:
-    """The leaves that have a gradient, and the others; None where the other tree has one."""
+    """The float leaves of a tree, and its other leaves, each with None for the rest."""
     floats = jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, tree)
     rest = jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, tree)
     return floats, rest
 
 
 def join(floats: Any, rest: Any) -> Any:
-    """The tree that was split."""
+    """The inverse of `split`."""
     pick = lambda f, r: r if f is None else f
     return jax.tree.map(pick, floats, rest, is_leaf=lambda leaf: leaf is None)
 
 
 def cotangents(seed: int, tree: Any) -> Any:
-    """Random weights for the floats of `tree`, the same for the same shapes; ones elsewhere."""
+    """Random cotangents for the float leaves of `tree`, ones for the others.
+
+    They depend on the seed and the shapes only.
+    """
     rng = np.random.default_rng([seed, 1])
 
     def weight(leaf):
@@ -120,7 +123,7 @@ def cotangents(seed: int, tree: Any) -> Any:
 
 @dataclass(frozen=True)
 class Unrolled:
-    """`unroll` under a strategy; equal ones share one compiled program."""
+    """`unroll` under a strategy; equal objects share one compiled program."""
 
     strategy: Strategy
     reverse: bool = False
@@ -133,7 +136,7 @@ class Unrolled:
 def unrolled(
     case: Case, weights: Any = None, *, options: dict[str, Any], strategy: Strategy
 ) -> dict[str, Any]:
-    """`value_and_grads` of `unroll` with the options that `by_steps` takes."""
+    """`value_and_grads` of `unroll`, with the same options as `by_steps`."""
     masks = {name: jnp.asarray(o) for name, o in options.items() if name != "reverse"}
     run = Unrolled(strategy, options.get("reverse", False))
     return value_and_grads(run, case, weights=weights, masks=masks)
@@ -148,11 +151,12 @@ def value_and_grads(
     masks: Any = None,
     compiled: bool = True,
 ) -> dict[str, Any]:
-    """What `run(layer, params, xs, state, **masks)` gives, and its gradients.
+    """`(state, ys)` of `run(layer, params, xs, state, **masks)`, and the gradients.
 
-    It gives `(state, ys)`. The gradients are of a random linear function of both, with
-    respect to the floats of parameters, inputs and the state before; `weights` are the
-    function's. A long Python loop is quicker not compiled.
+    The gradients are those of a random linear function of both, with respect to the float
+    leaves of parameters, inputs and initial state. `weights` are the coefficients of that
+    function; None for random ones. `compiled=False` suits a long Python loop, which would
+    take longer to compile than to run.
     """
     masks = masks or {}
     given = case.params, case.xs if xs is None else xs, case.state
@@ -185,13 +189,13 @@ _both_compiled = jax.jit(_both, static_argnums=0)
 
 
 def awkward_lengths(case: Case) -> np.ndarray:
-    """Lengths with 0, 1, T and what lies between."""
+    """Lengths of 0, 1, T - 2 and T."""
     spread = [case.time, 0, 1, max(1, case.time - 2)]
     return np.asarray([spread[b % 4] for b in range(case.batch)])
 
 
 def awkward_mask(case: Case) -> np.ndarray:
-    """Steps skipped at the start, in the middle, at the end, and whole rows of them."""
+    """A mask that skips steps at the start, in the middle, at the end, and a whole sequence."""
     mask = np.ones((case.time, case.batch), bool)
     mask[1::3, ::2] = False
     mask[[0, -1], 0] = False
@@ -200,7 +204,7 @@ def awkward_mask(case: Case) -> np.ndarray:
 
 
 def awkward_resets(case: Case) -> np.ndarray:
-    """Resets at the first step, in the middle, twice in a row, and in the padding."""
+    """Resets at the first step, in the middle, close together, and in the padding."""
     resets = np.zeros((case.time, case.batch), bool)
     resets[0, ::2] = True
     resets[case.time // 2 :: 3, :] = True
@@ -212,7 +216,7 @@ TOLERANCE = 1e-9  # in float64, relative to the largest entry
 
 
 def make_options(case: Case, names: Any) -> dict[str, Any]:
-    """The arguments of `unroll` for names among lengths, mask, resets and reverse."""
+    """Arguments of `unroll`, by name: any of lengths, mask, resets and reverse."""
     values = {
         "lengths": awkward_lengths(case),
         "mask": awkward_mask(case),
@@ -223,16 +227,16 @@ def make_options(case: Case, names: Any) -> dict[str, Any]:
 
 
 def case_of(layer: Layer, how: dict[str, Any]) -> Case:
-    """The case of the options that a law is given."""
+    """The case that the options of a law describe: `time`, `batch`, `seed` and `x`."""
     defaults = {"time": 6, "batch": 4, "seed": 0, "x": None}
     unknown = set(how) - set(defaults)
     if unknown:
         raise TypeError(
-            f"unknown options {sorted(unknown)}; there are {sorted(defaults)}."
+            f"unknown options {sorted(unknown)}; the options are {sorted(defaults)}."
         )
     return make_case(layer, **{**defaults, **how})
 
 
 def label_of(case: Case, strategy: Strategy) -> str:
-    """A case in the message of a law."""
+    """The description of a case in an error message."""
     return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"

@@ -1,4 +1,4 @@
-"""Comparison of pytrees, with messages that say which law broke, where, and by how much."""
+"""Comparison of pytrees; an error says which law is broken, where, and by how much."""
 
 from typing import Any
 
@@ -8,19 +8,29 @@ import numpy as np
 
 
 class LawBroken(AssertionError):
-    """A layer or a strategy does not keep a law of the library."""
+    """A layer or a strategy breaks a law of the library."""
 
 
 def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> None:
-    """Every leaf of `got` is within `tolerance` of `want`, relative to its largest entry.
+    """Asserts that two trees agree, leaf by leaf.
 
-    Structure, shapes and dtypes must be equal; a NaN is never close to anything.
+    The largest error of a leaf is at most `tolerance` times the largest entry of `want`, or
+    times 1 if that is larger. Structure, shapes and dtypes must be equal; NaN equals nothing.
+
+    Args:
+        law: the name of the law, for the message.
+        case: a description of the case, for the message.
+        got, want: pytrees of arrays.
+        tolerance: the relative error that is allowed.
+
+    Raises:
+        LawBroken: with the law, the place, and by how much.
     """
     given: Any = jax.tree.structure(got)
     right: Any = jax.tree.structure(want)
     if given != right:
         raise LawBroken(
-            f"{law}: {case}: the structure is {given}, where {right} is right."
+            f"{law}: {case}: the structure is {given}, but should be {right}."
         )
     for (path, a), b in zip(
         jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
@@ -29,7 +39,7 @@ def assert_close(law: str, case: str, got: Any, want: Any, tolerance: float) -> 
 
 
 def _host(leaf: Any) -> np.ndarray:
-    """As NumPy's; a key by its data."""
+    """A leaf as a NumPy array; a typed key as its data."""
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.asarray(leaf)
@@ -44,7 +54,7 @@ def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) ->
     a, b = _host(a), _host(b)
     if (a.shape, a.dtype) != (b.shape, b.dtype):
         raise LawBroken(
-            f"{law}: {what} is {a.shape} {a.dtype}, where {b.shape} {b.dtype} is right."
+            f"{law}: {what} is {a.shape} {a.dtype}, but should be {b.shape} {b.dtype}."
         )
     if a.size == 0:
         return
@@ -58,14 +68,14 @@ def _assert_leaf_close(law: str, what: str, a: Any, b: Any, tolerance: float) ->
         raise LawBroken(
             f"{law}: {what} is off by {error[worst] / scale:.2g} of its size (at "
             f"{tuple(map(int, worst))}: {a[worst]} instead of {b[worst]}); "
-            f"{tolerance:.2g} is allowed."
+            f"at most {tolerance:.2g} is allowed."
         )
 
 
 def assert_finite_alike(
     law: str, case: str, got: Any, want: Any, tolerance: float
 ) -> None:
-    """Finite entries of `want` are finite and close in `got`; the others are not finite."""
+    """Asserts that `got` is finite exactly where `want` is, and close to it there."""
     for (path, a), b in zip(
         jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
     ):
@@ -74,8 +84,8 @@ def assert_finite_alike(
         if np.any(differ):
             place = tuple(map(int, np.argwhere(differ)[0]))
             raise LawBroken(
-                f"{law}: {case}: {_name(path)} at {place} is {a[place]}, where "
-                f"{b[place]} is right."
+                f"{law}: {case}: {_name(path)} at {place} is {a[place]}, but should be "
+                f"{b[place]}."
             )
     finite = lambda leaf: np.where(np.isfinite(_host(leaf)), _host(leaf), 0)
     got, want = jax.tree.map(finite, (got, want))

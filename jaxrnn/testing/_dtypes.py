@@ -1,4 +1,4 @@
-"""Inputs and parameters of every dtype: kept, near float32, or refused in words."""
+"""Laws of dtypes: kept, as accurate as the dtype allows, or refused with a clear error."""
 
 import dataclasses
 from functools import partial
@@ -16,16 +16,24 @@ from ._compare import LawBroken, assert_close
 
 
 LOW = {jnp.bfloat16: 0.05, jnp.float16: 0.01}
-"""Tolerances of low precision: about a dozen roundings, of 2**-8 and of 2**-11."""
+"""Relative tolerances: about a dozen roundings of 2**-8 (bfloat16) or 2**-11 (float16)."""
 
 REFUSALS = (TypeError, ValueError, NotImplementedError)
 
 
 def check_dtypes(layer: Layer, **how: Any) -> None:
-    """bfloat16 and float16 in and out, near float32, with finite gradients; float64 is kept.
+    """Checks that bfloat16, float16 and float64 inputs give outputs of the same dtype.
 
-    Starts from the initial state, where norms divide by the least. A state has the dtype
-    that `layer.initial_state` gives it, which may be wider.
+    Outputs in low precision are near those in float32, and their gradients are finite. The
+    run starts from the initial state, where normalizations divide by their smallest numbers.
+    A state keeps the dtype that `layer.initial_state` gives it, which may be wider.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the dtype, the place, and by how much.
     """
     strategy = how.pop("strategy", Scan())
     case = case_of(layer, how)
@@ -46,7 +54,7 @@ def check_dtypes(layer: Layer, **how: Any) -> None:
 
 
 def _in(case: Case, dtype: Any) -> Case:
-    """The case with params and inputs in a dtype, and the initial state that goes with it."""
+    """The case with params and inputs in a dtype, from the initial state of those params."""
     params, xs = cast(case.params, dtype), cast(case.xs, dtype)
     one = case.layer.initial_state(params)
     rows = lambda s: jnp.broadcast_to(s, (case.batch, *s.shape))
@@ -60,7 +68,7 @@ def _outputs(case: Case, strategy: Strategy) -> Any:
 
 
 def _like(outputs: Any, case: Case, dtype: Any) -> Any:
-    """State and outputs in the dtypes that a case must give back."""
+    """State and outputs cast to the dtypes that the results of a case must have."""
     state = jax.tree.map(lambda s, t: s.astype(t.dtype), outputs[0], case.state)
     return state, cast(outputs[1], dtype)
 
@@ -73,10 +81,19 @@ def _assert_finite(case: str, tree: Any) -> None:
 
 
 def check_inputs(layer: Layer, **how: Any) -> None:
-    """Booleans, integers and complex numbers mean what they mean as floats, or are refused.
+    """Checks inputs of unusual dtypes: each equals the same numbers as floats, or is refused.
 
-    Symbols, of layers that take integers, are the same in every integer dtype that holds
-    them. Run under JAX's default promotion, as users have it.
+    The dtypes are booleans, integers and complex numbers. For layers that take symbols, every
+    integer dtype gives the same result. JAX's default dtype promotion is in force, as it is
+    for most users.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the dtype, the place, and by how much; also for a refusal without a
+            message.
     """
     strategy = how.pop("strategy", Auto())
     case = case_of(layer, {"time": 3, **how})
@@ -97,14 +114,14 @@ def check_inputs(layer: Layer, **how: Any) -> None:
 
 
 def _small(leaf: Any) -> jax.Array:
-    """Zeros and ones, which every dtype holds; symbols that fit into a byte."""
+    """Zeros and ones, which every dtype can represent; symbols are limited to one byte."""
     if is_float(leaf):
         return jnp.asarray(np.arange(leaf.size).reshape(leaf.shape) * 7 % 5 % 2)
     return jnp.minimum(leaf, np.iinfo(np.uint8).max)
 
 
 def _given(dtype: Any, number: jax.Array, leaf: Any) -> jax.Array:
-    """Numbers in a dtype; symbols are integers, whatever the numbers are."""
+    """The numbers in a dtype; symbols stay integers if the dtype is not an integer dtype."""
     integer = np.dtype(dtype).kind in "iu"
     return number.astype(dtype) if integer or is_float(leaf) else number
 
@@ -115,12 +132,12 @@ def _unless_refused(case: Case, xs: Any, strategy: Strategy, label: str) -> Any:
     except REFUSALS as error:
         if len(str(error)) < 30:
             raise LawBroken(
-                f"dtypes of inputs: {label} is refused without words: {error!r}"
+                f"dtypes of inputs: {label} is refused without an explanation: {error!r}"
             ) from error
         return None
 
 
 def _real_as(got: Any, want: Any) -> Any:
-    """The real part of what is complex because its input was; a real output is left."""
+    """The real part of an output that is complex only because its input was."""
     real = jnp.isrealobj(want) and jnp.iscomplexobj(got)
     return jnp.real(got) if real else got

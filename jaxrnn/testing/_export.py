@@ -1,4 +1,4 @@
-"""Programs that are compiled elsewhere: `jax.export`, with symbolic sizes."""
+"""The law of export: programs exported with symbolic sizes equal those compiled here."""
 
 import importlib.util
 from typing import Any
@@ -18,11 +18,11 @@ FLOAT32 = 1e-5  # of the largest entry
 
 
 def check_export(layer: Layer, **how: Any) -> None:
-    """`jax.export` for CPU, CUDA and TPU, of any T and B; called again, it is equal.
+    """Checks that a layer exports for CPU, CUDA and TPU, and gives the same results.
 
-    Exported once for each platform and once for all of them, with T and B symbolic, and
-    then called with two sizes. It is written out and read again where the package
-    `flatbuffers` is installed, which JAX needs for that; otherwise this is left out.
+    The layer is exported once for each platform and once for all of them, with T and B
+    symbolic, and then called with two sizes. If the package `flatbuffers` is installed, the
+    program is also serialized and read back; JAX needs that package for it.
 
     Args:
         layer: any layer.
@@ -37,9 +37,8 @@ def check_export(layer: Layer, **how: Any) -> None:
 
     structure: Any = jax.tree.structure((case.params, case.xs))
 
-    def run(
-        *leaves,
-    ):  # pytrees of a layer's own would have to be registered to be written
+    # over leaves, since a serialized program can hold only pytrees that are registered
+    def run(*leaves):
         params, xs = jax.tree.unflatten(structure, leaves)
         return jax.tree.leaves(unroll(layer, params, xs, strategy=strategy))
 

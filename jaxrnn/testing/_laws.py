@@ -1,4 +1,4 @@
-"""The laws of the library as functions: they run on layers and strategies of anybody's."""
+"""The laws of the library as functions, to run on your own layers and strategies."""
 
 import dataclasses
 from typing import Any
@@ -46,25 +46,24 @@ THOROUGH = (
     "export",
     "mesh",
 )
-"""What `check_cell` leaves out by default, since it takes as long again."""
+"""The laws that `check_cell` leaves out by default, since they double its time."""
 
 
 def check_cell(
     layer: Layer, x: Any = None, *, seed: int = 0, thorough: bool = False
 ) -> None:
-    """The laws of the library, on one layer; made for cells of your own.
+    """Checks every law of the library on one layer, such as a cell of your own.
 
-    Runs in float64, where anything that is not a mistake agrees to 1e-9, except for the
-    law of dtypes. Takes 15 to 30 seconds on two cores. By default it leaves out what
+    All laws but that of dtypes run in float64, where a correct layer agrees to 1e-9. The
+    check takes 15 to 30 seconds on two cores. By default it leaves out the laws that
     `THOROUGH` names: another checkpointing, integer and complex inputs, `jax.disable_jit`,
-    `jax.debug_nans`, donated arguments, `jax.export`, and meshes of devices, which need
-    two of them.
+    `jax.debug_nans`, donated arguments, `jax.export`, and meshes, which need two devices.
 
     Args:
         layer: a cell, or any layer.
         x: an example of one step's input; needed if the layer has no `input_size`.
-        seed: of parameters and inputs.
-        thorough: everything that there is.
+        seed: the seed of parameters and inputs.
+        thorough: whether to check the laws of `THOROUGH` as well.
 
     Raises:
         LawBroken: with the law, the place, and by how much.
@@ -89,7 +88,7 @@ def check_cell(
 
 
 def _check_thoroughly(layer: Layer, **how: Any) -> None:
-    """What `THOROUGH` names."""
+    """The laws that `THOROUGH` names."""
     check_strategy(Checkpointed(), layer, **how)
     for check in (
         check_inputs,
@@ -112,12 +111,22 @@ OPTIONS: tuple[frozenset[str], ...] = (
 
 
 def check_protocol(layer: Layer, *, seed: int = 0) -> None:
-    """Hashable, equal when rebuilt, `init` pure, no array of the parameters given out twice."""
+    """Checks that a layer is hashable, equal when rebuilt, and that its `init` is pure.
+
+    No array may occur twice in the parameters.
+
+    Args:
+        layer: any layer.
+        seed: the seed of the parameters.
+
+    Raises:
+        LawBroken: with the reason, and what to change.
+    """
     law, case = "protocol", str(layer)
     if _rebuilt(layer) != layer or hash(_rebuilt(layer)) != hash(layer):
         raise LawBroken(
-            f"{law}: {case} does not equal one that is built from the same fields, so "
-            "jax.jit traces it anew each time. Declare it with @dataclass(frozen=True)."
+            f"{law}: {case} does not equal a layer that is built from the same fields, so "
+            "jax.jit traces it again each time. Declare it with @dataclass(frozen=True)."
         )
     params = layer.init(jax.random.key(seed))
     again = layer.init(jax.random.key(seed))
@@ -125,18 +134,21 @@ def check_protocol(layer: Layer, *, seed: int = 0) -> None:
     arrays = jax.tree.leaves(params)
     if len({id(a) for a in arrays}) < len(arrays):
         raise LawBroken(
-            f"{law}: {case}.init gives out one array in two places, and parameters are "
-            "donated to an update of them. Make an array for each."
+            f"{law}: {case}.init returns one array in two places, and an update that "
+            "donates the parameters would donate it twice. Make a separate array for each."
         )
 
 
 def check_unroll(layer: Layer, options: Any = (), **how: Any) -> None:
-    """`unroll` equals `step` applied in turn, row by row, in value and every gradient.
+    """Checks that `unroll` equals repeated calls of `step`, in value and every gradient.
 
     Args:
         layer: any layer.
-        options: names among "lengths", "mask", "resets" and "reverse".
+        options: any of "lengths", "mask", "resets" and "reverse".
         **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
+
+    Raises:
+        LawBroken: with the place, and by how much.
     """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
@@ -155,7 +167,16 @@ def check_unroll(layer: Layer, options: Any = (), **how: Any) -> None:
 def check_padding(
     layer: Layer, options: Any = ("lengths", "resets"), **how: Any
 ) -> None:
-    """What stands in the padding, NaN included, changes neither values nor gradients."""
+    """Checks that NaN in the padding changes neither values nor gradients.
+
+    Args:
+        layer: any layer.
+        options: "lengths", and any of "mask", "resets" and "reverse".
+        **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
+
+    Raises:
+        LawBroken: with the place, and by how much.
+    """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
         case = case_of(layer, how)
@@ -179,12 +200,21 @@ def check_padding(
 
 
 def check_chunks(layer: Layer, **how: Any) -> None:
-    """The sequence in chunks, the state carried on, equals the sequence in one call."""
+    """Checks that a sequence in two chunks, with the state carried over, equals one call.
+
+    Args:
+        layer: any layer; one that cannot take single steps needs the whole sequence, and is
+            not checked.
+        **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
+
+    Raises:
+        LawBroken: with the place, and by how much.
+    """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
         case = case_of(layer, how)
         if not has_step(case):
-            return  # a layer that needs the whole sequence, and says so
+            return
         resets = jnp.asarray(awkward_resets(case))
         cut = case.time // 3
         whole = unroll(
@@ -207,12 +237,12 @@ def check_chunks(layer: Layer, **how: Any) -> None:
 def check_strategy(
     strategy: Strategy, layer: Layer, options: Any = ("lengths", "resets"), **how: Any
 ) -> None:
-    """Law S: value and every gradient under a strategy equal those of `Scan()`.
+    """Checks law S: the value and every gradient under a strategy equal those of `Scan()`.
 
     Args:
         strategy: any strategy that accepts the layer.
         layer: any layer.
-        options: names among "lengths", "mask", "resets" and "reverse".
+        options: any of "lengths", "mask", "resets" and "reverse".
         **how: `x` and `seed` as for `check_cell`; `time` and `batch`.
 
     Raises:
@@ -237,7 +267,17 @@ def check_strategy(
 
 
 def check_transformations(layer: Layer, **how: Any) -> None:
-    """`vmap` of the whole unroll, `jvp`, and Hessian-vector products both ways round."""
+    """Checks `vmap` of the whole unroll, `jvp`, and Hessian-vector products.
+
+    A Hessian-vector product is taken forward over reverse and reverse over reverse.
+
+    Args:
+        layer: any layer.
+        **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
+
+    Raises:
+        LawBroken: with the transformation, the place, and by how much.
+    """
     strategy = how.pop("strategy", Scan())
     with jax.enable_x64(True):
         case = case_of(layer, how)
@@ -255,9 +295,9 @@ def check_transformations(layer: Layer, **how: Any) -> None:
 
         many = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p]), case.params)
         if jax.tree.leaves(many):
-            apart = [run(jax.tree.map(lambda p, i=i: p[i], many)) for i in range(2)]
-            apart = jax.tree.map(lambda *rows: jnp.stack(rows), *apart)
-            assert_close("vmap", label, jax.jit(jax.vmap(run))(many), apart, TOLERANCE)
+            want = [run(jax.tree.map(lambda p, i=i: p[i], many)) for i in range(2)]
+            want = jax.tree.map(lambda *rows: jnp.stack(rows), *want)
+            assert_close("vmap", label, jax.jit(jax.vmap(run))(many), want, TOLERANCE)
             _check_derivatives(label, scalar, case)
 
 
@@ -282,7 +322,15 @@ def _check_derivatives(label: str, scalar: Any, case: Case) -> None:
 
 
 def check_retracing(layer: Layer, **how: Any) -> None:
-    """One trace serves a second call, and an equal layer that was built anew."""
+    """Checks that one trace serves a second call, and an equal layer that is built later.
+
+    Args:
+        layer: any layer.
+        **how: `x` and `seed` as for `check_cell`; `time` and `batch`.
+
+    Raises:
+        LawBroken: with the number of traces, and what to change.
+    """
     case = case_of(layer, how)
     traces = 0
 
@@ -304,7 +352,7 @@ def check_retracing(layer: Layer, **how: Any) -> None:
 def _rebuilt(layer: Layer) -> Layer:
     if not dataclasses.is_dataclass(layer):
         raise LawBroken(
-            f"protocol: {type(layer).__name__} is no dataclass. Declare it with "
-            "@dataclass(frozen=True), its sizes as fields."
+            f"protocol: {type(layer).__name__} is not a dataclass. Declare it with "
+            "@dataclass(frozen=True) and give it its sizes as fields."
         )
     return dataclasses.replace(layer)

@@ -1,4 +1,4 @@
-"""The batch divided over devices, in each of the ways that JAX has for it."""
+"""The law of meshes: the batch divided over devices, in each of the ways that JAX offers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,18 +23,18 @@ STEPS = PartitionSpec(None, "data")
 
 
 def check_mesh(layer: Layer, ways: Any = WAYS, **how: Any) -> None:
-    """With the batch divided over two devices, values and gradients are those of one.
+    """Checks that a batch divided over two devices gives the values and gradients of one.
 
-    Under `jax.jit` over Auto and over Explicit axes, inside `jax.shard_map` with its checks
-    on, and under `jax.pmap`.
+    The batch is divided under `jax.jit` over Auto and over Explicit axes, inside
+    `jax.shard_map` with its checks on, and under `jax.pmap`.
 
     Args:
         layer: any layer.
-        ways: names among "auto", "explicit", "shard_map" and "pmap".
+        ways: any of "auto", "explicit", "shard_map" and "pmap".
         **how: `x` and `seed` as for `check_cell`; `time` and `batch`; `strategy`.
 
     Raises:
-        RuntimeError: where JAX has one device.
+        RuntimeError: if JAX has only one device.
         LawBroken: with the way, the place, and by how much.
     """
     if len(jax.devices()) < 2:
@@ -56,7 +56,7 @@ def check_mesh(layer: Layer, ways: Any = WAYS, **how: Any) -> None:
 
 
 def _both(run: Callable, given: Any, weights: Any) -> Any:
-    """Floats of the outputs, and of the gradients."""
+    """The float leaves of the outputs, and the gradients."""
     floats, rest = split(given)
     out, pull = jax.vjp(lambda floats: split(run(*join(floats, rest)))[0], floats)
     return out, pull(weights)[0]
@@ -78,12 +78,15 @@ def _jitted(kind: AxisType, run: Callable, case: Case, given: Any, weights: Any)
     got = jax.jit(partial(_both, run))(given, weights)
     for leaf in jax.tree.leaves(got[0][1]):
         if leaf.sharding.is_fully_replicated:
-            raise LawBroken(f"mesh: {case.layer}: a sharded batch comes out gathered.")
+            raise LawBroken(
+                f"mesh: {case.layer}: the batch of the inputs is divided over devices, but "
+                "the outputs are replicated on all of them."
+            )
     return got
 
 
 def _shard_mapped(run: Callable, case: Case, given: Any, weights: Any) -> Any:
-    """The gradient of the mapped function, which must equal that of a gradient mapped."""
+    """The mapped gradient, after a check that it equals the gradient of the mapped function."""
     mesh = _mesh(AxisType.Auto)
     specs = (PartitionSpec(), STEPS, ROWS)
     outs = (ROWS, STEPS)
@@ -104,7 +107,7 @@ def _shard_mapped(run: Callable, case: Case, given: Any, weights: Any) -> Any:
 
 
 def _pmapped(run: Callable, case: Case, given: Any, weights: Any) -> Any:
-    """Halves of the batch, put together again by hand; their gradients of params add up."""
+    """Each half of the batch on a device; the results joined, and gradients of params added."""
     params, xs, state = given
 
     def halves(axis):

@@ -1,4 +1,4 @@
-"""NaN and infinity, planted: where they may go, and where they may not."""
+"""The law of NaN: planted numbers that are not finite stay within their own sequence part."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ from ._compare import assert_close, assert_finite_alike
 
 
 def check_nan(layer: Layer, **how: Any) -> None:
-    """NaN and infinity pass neither a reset nor the end of a row, forwards or backwards.
+    """Checks that NaN and infinity pass neither a reset nor the end of a sequence.
 
-    Planted in the input of a step, in a given state, and in the cotangents of an output
-    and of the last state: what is finite step by step is finite and right here, and what
-    is not finite step by step is not silently finite here. What stands behind a cut
-    changes nothing at all.
+    They are planted in the input of a step, in a given state, and in the cotangents of an
+    output and of the last state. Results and gradients are then finite exactly where single
+    steps give finite numbers, and equal them there. NaN in a state that a reset replaces, or
+    in the padding, changes nothing at all.
 
     Args:
         layer: any layer.
@@ -38,7 +38,7 @@ def check_nan(layer: Layer, **how: Any) -> None:
             at least 6.
 
     Raises:
-        LawBroken: with the plant, the place, and what was found there.
+        LawBroken: with the planted number, the place, and the number found there.
 
     Example:
         >>> import jaxrnn
@@ -62,7 +62,7 @@ def check_nan(layer: Layer, **how: Any) -> None:
 
 
 def _behind_cuts(case: Case, weights: Any, options: dict) -> tuple[Case, Any]:
-    """NaN in every place that nothing should read: states before a reset, and padding."""
+    """The case with NaN wherever nothing may read: states before a reset, and the padding."""
     padding = np.arange(case.time)[:, None] >= options["lengths"][None]
     cut = options["resets"][0] & (options["lengths"] > 0)
     if not has_step(case):
@@ -76,7 +76,10 @@ def _behind_cuts(case: Case, weights: Any, options: dict) -> tuple[Case, Any]:
 
 
 def _plants(case: Case, weights: Any) -> Iterator[tuple[str, tuple[Case, Any]]]:
-    """One bad number at a time: row 0 is full and is cut in its middle, row 3 is short."""
+    """One bad number at a time.
+
+    Sequence 0 is of full length and has a reset in its middle; sequence 3 is short.
+    """
     middle = case.time // 2
     replace: Callable = dataclasses.replace
     for value in (np.nan, np.inf):
@@ -91,7 +94,7 @@ def _plants(case: Case, weights: Any) -> Iterator[tuple[str, tuple[Case, Any]]]:
 
 
 def _planted(tree: Any, index: Any, value: float) -> Any:
-    """The floats of a tree with a value at an index of their first axes."""
+    """The tree, with `value` at `index` of each float leaf."""
 
     def planted(leaf):
         if not is_float(leaf):

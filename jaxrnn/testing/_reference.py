@@ -1,4 +1,4 @@
-"""What `unroll` means, slowly: one row at a time, one step after the other."""
+"""The meaning of `unroll`, slowly: one sequence at a time, one step after the other."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ def reference(
     resets: Any = None,
     reverse: bool = False,
 ) -> tuple[Any, Any]:
-    """`unroll` as its docstring has it, from `layer.step` alone.
+    """`unroll` as its docstring defines it, from `layer.step` alone.
 
-    Takes and returns what `unroll` does; lengths, mask and resets must be known by value.
-    Layers that hold others are taken apart, since a bidirectional one has no step.
+    Arguments and results are those of `unroll`; lengths, mask and resets must be concrete.
+    Combinators are run layer by layer, since one that holds a `Bidirectional` has no step.
     """
     time, batch = jax.tree.leaves(xs)[0].shape[:2]
     if lengths is None:
@@ -102,11 +102,11 @@ def _row(layer, params, xs, state, length, mask, resets, reverse):
     outputs: list[Any] = [None] * time
     order = range(length - 1, -1, -1) if reverse else range(length)
     for t in order:
-        # a reset at t cuts between t - 1 and t; backwards, step t - 1 is the fresh one
+        # a reset at t cuts between t - 1 and t; in reverse, step t - 1 starts fresh
         fresh = t + 1 < length and resets[t + 1] if reverse else resets[t]
         if fresh:
             state = layer.initial_state(params)
-        if not mask[t]:  # the state is kept, but a reset here has cut it
+        if not mask[t]:  # the state is kept, after the reset if there is one here
             continue
         x = jax.tree.map(lambda x, t=t: x[t], xs)
         state, outputs[t] = _step(layer, params, state, x)

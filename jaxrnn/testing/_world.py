@@ -1,4 +1,4 @@
-"""What Python and JAX do to a layer: copies, NumPy, modes of JAX, donated buffers."""
+"""Laws of Python and JAX around a layer: copies, NumPy, modes of JAX, donated buffers."""
 
 import copy
 import dataclasses
@@ -32,11 +32,14 @@ FLOAT32 = 1e-5  # of the largest entry
 
 
 def check_numpy(layer: Layer, **how: Any) -> None:
-    """NumPy arrays, in `unroll` and in `step`, give what JAX's give.
+    """Checks that NumPy arrays give the same results as JAX arrays, in `unroll` and `step`.
 
     Args:
         layer: any layer.
         **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the place, and by how much.
     """
     strategy = how.pop("strategy", Auto())
     case = case_of(layer, how)
@@ -62,19 +65,22 @@ def _first(tree: Any) -> Any:
 
 
 def _numpy(tree: Any) -> Any:
-    """NumPy's arrays, but for keys of the new kind, which are JAX's alone."""
+    """Arrays as NumPy arrays; typed keys stay, since NumPy has none."""
     keys = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.tree.map(lambda leaf: leaf if keys(leaf) else np.asarray(leaf), tree)
 
 
 def check_copies(layer: Layer | Strategy, **how: Any) -> None:
-    """Pickled, copied and deeply copied, a layer is equal, and traces nothing again.
+    """Checks that pickled, copied and deeply copied layers equal the original.
 
-    Python cannot pickle what is defined inside a function, nor a lambda; a layer that
-    holds such a thing is copied alone.
+    An equal layer is not traced again. Python cannot pickle lambdas and classes that are
+    defined inside a function; a layer that holds one is only copied.
 
     Args:
         layer: any layer, or a strategy.
+
+    Raises:
+        LawBroken: with the kind of copy, and how it differs.
     """
     del how
     ways: dict[str, Callable] = {"copy": copy.copy, "deepcopy": copy.deepcopy}
@@ -91,7 +97,7 @@ def check_copies(layer: Layer | Strategy, **how: Any) -> None:
 
 
 def _is_local(value: Any) -> bool:
-    """Whether a value is, or holds, what is defined inside a function."""
+    """Whether a value is a lambda or is defined inside a function, or holds such a value."""
     name = getattr(value, "__qualname__", type(value).__qualname__)
     if "<locals>" in name or "<lambda>" in name:
         return True
@@ -103,7 +109,15 @@ def _is_local(value: Any) -> bool:
 
 
 def check_disable_jit(layer: Layer, **how: Any) -> None:
-    """Under `jax.disable_jit()` the values are the same."""
+    """Checks that the values under `jax.disable_jit()` are the same.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the place, and by how much.
+    """
     strategy = how.pop("strategy", Auto())
     case = case_of(layer, {"time": 3, "batch": 2, **how})
     options = make_options(case, ("lengths", "resets"))
@@ -119,10 +133,17 @@ def check_disable_jit(layer: Layer, **how: Any) -> None:
 
 
 def check_debug_nans(layer: Layer, **how: Any) -> None:
-    """Under `jax.debug_nans(True)` finite inputs raise nothing, forwards and backwards.
+    """Checks that `jax.debug_nans(True)` finds no NaN, forward or backward, for finite inputs.
 
-    With lengths, of 0 too, and resets; from the initial state, where norms divide by the
-    least.
+    Lengths include 0, and there are resets. The run starts from the initial state, where
+    normalizations divide by their smallest numbers.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the place, and by how much.
     """
     strategy = how.pop("strategy", Auto())
     case = case_of(layer, how)
@@ -139,11 +160,21 @@ def check_debug_nans(layer: Layer, **how: Any) -> None:
             jax.block_until_ready(pull(cotangents(case.seed, out)))
     except FloatingPointError as error:
         label = label_of(case, strategy)
-        raise LawBroken(f"debug_nans: {label} makes a NaN on its way.") from error
+        raise LawBroken(
+            f"debug_nans: {label} computes a NaN from finite inputs."
+        ) from error
 
 
 def check_donation(layer: Layer, **how: Any) -> None:
-    """A compiled training step whose arguments are donated gives what it gives without."""
+    """Checks that a compiled training step gives the same results when its inputs are donated.
+
+    Args:
+        layer: any layer.
+        **how: `x`, `seed`, `time`, `batch` and `strategy`, as for the other laws.
+
+    Raises:
+        LawBroken: with the place, and by how much.
+    """
     strategy = how.pop("strategy", Auto())
     case = case_of(layer, how)
     run = Unrolled(strategy)
@@ -160,13 +191,15 @@ def check_donation(layer: Layer, **how: Any) -> None:
     given = case.params, case.xs, case.state
     want = jax.tree.map(np.array, _float_part(jax.jit(train)(*given)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a buffer that nothing could be written to
+        warnings.simplefilter(
+            "ignore"
+        )  # JAX warns of donated buffers that it cannot use
         got = jax.jit(train, donate_argnums=(0, 1, 2))(*_fresh(given))
     assert_close("donation", label_of(case, strategy), _float_part(got), want, FLOAT32)
 
 
 def _fresh(tree: Any) -> Any:
-    """A buffer of its own for each leaf."""
+    """A copy of every leaf, so that donation leaves the originals alone."""
     return jax.tree.map(jnp.copy, tree)
 
 
@@ -175,16 +208,25 @@ def _float_part(tree: Any) -> Any:
 
 
 def check_descent(layer: Layer, *, seed: int = 0, **how: Any) -> None:
-    """A small step against `jax.grad` lowers the loss, for every parameter.
+    """Checks that every parameter is real, so that a step against `jax.grad` lowers the loss.
 
-    For a complex parameter JAX gives the conjugate of the direction of ascent, and an
-    optimizer that is not told so climbs: parameters are real, in pairs where need be.
+    For a complex parameter JAX returns the conjugate of the direction of steepest ascent, and
+    an optimizer that does not know this can raise the loss. A cell keeps two real parameters
+    instead.
+
+    Args:
+        layer: any layer.
+        seed: the seed of the parameters.
+        **how: ignored; the other laws take these options.
+
+    Raises:
+        LawBroken: with the name of a complex parameter.
     """
     params = layer.init(jax.random.key(seed))
     for path, leaf in jax.tree.leaves_with_path(params):
         if is_float(leaf) and jnp.iscomplexobj(leaf):
             raise LawBroken(
                 f"descent: {layer} has a complex parameter, params"
-                f"{jax.tree_util.keystr(path)}, in which a step against jax.grad climbs. "
-                "Keep its real and imaginary parts as two real parameters."
+                f"{jax.tree_util.keystr(path)}, and a step against jax.grad can raise its "
+                "loss. Keep its real and imaginary parts as two real parameters."
             )

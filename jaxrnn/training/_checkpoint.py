@@ -10,12 +10,13 @@ import orbax.checkpoint as ocp
 class Checkpoints:
     """Numbered checkpoints of a pytree in a folder, through orbax.
 
-    A checkpoint is written beside the others and renamed when it is whole, so a process
-    that is killed while it saves leaves the one before. Random keys are kept as they are.
+    A checkpoint is written under a temporary name and renamed when it is complete, so a
+    process that is killed while it saves leaves the previous one. Typed random keys are
+    saved and restored as keys.
 
     Args:
-        folder: where; made if it is missing.
-        keep: how many of the newest to keep.
+        folder: the folder; created if it is missing.
+        keep: the number of newest checkpoints to keep.
 
     Example:
         >>> import jax, jax.numpy as jnp, tempfile
@@ -44,16 +45,28 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, tree: Any) -> None:
-        """Saves a pytree of arrays, and returns when it is safe on the disk."""
+        """Saves a pytree of arrays, and returns when it is on the disk."""
         self._manager.save(step, args=ocp.args.StandardSave(_plain(tree)), force=True)
         self._manager.wait_until_finished()
 
     def restore(self, like: Any, step: int | None = None) -> Any:
-        """The newest checkpoint, or that of `step`, as a tree like `like`."""
+        """Restores the newest checkpoint, or the one of `step`.
+
+        Args:
+            like: a pytree with the structure, shapes and dtypes of the one that was saved.
+            step: the number of the checkpoint; None for the newest.
+
+        Returns:
+            The saved pytree.
+
+        Raises:
+            FileNotFoundError: if the folder has no checkpoint.
+        """
         step = self.latest if step is None else step
         if step is None:
             raise FileNotFoundError(
-                f"no checkpoint in {self._manager.directory}: nothing was saved there."
+                f"there is no checkpoint in {self._manager.directory}. Save one first, or "
+                "give the folder of a run that did."
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
@@ -67,7 +80,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(tree: Any) -> Any:
-    """Random keys as the integers behind them."""
+    """The tree with typed keys as integers, since orbax saves plain arrays only."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 

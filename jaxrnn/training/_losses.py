@@ -1,7 +1,7 @@
-"""Losses over sequences: a mean over the steps that count.
+"""Losses over sequences: means over the valid steps.
 
-Inputs narrower than float32 are widened, and the loss is float32: sums of float16 overflow at
-65504. Gradients keep the dtype of what they are of.
+Inputs narrower than float32 are converted, and the loss is float32, since sums in float16
+overflow at 65504. A gradient has the dtype of the input that it belongs to.
 """
 
 from typing import TypeAlias
@@ -17,7 +17,14 @@ AnyArray: TypeAlias = Array | np.ndarray
 
 
 def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
-    """Which steps of each row count: `t < lengths[b]`.
+    """The mask of valid steps: `t < lengths[b]`.
+
+    Args:
+        lengths: valid steps of each sequence.
+        time: T, the steps of the mask.
+
+    Returns:
+        `(T, B)` booleans.
 
     Example:
         >>> import jax.numpy as jnp
@@ -32,22 +39,28 @@ def valid_steps(lengths: Integer[Array, "B"], time: int) -> Bool[Array, "T B"]:
 def masked_mean(
     values: Shaped[AnyArray, "T B"], mask: Bool[AnyArray, "T B"] | None = None
 ) -> Float[Array, ""]:
-    """The mean of `values` where `mask` is True; 0 if it is nowhere.
+    """The mean of `values` where `mask` is True; 0 if `mask` is False everywhere.
 
-    Values narrower than float32, integers and booleans are added up, and their mean is
-    returned, in float32. What stands elsewhere does not reach the mean, NaN included.
-    Where a value is computed from NaN its gradient is NaN as well: mask its inputs, as the
-    losses here do.
+    Values narrower than float32, integers and booleans are averaged in float32. Values where
+    `mask` is False, NaN included, do not reach the mean. They do reach its gradient if they
+    were computed from NaN; mask the inputs of that computation too, as the losses here do.
+
+    Args:
+        values: numbers of any dtype.
+        mask: the steps to average; None for all.
+
+    Returns:
+        The mean, in float32 or wider.
     """
-    values = _wide(values)
+    values = _at_least_float32(values)
     if mask is None:
         return jnp.mean(values)
     kept = jnp.where(jnp.asarray(mask), values, jnp.zeros_like(values))
     return jnp.sum(kept) / jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
 
 
-def _wide(x: Shaped[AnyArray, "..."]) -> Inexact[Array, "..."]:
-    """In float32, or wider where it is: sums of float16 overflow, logarithms round."""
+def _at_least_float32(x: Shaped[AnyArray, "..."]) -> Inexact[Array, "..."]:
+    """`x` in float32 at least: sums in float16 overflow, and logarithms lose digits."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
@@ -63,8 +76,8 @@ def cross_entropy(
 
     Args:
         logits: scores of each symbol.
-        labels: the right symbols, 0 to v - 1.
-        mask: which steps count; None for all. See `valid_steps`.
+        labels: the correct symbols, 0 to v - 1.
+        mask: the steps to average; None for all. See `valid_steps`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -73,7 +86,7 @@ def cross_entropy(
         >>> round(float(loss), 4)  # ln 4
         1.3863
     """
-    logits = _wide(logits)
+    logits = _at_least_float32(logits)
     labels = jnp.asarray(labels)
     if mask is not None:
         mask = jnp.asarray(mask)
@@ -88,13 +101,13 @@ def squared_error(
     targets: Shaped[AnyArray, "T B y"],
     mask: Bool[AnyArray, "T B"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean squared error, over the steps that count and all features.
+    """Mean squared error over the valid steps and all features.
 
         1/(N Y) sum_tby |predictions - targets|^2
 
     Args:
         predictions, targets: sequences.
-        mask: which steps count; None for all. See `valid_steps`.
+        mask: the steps to average; None for all. See `valid_steps`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,7 +116,7 @@ def squared_error(
         >>> float(training.squared_error(ones, 3 * ones, mask))
         4.0
     """
-    difference = _wide(predictions) - _wide(targets)
+    difference = _at_least_float32(predictions) - _at_least_float32(targets)
     if mask is not None:
         mask = jnp.asarray(mask)
         difference = jnp.where(mask[..., None], difference, jnp.zeros_like(difference))
@@ -120,12 +133,12 @@ def bernoulli(
 
         -1/N sum_tb sum_y targets log s + (1 - targets) log(1 - s),    s = sigmoid(logits)
 
-    Summed over features, as polyphonic music is reported.
+    The loss is summed over features, the convention for polyphonic music.
 
     Args:
         logits: scores of each feature.
         targets: 0 or 1.
-        mask: which steps count; None for all. See `valid_steps`.
+        mask: the steps to average; None for all. See `valid_steps`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -134,7 +147,7 @@ def bernoulli(
         >>> round(float(training.bernoulli(zeros, zeros)), 4)  # 2 ln 2
         1.3863
     """
-    logits, targets = _wide(logits), _wide(targets)
+    logits, targets = _at_least_float32(logits), _at_least_float32(targets)
     if mask is not None:
         mask = jnp.asarray(mask)
         logits = jnp.where(mask[..., None], logits, jnp.zeros_like(logits))

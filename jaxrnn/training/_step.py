@@ -12,7 +12,7 @@ from .._arrays import state_dtype
 
 
 class TrainState(NamedTuple):
-    """What an update changes: all that a checkpoint must hold of the optimisation."""
+    """The state of the optimization: parameters, optimizer state, and the number of updates."""
 
     params: Any
     opt_state: optax.OptState
@@ -20,7 +20,7 @@ class TrainState(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What an update reports: its loss, the gradient's norm before clipping, and `aux`."""
+    """The report of one update: the loss, the gradient norm before clipping, and `aux`."""
 
     loss: Float[Array, ""]
     gradient_norm: Float[Array, ""]
@@ -42,15 +42,21 @@ def make_train_step(
 
         g = d loss / d params;    g *= min(1, max_norm / |g|);    params += optimizer(g)
 
-    Clipping keeps an exploding gradient's direction; its norm is float32 at least, also of
-    float16. Complex parameters descend as real ones do: JAX's gradient of them is the
-    conjugate of g. The memory of the old state is reused: do not read it again.
+    Clipping keeps the direction of an exploding gradient. The norm is computed in float32 at
+    least, also for float16 gradients. The gradient of a complex parameter is conjugated, so
+    that an optimizer step lowers the loss. The old state is donated: do not read it again.
 
     Args:
-        loss: `loss(params, *batch) -> (scalar, aux)`; aux is handed on, such as the state
-            that the next batch goes on from.
-        optimizer: any optax optimizer, as `train_state` was given.
-        max_norm: the global norm above which the gradient is scaled down; None for none.
+        loss: `loss(params, *batch) -> (scalar, aux)`; aux is returned in the `Update`, such as
+            the state that the next batch starts from.
+        optimizer: the optax optimizer that `train_state` was given.
+        max_norm: the global norm above which the gradient is scaled down; None for no limit.
+
+    Returns:
+        The compiled `step`.
+
+    Raises:
+        ValueError: for a `max_norm` that is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn, optax
@@ -72,13 +78,15 @@ def make_train_step(
     Reference: Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063.
     """
     if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"max_norm={max_norm!r}: a norm above 0, or None for none.")
+        raise ValueError(
+            f"max_norm={max_norm!r}: give a norm above 0, or None for no limit."
+        )
 
     def step(state: TrainState, *batch: Any) -> tuple[TrainState, Update]:
         (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(
             state.params, *batch
         )
-        # JAX gives the conjugate of the way up for complex numbers; reals are unchanged
+        # for complex parameters JAX returns the conjugate of the direction of ascent
         grads = jax.tree.map(jnp.conj, grads)
         norm = optax.tree.norm(jax.tree.map(lambda g: g.astype(state_dtype(g)), grads))
         if max_norm is not None:

@@ -1,4 +1,4 @@
-"""Truncated batches of one long text, in order, so that the state can be carried on."""
+"""Batches of one long text, in order, for truncated backpropagation through time."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from .._validate import check_sizes
 
 
 class TextBatch(NamedTuple):
-    """One batch, time-major: inputs, the symbols that follow them, and where to restart."""
+    """One batch, time-major `(T, B)`: inputs, the symbols that follow them, and resets."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -18,25 +18,25 @@ class TextBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextBatches:
-    """A text cut into `batch` streams that are read side by side, `steps` at a time.
+    """A text split into `batch` streams that are read in parallel, `steps` at a time.
 
         stream b = symbols[b n : (b + 1) n],    n = len(symbols) // batch
 
-    Batch k goes on where batch k - 1 stopped, so the state that `unroll` returns is what
-    the next batch takes: truncated backpropagation through time. A batch depends on its
-    position alone, which is all that a checkpoint need hold. After the last batch comes
-    the first again, with `resets` True at its first step.
+    Batch k starts where batch k - 1 ended, so the state that `unroll` returns is the state to
+    start the next batch from: truncated backpropagation through time. A batch depends on its
+    position only, so a checkpoint needs only that number. The first batch follows the last,
+    with `resets` True at its first step.
 
-    A state that is only ever carried on leaves the initial state untrained, and a network
-    may end up in a regime that it cannot reach from there: good on its own batches, lost
-    on any new text. `restart_every` lets each stream start afresh now and then.
+    The surprise: if the state is always carried over, the initial state is never trained. The
+    network can then end up in a regime that it cannot reach from the initial state, and fail
+    on any new text. `restart_every` makes each stream restart now and then.
 
     Args:
         symbols: `(N,)` integers.
-        batch: streams, B.
-        steps: steps in a batch, T.
-        restart_every: batches after which a stream starts from the initial state again,
-            the streams one after the other; None for never.
+        batch: the number of streams, B.
+        steps: the steps of a batch, T.
+        restart_every: the number of batches after which a stream restarts from the initial
+            state; the restarts of the streams are spread evenly. None for no restarts.
 
     Raises:
         ValueError: for a text too short for one batch, or sizes below 1.
@@ -59,17 +59,17 @@ class TextBatches:
         check_sizes(self, *sizes, *(["restart_every"] if self.restart_every else []))
         if np.ndim(self.symbols) != 1 or len(self) == 0:
             raise ValueError(
-                f"TextBatches: {np.shape(self.symbols)} symbols are too few for "
-                f"{self.batch} streams of {self.steps} + 1. Give a longer text, or make "
-                "batch or steps smaller."
+                f"TextBatches: symbols of shape {np.shape(self.symbols)} are too few for "
+                f"{self.batch} streams of {self.steps} + 1 symbols. Give a longer text, in "
+                "one dimension, or a smaller batch or steps."
             )
 
     def __len__(self) -> int:
-        """Batches until the first comes again."""
+        """The number of different batches."""
         return (len(self.symbols) // self.batch - 1) // self.steps
 
     def __getitem__(self, position: int) -> TextBatch:
-        """The batch at a position, counted on beyond the last."""
+        """The batch at a position; positions beyond the last start over."""
         start = position % len(self) * self.steps
         length = len(self.symbols) // self.batch
         streams = self.symbols[: length * self.batch].reshape(self.batch, length)
@@ -77,6 +77,6 @@ class TextBatches:
         resets = np.zeros((self.steps, self.batch), bool)
         resets[0] = start == 0
         if self.restart_every is not None:
-            turns = np.arange(self.batch) * self.restart_every // self.batch
-            resets[0] |= (position + turns) % self.restart_every == 0
+            offsets = np.arange(self.batch) * self.restart_every // self.batch
+            resets[0] |= (position + offsets) % self.restart_every == 0
         return TextBatch(window[:-1], window[1:], resets)

@@ -1,4 +1,4 @@
-"""Writes the golden files of this folder: what PyTorch's RNNs answer, in float64.
+"""Writes the golden files of this folder: the results of PyTorch's RNNs, in float64.
 
 Run it with torch 2.13.0:
 
@@ -12,13 +12,13 @@ A file holds, under these names,
 
     mode                          torch's name of the recurrence, such as "GRU"
     weight_ih_l0, bias_hh_l0, ... the weights, by torch's own names and layouts
-    x, h_0, c_0                   inputs (T, B, I) and states (layers * ways, B, H)
+    x, h_0, c_0                   inputs (T, B, I) and states (layers * directions, B, H)
     lengths                       (B,), where the sequences were packed
     y, h_n, c_n                   the outputs, zero past the lengths, and final states
     ct.y, ct.h_n, ct.c_n          cotangents: the loss is the sum of each times its own
     grad.NAME                     gradient of the loss by each weight, x, h_0 and c_0
 
-with `c_0`, `c_n` and `ct.c_n` for the LSTM alone.
+with `c_0`, `c_n` and `ct.c_n` for the LSTM only.
 """
 
 import zlib
@@ -43,11 +43,11 @@ class Case(NamedTuple):
     lengths: tuple[int, ...] | None = None
 
 
-# Unsorted, and no row full: packing sorts and shortens, and both must be undone.
+# Unsorted, and all shorter than T: packing sorts and shortens, and both must be undone.
 _PACKED = {"bidirectional": True, "lengths": (4, 6, 1)}
 _VARIANTS = {
     "one": {},
-    # Chunks of three steps fill six, and leave a rest of seven.
+    # 6 steps are two chunks of three; the 7 of the other variants leave a shorter last chunk.
     "two": {"layers": 2, "time": 6},
     "bidirectional": {"bidirectional": True, "time": 6},
     "packed": _PACKED,
@@ -68,7 +68,7 @@ def reference(name: str, case: Case) -> dict[str, np.ndarray]:
     rnn = _rnn(case)
     leaves = {**dict(rnn.named_parameters()), **_inputs(case)}
     for leaf in leaves.values():
-        # Of the size of torch's own initial weights, but for all leaves alike.
+        # The range of torch's initial weights, for every weight and bias.
         values = rng.uniform(-1, 1, tuple(leaf.shape))
         bound = 1.0 if leaf.ndim == 3 else case.hidden**-0.5
         leaf.data = torch.from_numpy(bound * values)
@@ -129,7 +129,7 @@ def _outputs(case, rnn, leaves):
 
 
 def main() -> None:
-    """Writes one file a case, beside this script."""
+    """Writes one file per case, next to this script."""
     torch.set_num_threads(1)
     for name, case in CASES.items():
         path = Path(__file__).with_name(f"{name}.npz")
