@@ -60,7 +60,7 @@ FAULTS = {
         "@dataclass(frozen=True)\nclass MaskedMatrix",
         "return self.cell.readout(params, state, z.value)\n\n\n"
         "@dataclass(frozen=True)\nclass MaskedMatrix",
-        "tests/test_resets.py tests/test_law_world.py -k 'nothing_passes or nan'",
+        "tests/test_mask.py -k bad_state",
     ),
     "the padding changes the state": Fault(
         MASKED,

@@ -109,3 +109,21 @@ def test_nan_in_skipped_steps_reaches_nothing(pair):
         spoilt = jnp.where(mask[..., None], case.xs, jnp.nan)
         got, want = value_and_grads(run, case, spoilt), value_and_grads(run, case)
         testing.assert_close("mask", str(layer), got, want, 1e-9)
+
+
+@each("strategy", [jaxrnn.Scan(), jaxrnn.Hoisted()])
+def test_a_bad_state_that_is_kept_until_a_reset_reaches_no_layer_above(strategy):
+    """The outputs of skipped steps are zero: zero times NaN would reach the weights above."""
+    layer = Stack((GRU(3, 4), GRU(4, 4)))
+    params, xs = layer.init(jax.random.key(0)), jnp.ones((5, 2, 3))
+    mask = jnp.ones((5, 2), bool).at[:2, 0].set(False)
+    resets = jnp.zeros((5, 2), bool).at[2, 0].set(True)
+    clean, _ = jaxrnn.unroll(layer, params, xs)
+    bad = jax.tree.map(lambda s: s.at[0].set(jnp.nan), clean)
+
+    def loss(params, state):
+        options = {"mask": mask, "resets": resets, "strategy": strategy}
+        return jnp.sum(jaxrnn.unroll(layer, params, xs, state, **options)[1] ** 2)
+
+    want, got = jax.grad(loss)(params, clean), jax.grad(loss)(params, bad)
+    testing.assert_close("NaN", "of a kept state", got, want, 1e-6)
