@@ -26,7 +26,7 @@ class StateOutputs:
         return jax.tree.unflatten(self.structure, [leaves[i] for i in self.places])
 
     def gradients(self, states: Any, d_ys: list[jax.Array]) -> list[jax.Array | None]:
-        """The gradients of the inexact leaves of the states; None for leaves without outputs."""
+        """The gradients of the inexact state leaves; None for leaves that are not outputs."""
         leaves = jax.tree.leaves(states)
         found: dict[int, jax.Array] = {}
         inexact = [i for i in self.places if is_inexact(leaves[i])]
