@@ -1,9 +1,9 @@
 """Validation of the arguments of `unroll`.
 
 Each error says what was given, why it cannot work, and what to do. The checks look at
-structures, shapes and dtypes, so they work on tracers and cost nothing under `jax.jit`. Only
-lengths are checked by value, where their values are known. The file is long because the
-checks share their wording: one place decides how errors read.
+structures, shapes and dtypes, so they work on tracers and cost nothing under `jax.jit`.
+Only lengths are checked by value, where their values are known. The file is long because
+the checks share their wording: one place decides how errors read.
 """
 
 import functools
@@ -266,7 +266,7 @@ def described(value: Any) -> str:
 
 
 def _signature(tree: Any) -> tuple:
-    """A hashable description of the tree: its structure, and each leaf's shape and dtype."""
+    """The tree's structure and its leaves' shapes and dtypes, hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, _dtype(leaf)) for leaf in leaves)
 
@@ -319,8 +319,8 @@ def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
 def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] | None:
     """The error's type and message, and whether it came from the user's own code.
 
-    None if the step is valid. Cached, since `unroll` checks at every call and tracing a step
-    costs more than many steps.
+    None if the step is valid. Cached, since `unroll` checks at every call and tracing a
+    step costs more than many steps.
     """
     params, state, x = (
         _structs(*signatures[i : i + 2]) for i in range(0, len(signatures), 2)
@@ -396,9 +396,9 @@ def _step_for_checks(layer: Layer) -> Callable:
 
 
 def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
-    rows = jax.tree.map(lambda s: s[None], state)
+    states = jax.tree.map(lambda s: s[None], state)
     xs = jax.tree.map(lambda x: x[None, None], x)
-    after, ys = layer.unroll(params, rows, xs, Context(_OneStep()))
+    after, ys = layer.unroll(params, states, xs, Context(_OneStep()))
     return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
 
 

@@ -21,9 +21,9 @@ def unroll_batch_major(
 ) -> tuple[Batched, PyTree[Shaped[Array, "B T ..."]]]:
     """Runs `unroll` on batch-major sequences, `(B, T, features)`.
 
-    This is the layout of Keras, and of PyTorch with `batch_first=True`. Inputs and outputs are
-    transposed, since time comes first inside; with time-major data, `unroll` saves the two
-    copies.
+    This is the layout of Keras, and of PyTorch with `batch_first=True`. Inputs and outputs
+    are transposed, since time comes first inside; with time-major data, `unroll` saves the
+    two copies.
 
     Args:
         layer, params: as for `unroll`.

@@ -1,10 +1,10 @@
 """Device meshes: the types and shardings that loops and reshapes need.
 
-Inside `jax.shard_map`, the arrays of a loop or a primitive must vary over the same mesh axes;
-`aligned` casts them. With explicit mesh axes, the type of an array includes its sharding, and
-JAX raises where it cannot infer the sharding of a result, such as after merging time and
-batch. So `unroll` runs with automatic axes there (`on_automatic_axes`), and its results are
-sharded like its inputs: over the mesh axis of the batch.
+Inside `jax.shard_map`, the arrays of a loop or a primitive must vary over the same mesh
+axes; `aligned` casts them. With explicit mesh axes, the type of an array includes its
+sharding, and JAX raises where it cannot infer the sharding of a result, such as after
+merging time and batch. So `unroll` runs with automatic axes there (`on_automatic_axes`),
+and its results are sharded like its inputs: over the mesh axis of the batch.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def aligned(tree: Tree, *like: Any) -> Tree:
     Inside `jax.shard_map` an array's type names the mesh axes along which devices hold
     different values. A loop must keep the types of its carry, and all results of one of our
     primitives have the same type. The transpose of the cast is a sum over devices: with the
-    cast outside the loop, the gradient of a replicated parameter is summed once, rather than
-    in every step.
+    cast outside the loop, the gradient of a replicated parameter is summed once, rather
+    than in every step.
     """
     axes = _varying(map(jax.typeof, jax.tree.leaves((tree, like))))
     return jax.tree.map(lambda x: _cast(x, axes), tree) if axes else tree
@@ -78,8 +78,8 @@ def on_automatic_axes(
         fn: a function of arrays.
         params: parameters, sharded in any way.
         xs, state: arrays `(T, B, ...)` and `(B, ...)`.
-        masks: by name, the lengths, `(B,)`, and masks `(T, B)`. The sharding of the batch is
-            read off `xs`, `state` and these.
+        masks: by name, the lengths, `(B,)`, and masks `(T, B)`. The sharding of the batch
+            is read off `xs`, `state` and these.
 
     Raises:
         ValueError: if time is sharded over an explicit axis, or the batch is sharded

@@ -43,25 +43,25 @@ def unroll(
 
         state_t, y_t = layer.step(params, state_{t-1}, x_t),    t = 1 ... T
 
-    Streaming step by step, in chunks or all at once gives the same answer: pass the returned
-    state to the next call. The function compiles on first use, and works inside `jax.jit`,
-    `jax.grad` and `jax.vmap`. To choose a strategy, see the table of `jaxrnn.Auto` and the
-    report of `jaxrnn.explain`.
+    Streaming step by step, in chunks or all at once gives the same answer: pass the
+    returned state to the next call. The function compiles on first use, and works inside
+    `jax.jit`, `jax.grad` and `jax.vmap`. To choose a strategy, see the table of
+    `jaxrnn.Auto` and the report of `jaxrnn.explain`.
 
     Args:
         layer: any layer or cell.
         params: its parameters, as `layer.init(key)` returns them.
-        xs: `(T, B, features)` with T and B at least 1, or a pytree of such arrays. For other
-            layouts use `unroll_batch_major` or `unroll_one`.
+        xs: `(T, B, features)` with T and B at least 1, or a pytree of such arrays. For
+            other layouts use `unroll_batch_major` or `unroll_one`.
         state: the state to continue from, leaves `(B, ...)`; None for the initial state.
         lengths: `(B,)` integers from 0 to T, the number of valid steps of each sequence.
             The returned state is the one after the last valid step, outputs past it are
             zero, and nothing in the padding, NaN included, reaches values or gradients.
             Inside `jax.jit` the range cannot be checked: a length below 0 counts as 0, and
             a length above T as T.
-        mask: `(T, B)` booleans, for gaps inside a sequence. A step is skipped where the mask
-            is False: the state is kept, the output is zero, and the input reaches nothing.
-            With both `lengths` and `mask`, a step is taken where both allow it.
+        mask: `(T, B)` booleans, for gaps inside a sequence. A step is skipped where the
+            mask is False: the state is kept, the output is zero, and the input reaches
+            nothing. With both `lengths` and `mask`, a step is taken where both allow it.
         resets: `(T, B)` booleans. True cuts the sequence before this step, so that the step
             starts from the initial state; use it for episodes, or for documents packed into
             one sequence. In reverse, the step before the cut starts from the initial state.
@@ -177,7 +177,7 @@ def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The report of `explain`: one decision for each recurrence. Printing it gives a table."""
+    """The report of `explain`: one decision for each recurrence. It prints as a table."""
 
     decisions: tuple[Decision, ...]
 

@@ -1,8 +1,8 @@
 """Folds an axis of `jax.vmap` into the batch axis of an operation.
 
-`jax.vmap` over inputs and states with shared weights only adds sequences: V calls with batch
-size B equal one call with batch size V B. The one call packs the weights once and fills the
-tiles of its matmuls.
+`jax.vmap` over inputs and states with shared weights only adds sequences: V calls with
+batch size B equal one call with batch size V B. The one call packs the weights once and
+fills the tiles of its matmuls.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ SHARED = -1
 class RowAxes(NamedTuple):
     """The batch axis of each array of an operation, or SHARED.
 
-    Each field is a pytree prefix of the arrays that it describes. `saved` are the residuals.
+    Each field is a pytree prefix of the arrays that it describes. `saved` are the
+    residuals.
     """
 
     operands: Any
@@ -29,7 +30,7 @@ class RowAxes(NamedTuple):
 
 
 def foldable(axes: Any, mapped: Any) -> bool:
-    """Whether every vmapped array has a batch axis to fold into; mapped weights have none."""
+    """Whether every vmapped array has a batch axis; a vmapped weight has none."""
     whole = jax.tree.leaves(jax.tree.broadcast(axes, mapped))
     pairs = zip(whole, jax.tree.leaves(mapped), strict=True)
     return not any(is_mapped for axis, is_mapped in pairs if axis == SHARED)

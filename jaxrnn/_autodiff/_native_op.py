@@ -1,9 +1,9 @@
 """An operation written in C++ for CPUs, as one operation of JAX.
 
-The platform is known when a program is lowered, not when it is traced, so the choice is made
-in a lowering rule: the C++ code on a CPU; plain JAX in a program for `jax.export`, which may
-run where jaxrnn is not installed; and a clear error on other platforms. On several devices,
-each device runs its own sequences of the batch.
+The platform is known when a program is lowered, not when it is traced, so the choice is
+made in a lowering rule: the C++ code on a CPU; plain JAX in a program for `jax.export`,
+which may run where jaxrnn is not installed; and a clear error on other platforms. On
+several devices, each device runs its own sequences of the batch.
 """
 
 import abc
@@ -55,7 +55,7 @@ class NativeOp(DifferentiableOp):
 
 
 def _native(op, name, wanted, args):
-    """One method by the C++ code; `args` are those of the method in order, but `wanted`."""
+    """One method by the C++ code; `args` are its arguments except `wanted`."""
     if name != "backward":
         return getattr(op, f"native_{name}")(*args)
     wanted = jax.tree.unflatten(jax.tree.structure(args[0]), wanted)
@@ -71,8 +71,8 @@ def _plain(op, name, wanted, args):
     out = op.reference(operands, nondiff)
     if name == "value":
         return out
-    # residuals with the types of the C++ code's; `backward` above does not need their values,
-    # and NaN would show if anything read them
+    # residuals with the types of the C++ code's; `backward` above does not need their
+    # values, and NaN would show if anything read them
     _, saved = jax.eval_shape(partial(_native, op, name, wanted), args)
     return out, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), saved)
 
@@ -95,12 +95,12 @@ class _Operation:
         over_devices = custom_partitioning(bind)
         over_devices.def_partition(self.partition, sharding_rule=self.sharding_rule)
         self.over_devices = sequential_vmap(over_devices)
-        self.alone = sequential_vmap(bind)
+        self.on_one_device = sequential_vmap(bind)
 
     def __call__(self, *flat):
         # custom_partitioning does not support a shard_map over some axes of a mesh; there
         # `_lower` takes plain JAX, which XLA can partition
-        return (self.alone if partly_manual() else self.over_devices)(*flat)
+        return (self.on_one_device if partly_manual() else self.over_devices)(*flat)
 
     def out_tree(self, flat):
         return jax.tree.structure(_shapes(tuple(flat), **self.params))
@@ -121,7 +121,7 @@ class _Operation:
         return leaves(given, args), leaves(out, found)
 
     def sharding_rule(self, mesh, args, results):
-        """An einsum-like rule: the batch axes share one name; every other axis has its own."""
+        """An einsum-like rule: one name for all batch axes, and one for each other axis."""
         del mesh
         # only the shapes matter here; the dtype is a placeholder
         shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in args]

@@ -59,8 +59,8 @@ class DifferentiableOp(abc.ABC):
     ) -> Any:
         """The gradients of the operands, given the gradients of the outputs.
 
-        `saved` are the residuals of `forward`. `wanted` has a boolean for each operand: where
-        it is False, any array of the right shape will do.
+        `saved` are the residuals of `forward`. `wanted` has a boolean for each operand:
+        where it is False, any array of the right shape will do.
         """
 
 
@@ -92,9 +92,9 @@ def _forward(op, operands, nondiff):
 def _forward_jvp(op, primals, tangents):
     """Residuals are treated as constants; all derivatives flow through the operands.
 
-    A second derivative differentiates `_call_jvp`, and so `_forward`. The residuals reach only
-    `_tangent_p`, whose own derivatives recompute everything from the operands: a derivative
-    through the residuals as well would be counted twice.
+    A second derivative differentiates `_call_jvp`, and so `_forward`. The residuals reach
+    only `_tangent_p`, whose own derivatives recompute everything from the operands: a
+    derivative through the residuals as well would be counted twice.
     """
     operands, nondiff = primals
     out, saved = _forward(op, operands, nondiff)
@@ -147,8 +147,9 @@ def _backward_jvp(op, wanted, primals, tangents):
 
 
 # A primitive, since it needs both a transpose rule and a batching rule: custom_vjp has no
-# forward mode, and jax.custom_derivatives.linear_call no batching rule. Its arguments are the
-# flat leaves of (d_operands, operands, nondiff, saved); it is linear in d_operands alone.
+# forward mode, and jax.custom_derivatives.linear_call no batching rule. Its arguments are
+# the flat leaves of (d_operands, operands, nondiff, saved); it is linear in d_operands
+# alone.
 _tangent_p = Primitive("jaxrnn_tangent")
 _tangent_p.multiple_results = True
 
@@ -177,7 +178,7 @@ def _zero_tangent(x):
 
 
 def _shapes(op, operands, nondiff):
-    """The shapes and dtypes of the outputs; traced once, though every rule asks for them."""
+    """The shapes and dtypes of the outputs; cached, since every rule asks for them."""
     leaves, tree = jax.tree.flatten((operands, nondiff))
     return _traced(op, tree, tuple(map(abstract, leaves)))
 
@@ -229,8 +230,8 @@ def _transpose(grads, *flat, op, tree):
 def _jvp(primals, tangents, *, op, tree):
     """JVP rule: the tangent depends on `d_operands`, linearly, and on `operands`.
 
-    Second order is plain JAX. The first result stays the primitive, so that reverse mode can
-    still transpose it to the backward pass.
+    Second order is plain JAX. The first result stays the primitive, so that reverse mode
+    can still transpose it to the backward pass.
     """
     count = len(jax.tree.leaves(jax.tree.unflatten(tree, primals)[:2]))
     given, rest = primals[:count], primals[count:]
@@ -266,7 +267,7 @@ def _batch(args, axes, *, op, tree):
 
 @dataclass(frozen=True)
 class _Axis:
-    """The axis along which an array is mapped, or None. A class, since None is not a leaf."""
+    """The mapped axis of an array, or None. A class, since None is not a leaf."""
 
     at: int | None
 
@@ -283,8 +284,8 @@ def _moved(x, axis, mapped, size):
 class VmappedOp(DifferentiableOp):
     """An operation under `jax.vmap`, itself an operation, so that vmaps nest.
 
-    `axes` has the mapped axis, 0 or None, of each flat argument of the tangent primitive, and
-    `tree` the structure of these arguments.
+    `axes` has the mapped axis, 0 or None, of each flat argument of the tangent primitive,
+    and `tree` the structure of these arguments.
     """
 
     op: DifferentiableOp

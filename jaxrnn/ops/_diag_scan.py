@@ -9,8 +9,8 @@ input,
 and the cotangents are one reverse scan, l_t = g_t + a_{t+1} l_{t+1}, from which
 da_t = l_t h_{t-1} and db_t = l_t. The only residuals are the states and `a`.
 
-A reset is a cut: `jnp.where` selects zero instead of the state before it, because multiplying
-by zero would let NaN through. The derivative is selected in the same way.
+A reset is a cut: `jnp.where` selects zero instead of the state before it, because
+multiplying by zero would let NaN through. The derivative is selected in the same way.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,8 @@ def diag_scan(
         initial: `(...)`, the state before the first step; None for zero.
         resets: booleans over the first axes of `a`, such as `(T, B)`: True where a step
             starts from zero instead of the state before it.
-        reverse: True runs from the last step to the first; `initial` is then the state after
-            the last one.
+        reverse: True runs from the last step to the first; `initial` is then the state
+            after the last one.
 
     Returns:
         `(final, states)`: the state after the last step taken, `(...)`, and the states
@@ -187,18 +187,19 @@ def _adjoint_parallel(a, g, cuts, reverse):
 
 
 sequential = Loop(_states_sequential, _adjoint_sequential)
-"""Runs one step after the other, in one pass over memory, which limits the speed of a CPU."""
+"""Runs one step after the other, in one pass over memory, which bounds the time on a CPU."""
 
 parallel = Loop(_states_parallel, _adjoint_parallel)
 """Runs a parallel scan, about 2 log2 T passes over memory. Blelloch 1990, CMU-CS-90-190."""
 
 
 def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
-    # the platform is known only at lowering; `reverse` is not an array, so it is bound first
+    # the platform is known only at lowering; `reverse` is not an array, so it is bound
+    # first
     def chosen(*args):
         *arrays, reverse = args
         cpu, default = (
-            partial(choose(way), reverse=reverse) for way in (sequential, parallel)
+            partial(choose(loop), reverse=reverse) for loop in (sequential, parallel)
         )
         return jax.lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
@@ -206,6 +207,6 @@ def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
 
 
 by_platform = Loop(
-    _by_platform(lambda way: way.states), _by_platform(lambda way: way.adjoint)
+    _by_platform(lambda loop: loop.states), _by_platform(lambda loop: loop.adjoint)
 )
 """Runs sequentially on a CPU, and in parallel where every step costs a kernel launch."""

@@ -6,8 +6,8 @@ state's share of the sum,
     d log h_t = p_t (d log a_t + d log h_{t-1}) + (1 - p_t) d log b_t,
     p_t = exp(log a_t + log h_{t-1} - log h_t)
 
-so the tangent is a linear recurrence, and its decays p_t are between 0 and 1. Resets are cuts,
-as in `diag_scan`.
+so the tangent is a linear recurrence, and its decays p_t are between 0 and 1. Resets are
+cuts, as in `diag_scan`.
 """
 
 from functools import partial
@@ -35,9 +35,9 @@ def log_diag_scan(
         log h_t = log(exp(log a_t + log h_{t-1}) + exp(log b_t)),    t = 1 ... T
 
     Nothing overflows, however large or small the states become. The state and the results
-    are at least float32, whatever the dtypes of the inputs. Heinsen uses cumulative sums over
-    all of time, which lose digits as T grows; here the recurrence runs step by step on a CPU,
-    and as a parallel scan elsewhere.
+    are at least float32, whatever the dtypes of the inputs. Heinsen uses cumulative sums
+    over all of time, which lose digits as T grows; here the recurrence runs step by step on
+    a CPU, and as a parallel scan elsewhere.
 
     Args:
         log_a: `(T, ...)`, such as `(T, B, h)`: logarithms of the decays, floating-point.
@@ -95,8 +95,8 @@ def _states(
     )
 
 
-# custom_jvp, not custom_vjp: the tangent is a `linear_recurrence`, which JAX transposes to one
-# reverse scan, so one rule gives forward and reverse mode
+# custom_jvp, not custom_vjp: the tangent is a `linear_recurrence`, which JAX transposes to
+# one reverse scan, so one rule gives forward and reverse mode
 @_states.defjvp
 def _states_tangent(reverse, primals, tangents):
     log_a, log_b, start, cuts = primals

@@ -18,8 +18,8 @@ class Associative(Strategy):
 
         (a_2, b_2) after (a_1, b_1)  =  (a_2 a_1, a_2 b_1 + b_2)
 
-    It takes about 2 log2 T passes over memory instead of T steps, for devices on which every
-    step costs a kernel launch. A CPU is limited by passes over memory: there,
+    It takes about 2 log2 T passes over memory instead of T steps, for devices on which
+    every step costs a kernel launch. A CPU is limited by passes over memory: there,
     `jax.lax.associative_scan` took 3 to 7 times as long as `diag_scan`.
 
     Example:

@@ -43,9 +43,10 @@ class Auto(Strategy):
 
     These factors were measured on a CPU, forward and backward (`docs/measured.md`). `Auto`
     never chooses the other strategies; give them by name. `Checkpointed()` trades a second
-    forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and `Newton()`
-    pays only for long sequences on an otherwise idle accelerator. `jaxrnn.explain` shows the
-    choice for a layer, and why it passed over each candidate before.
+    forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
+    `Newton()` pays only for long sequences on an otherwise idle accelerator.
+    `jaxrnn.explain` shows the choice for a layer, and why it passed over each candidate
+    before.
 
     Args:
         candidates: strategies in order of preference. `Wavefront` cannot be one, since it

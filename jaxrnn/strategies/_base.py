@@ -31,8 +31,8 @@ class Plan:
         strategy: the strategy that runs it.
         unroll: `(params, state, xs) -> (state, ys)`.
         how: a description that `explain` shows after the strategy; may be empty.
-        skip: a reason for `Auto` to skip this strategy although it accepts the cell; empty to
-            use it.
+        skip: a reason for `Auto` to skip this strategy although it accepts the cell; empty
+            to use it.
         inner: the plan of the strategy that runs the parts; None if there are none.
         passed_over: the candidates of `Auto` before this one, with the reasons.
     """
@@ -211,9 +211,9 @@ def unmasked(cell: Cell) -> Cell:
 def accumulate_in_float32(params: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Params with narrower floats cast to float32, and a function that casts them back.
 
-    A scan sums the gradients of the arrays that it closes over in their own dtype. So a loop
-    that closes over the widened params, and casts them back inside, sums in float32. Values
-    do not change: both casts are exact.
+    A scan sums the gradients of the arrays that it closes over in their own dtype. So a
+    loop that closes over the widened params, and casts them back inside, sums in float32.
+    Values do not change: both casts are exact.
     """
     dtypes = jax.tree.map(lambda p: p.dtype, params)
 

@@ -28,11 +28,11 @@ _TO_HOST = jax.checkpoint_policies.save_and_offload_only_these_names(
 
 @dataclass(frozen=True)
 class Checkpointed(Strategy):
-    r"""Stores the state at every `every`-th step and recomputes the rest in the backward pass.
+    r"""Stores every `every`-th state and recomputes the rest in the backward pass.
 
-    The backward pass needs memory for T / every states and the residuals of one chunk: O(sqrt
-    T) for `every = sqrt T`, where `Scan()` needs O(T). The cost is a second forward pass. A
-    chunk contains its projection and readout. Levels nest:
+    The backward pass needs memory for T / every states and the residuals of one chunk:
+    O(sqrt T) for `every = sqrt T`, where `Scan()` needs O(T). The cost is a second forward
+    pass. A chunk contains its projection and readout. Levels nest:
     `Checkpointed(100, Checkpointed(10))`.
 
     Args:
@@ -92,7 +92,7 @@ class Checkpointed(Strategy):
         return min(time, self.every or _about_sqrt(time))
 
     def _chunks(self, chunk, params, state, xs):
-        """Scans `chunk(params, state, xs)` over whole chunks, then runs a shorter last one."""
+        """Scans `chunk(params, state, xs)` over the chunks; the last may be shorter."""
         time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
         whole = time - time % every
         stored, narrow = accumulate_in_float32(params)

@@ -14,8 +14,8 @@ from ._base import Refused, Strategy, accumulate_in_float32
 from ._scan import Scan
 
 
-# the backward pass of a matrix chunk recomputes the chunk. Saving its outputs for the readout
-# keeps `jax.checkpoint` from running the chunk a second time.
+# the backward pass of a matrix chunk recomputes the chunk. Saving its outputs for the
+# readout keeps `jax.checkpoint` from running the chunk a second time.
 _OUTPUTS = jax.checkpoint_policies.save_only_these_names(OUTPUTS)
 
 _SIZE = 64  # steps
@@ -26,19 +26,20 @@ _ROWS = 256  # rows (steps times batch size) that a projection of one chunk shou
 class Chunked(Strategy):
     """Scans over chunks of time steps, and computes the steps of a chunk together.
 
-    A matrix cell runs a chunk as matmuls, so that only the state before each chunk is stored;
-    if a number is not finite, the chunk runs step by step. A linear cell computes projection,
-    coefficients and outputs one chunk at a time, while they are in the cache; its recurrence
-    runs step by step on a CPU and as a parallel scan elsewhere. The backward pass recomputes
-    each chunk.
+    A matrix cell runs a chunk as matmuls, so that only the state before each chunk is
+    stored; if a number is not finite, the chunk runs step by step. A linear cell computes
+    projection, coefficients and outputs one chunk at a time, while they are in the cache;
+    its recurrence runs step by step on a CPU and as a parallel scan elsewhere. The backward
+    pass recomputes each chunk.
 
     On a CPU it pays for all linear and matrix cells, and most for gradients of matrix cells
     over long sequences (measured in docs/measured.md).
 
     Args:
-        size: steps in a chunk. None takes 64, the fastest in most measurements; for a matrix
-            cell with a small batch, a multiple of 64 for which a projection has at least 256
-            rows (steps times batch size). Matrix cells split each chunk into pieces of 64.
+        size: steps in a chunk. None takes 64, the fastest in most measurements; for a
+            matrix cell with a small batch, a multiple of 64 for which a projection has at
+            least 256 rows (steps times batch size). Matrix cells split each chunk into
+            pieces of 64.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -110,9 +111,9 @@ def _linear_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any
 
 def _matrix_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
     zs = over_time_and_batch(cell.project, params, xs)
-    rows = jax.vmap(
+    over_batch = jax.vmap(
         lambda state, zs: cell.chunk(params, state, zs, StepMask()),
         in_axes=(0, 1),
         out_axes=(0, 1),
     )
-    return rows(state, zs)
+    return over_batch(state, zs)

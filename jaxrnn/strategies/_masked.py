@@ -1,4 +1,4 @@
-"""Lengths, masks and resets as part of a cell's input, so that strategies need not handle them.
+"""Lengths, masks and resets as part of a cell's input, so that strategies can ignore them.
 
 A reset step starts from the initial state. A step that is skipped, or past the end of its
 sequence, keeps the state that it started from. States are selected with `jnp.where`, never
@@ -121,9 +121,9 @@ def _recur(masked: Any, params: Any, state: Any, z: MaskedInput) -> Any:
     initial = masked.initial_state(params)
     start = begin = _where(z.reset, initial, state)
     if z.reset is not None and z.valid is not None:
-        # `recur` also runs for a skipped step, and its derivative is then multiplied by zero.
-        # So it must be finite, but the given state may be NaN before the first reset: run a
-        # skipped step from the initial state.
+        # `recur` also runs for a skipped step, and its derivative is then multiplied by
+        # zero. So it must be finite, but the given state may be NaN before the first reset:
+        # run a skipped step from the initial state.
         begin = _where(z.valid, start, initial)
     after = masked.cell.recur(params, begin, z.value)
     return after if z.valid is None else _where(z.valid, after, start)

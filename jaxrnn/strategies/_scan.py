@@ -12,8 +12,8 @@ from ._base import Strategy, accumulate_in_float32
 class Scan(Strategy):
     """Runs `jax.lax.scan` over the steps. Accepts every cell, and all of JAX's autodiff.
 
-    Every other strategy must equal this one in values and gradients. Gradients of parameters
-    narrower than float32 are summed over time in float32.
+    Every other strategy must equal this one in values and gradients. Gradients of
+    parameters narrower than float32 are summed over time in float32.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

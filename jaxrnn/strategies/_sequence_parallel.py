@@ -1,9 +1,9 @@
 """Linear recurrences over sequences whose time axis is sharded over devices.
 
 The scheme is a parallel prefix sum with one level (Blelloch 1990). Every device reduces its
-part of the sequence to `state_out = decay * state_in + end`; all devices exchange `decay` and
-`end`; each then runs its part from the state that the parts before it lead to. RecurrentGemma
-does the same for context parallelism (De et al. 2024, arXiv:2402.19427).
+part of the sequence to `state_out = decay * state_in + end`; all devices exchange `decay`
+and `end`; each then runs its part from the state that the parts before it lead to.
+RecurrentGemma does the same for context parallelism (De et al. 2024, arXiv:2402.19427).
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class SequenceParallel(Strategy):
     Projection and readout run on the device that holds their steps, so no device ever holds
     the whole sequence. Communication does not depend on T: the forward pass sends one state
     and one decay for each device and sequence, and the backward pass sends as much again,
-    plus the sum of the parameters' gradients. Each device scans its part twice. This pays if
-    the sequence does not fit one device, or if the layers around the recurrence dominate the
-    cost.
+    plus the sum of the parameters' gradients. Each device scans its part twice. This pays
+    if the sequence does not fit one device, or if the layers around the recurrence dominate
+    the cost.
 
     Args:
         mesh: the device mesh, with axes of type Auto.
@@ -41,10 +41,10 @@ class SequenceParallel(Strategy):
         batch_axis: the mesh axis that the batch is sharded over; None if it is replicated.
 
     Raises:
-        TypeError, ValueError: if `mesh` is not a `Mesh`, or lacks a named axis, or has axes of
-            type Explicit.
-        NotImplementedError: if the cell is not a `LinearCell`, or if T or B is not a multiple
-            of its axis size.
+        TypeError, ValueError: if `mesh` is not a `Mesh`, or lacks a named axis, or has axes
+            of type Explicit.
+        NotImplementedError: if the cell is not a `LinearCell`, or if T or B is not a
+            multiple of its axis size.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -131,7 +131,8 @@ class SequenceParallel(Strategy):
         """Maps `local(params, state, sequence) -> (state, sequence)` over the devices."""
         states = PartitionSpec(self.batch_axis)
         steps = PartitionSpec(self.axis, self.batch_axis)
-        # params are replicated: the transpose of shard_map sums their gradients over devices
+        # params are replicated: the transpose of shard_map sums their gradients over
+        # devices
         return jax.shard_map(
             local,
             mesh=self.mesh,
@@ -160,9 +161,10 @@ class SequenceParallel(Strategy):
         return x + jnp.asarray(0 * sum(map(jax.lax.axis_index, axes)), x.dtype)
 
     def _leaf(self, a: jax.Array, b: jax.Array, start: jax.Array, resets: Any) -> Any:
-        """One leaf of the state: after the whole sequence, and after each step on this device.
+        """One leaf of the state: after the whole sequence, and after each step of this device.
 
-        Every device gathers the decays and ends of all parts, and joins those before its own.
+        Every device gathers the decays and ends of all parts, and joins those before its
+        own.
         """
         number, here = self.mesh.shape[self.axis], jax.lax.axis_index(self.axis)
         end, _ = diag_scan(a, b, resets=resets)

@@ -29,8 +29,8 @@ class Wavefront(Strategy):
 
     so that the L matmuls of a step are one batched matmul. This applies to equal cells that
     follow each other in a `jaxrnn.Stack`, and to the two cells of a `jaxrnn.Bidirectional`;
-    `inner` runs every other layer as usual. It pays where launching a matmul costs more than
-    the matmul.
+    `inner` runs every other layer as usual. It pays where launching a matmul costs more
+    than the matmul.
 
     Args:
         inner: the strategy that runs the loop.
@@ -150,8 +150,8 @@ class WavefrontCell(Cell):
     def recur(self, params, state, z):
         zs = self._inputs(params, state, z)
         after = jax.vmap(self.cell.recur)(params, state.states, zs)
-        # the output of a layer that takes no step is not used, but its state may be NaN, and
-        # zero times NaN is NaN in the gradient: compute it from the initial state
+        # the output of a layer that takes no step is not used, but its state may be NaN,
+        # and zero times NaN is NaN in the gradient: compute it from the initial state
         start = jax.vmap(self.cell.initial_state)(params)
         shown = _where(zs.valid, after, start)
         return WavefrontState(after, jax.vmap(self.cell.readout)(params, shown, zs))
@@ -160,8 +160,8 @@ class WavefrontCell(Cell):
         return jax.tree.map(lambda y: y[-1], state.ys)
 
     def _inputs(self, params, state, z):
-        """The projected input of every layer: z for the lowest, and for each other layer the
-        projection of the output that the layer below it had one step ago."""
+        """The projected input of every layer: z for the lowest, and for each other layer
+        the projection of the output that the layer below it had one step ago."""
         above = jax.tree.map(lambda p: p[1:], params)
         below = jax.tree.map(lambda y: y[:-1], state.ys)
         projected = jax.vmap(self.cell.cell.project)(above, below)
@@ -207,7 +207,7 @@ def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
 
 
 def _skewed(mask: jax.Array, count: int) -> jax.Array:
-    """`(T, B)` as `(T + count - 1, B, count)`: one copy for each layer, each a step later."""
+    """`(T, B)` as `(T + count - 1, B, count)`: a copy for each layer, each a step later."""
     rows = [jnp.pad(mask, [(i, count - 1 - i), (0, 0)]) for i in range(count)]
     return jnp.stack(rows, -1)
 

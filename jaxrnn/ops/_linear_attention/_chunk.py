@@ -12,8 +12,8 @@ Every exponent is at most 0, since s <= t: nothing overflows, however strong the
 reset cuts the sum, and replaces S_0. In all arrays here, the first axis is the chunk.
 
 The delta rule writes u_t = beta_t (v_t - S'_t^T k_t), where S'_t is the decayed state that
-k_t reads. It depends on the earlier u of the chunk: one triangular system for each chunk (Yang
-et al. 2024, arXiv:2406.06484 and 2412.06464),
+k_t reads. It depends on the earlier u of the chunk: one triangular system for each chunk
+(Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
 
     u_t + beta_t sum over s < t of (k_t . exp(g_t - g_s) k_s) u_s
         = beta_t (v_t - S_0^T (exp(g_t) k_t))
@@ -154,7 +154,7 @@ def unit_lower_inverse(
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    """`a @ b`, with tiny matrices written out: on a CPU the call takes longer than the sums."""
+    """`a @ b`; tiny ones are written out, since on a CPU the call costs more than the sums."""
     if a.shape[-1] > _TINY:
         return a @ b
     terms = (a[..., :, i, None] * b[..., i, None, :] for i in range(a.shape[-1]))
@@ -190,15 +190,15 @@ def _read_restart(x: Array, decays: Decays, restart: Restart | None) -> Array | 
 
 
 def _read(x: Array, state: Array, decays: Decays, restart: Restart | None) -> Array:
-    """The part that each `x_t` reads of the state that its chunk, or segment, started from."""
+    """The part that each `x_t` reads of the state that its chunk or segment started from."""
     return _reading(x, decays) @ state + _read_restart(x, decays, restart)
 
 
 def _at_chunk_end(
     k: Array, state: Array, decays: Decays, restart: Restart | None
 ) -> tuple[Array, Array, Array]:
-    """Decayed to the end of each chunk: the factor of the state before it, the keys, and the
-    state of a restart."""
+    """Decayed to the end of each chunk: the factor of the state before it, the keys, and
+    the state of a restart."""
     left = jnp.exp(decays.rest)
     kept = _by_key(jnp.exp(decays.total.each(lambda x: x[..., -1:, :]).value()))
     fresh = jnp.zeros((len(k), *[1] * state.ndim), state.dtype)
@@ -214,7 +214,7 @@ def _at_chunk_end(
 
 
 def _broadcast_columns(x: Array, like: Array) -> Array:
-    """`(..., C, 1)` with as many columns as `like`; `x` unchanged if it has more than one."""
+    """`(..., C, 1)` with as many columns as `like`; unchanged if it has more than one."""
     return x if x.shape[-1] > 1 else broadcast_by_matmul(x, like.shape[-1])
 
 
@@ -268,8 +268,8 @@ def _between(decays: Decays) -> Array:
     # where s = t the exponent is the constant 0: the gradient of g_t - g_t would be a
     # difference of two equal sums, which rounding keeps from cancelling
     own = over(jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf), between.ndim)
-    # select the exponent, not the result: for s > t it is positive and may overflow, and the
-    # gradient of a masked infinity is NaN
+    # select the exponent, not the result: for s > t it is positive and may overflow, and
+    # the gradient of a masked infinity is NaN
     return jnp.exp(jnp.where(earlier, between, own.astype(between.dtype)))
 
 
@@ -315,9 +315,9 @@ def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
     """The scores q_t . exp(g_t - g_s) k_s, `(..., C, C)`, with a decay for each channel.
 
     Entries with s >= t are unspecified. Between two blocks of steps the decay has three
-    factors, each at most 1: from the earlier step to the end of its block, from there to the
-    start of the later block, and on to the later step. Within a block it is computed for
-    each pair of steps.
+    factors, each at most 1: from the earlier step to the end of its block, from there to
+    the start of the later block, and on to the later step. Within a block it is computed
+    for each pair of steps.
     """
     size = q.shape[-2]
     count = -(-size // BLOCK)

@@ -1,8 +1,9 @@
 """Decay factors between any two steps of a chunk, as differences of cumulative log decays.
 
-The difference of two cumulative sums has the rounding errors of both. After one strong decay,
-these errors are larger than the weak decays that follow it. So each log decay is split into a
-multiple of a power of two, whose sums are exact, and a small rest, whose sums stay small.
+The difference of two cumulative sums has the rounding errors of both. After one strong
+decay, these errors are larger than the weak decays that follow it. So each log decay is
+split into a multiple of a power of two, whose sums are exact, and a small rest, whose sums
+stay small.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Matrix recurrences in chunks, or step by step where a number is not finite.
 
-A matmul also sums the entries that a mask has set to zero, and zero times NaN is NaN. So in a
-chunk of `_chunk`, NaN in one step would reach earlier steps and pass resets, and so would NaN
-in a cotangent. A loop over single steps keeps it where it belongs. Forward and backward
+A matmul also sums the entries that a mask has set to zero, and zero times NaN is NaN. So in
+a chunk of `_chunk`, NaN in one step would reach earlier steps and pass resets, and so would
+NaN in a cotangent. A loop over single steps keeps it where it belongs. Forward and backward
 therefore run in chunks if all numbers are finite, and step by step otherwise.
 """
 
@@ -56,8 +56,8 @@ class MatrixRecurrence(DifferentiableOp):
         steps = lambda operands: by_steps(operands, nondiff)
         found, pull = jax.vjp(chunks, operands)
 
-        # the vjp of the steps is taken inside its branch, so that its forward pass runs only
-        # where it is needed
+        # the vjp of the steps is taken inside its branch, so that its forward pass runs
+        # only where it is needed
         def pull_steps(grads):
             return jax.vjp(steps, operands)[1](grads)
 

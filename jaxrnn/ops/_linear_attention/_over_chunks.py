@@ -16,8 +16,8 @@ from ._guarded import MatrixRecurrence
 
 
 OUTPUTS = "outputs of chunks"
-"""The name by which a policy of `jax.checkpoint` can save the outputs. Saving them is enough:
-the backward pass of chunks recomputes all else from its inputs."""
+"""The name by which a policy of `jax.checkpoint` can save the outputs. Saving them is
+enough: the backward pass of chunks recomputes all else from its inputs."""
 
 _MATRICES = 16  # chunks times matrix states that make one batched matmul
 

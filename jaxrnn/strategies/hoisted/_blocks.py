@@ -1,4 +1,4 @@
-"""Splitting a pytree into leaves with and without gradients, and a scan over blocks of time."""
+"""Leaves of a pytree with and without gradients, and a scan over blocks of time steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from jax import lax
 
 
 class Split(NamedTuple):
-    """A pytree's leaves in two lists: inexact leaves, which have gradients, and the others."""
+    """A pytree's leaves in two lists: inexact ones, which have gradients, and the others."""
 
     inexact: list[Any]
     exact: Any

@@ -26,7 +26,7 @@ class StateOutputs:
         return jax.tree.unflatten(self.structure, [leaves[i] for i in self.places])
 
     def gradients(self, states: Any, d_ys: list[jax.Array]) -> list[jax.Array | None]:
-        """The gradients of the inexact state leaves; None for leaves that are not outputs."""
+        """The gradients of the inexact leaves; None for leaves that are not outputs."""
         leaves = jax.tree.leaves(states)
         found: dict[int, jax.Array] = {}
         inexact = [i for i in self.places if is_inexact(leaves[i])]
@@ -39,7 +39,8 @@ def outputs_of_state(
     readout: Callable, params: Any, state: Any, z: Any
 ) -> StateOutputs | None:
     """The leaves of the state that a readout returns; None if it returns anything else."""
-    # read off the traced readout: an output variable that is an input variable is that input
+    # read off the traced readout: an output variable that is an input variable is that
+    # input
     batched = jax.vmap(readout, in_axes=(None, 0, 0))
     traced, out = jax.make_jaxpr(batched, return_shape=True)(params, state, z)
     first, count = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))

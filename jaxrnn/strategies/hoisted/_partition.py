@@ -1,14 +1,14 @@
 """Traces the step of a cell once, and partitions it at its matmuls with parameters.
 
-`recur` becomes a list of operations of two kinds: those that depend on parameters alone, which
-run once, before the loop; and all others, which run in every step. Among these, a
-`dot_general` with a value of the first kind is a matmul with a weight. Only matmuls gain from
-running for many time steps at once, since the other operations are usually element-wise and
-cheap.
+`recur` becomes a list of operations of two kinds: those that depend on parameters alone,
+which run once, before the loop; and all others, which run in every step. Among these, a
+`dot_general` with a value of the first kind is a matmul with a weight. Only matmuls gain
+from running for many time steps at once, since the other operations are usually
+element-wise and cheap.
 
 A partitioned step can run with any function in place of its matmuls. This is all that the
-schedule of `_recurrence` needs: the matmuls themselves in the forward loop; their known results
-in the backward loop; and a record of their operands for the weight gradients.
+schedule of `_recurrence` needs: the matmuls themselves in the forward loop; their known
+results in the backward loop; and a record of their operands for the weight gradients.
 """
 
 from collections.abc import Callable, Iterable
@@ -81,9 +81,9 @@ class Matmul(Operation):
         )
 
     def operand_gradient(self, a: Any, w: jax.Array, dy: jax.Array) -> jax.Array:
-        """The operand's gradient, from the result's; only the shape and dtype of `a` count."""
-        # bilinear: linear in the operand for a given weight, so its transpose is the gradient
-        # and no value of the operand is needed
+        """The operand's gradient from the result's; `a` gives only its shape and dtype."""
+        # bilinear: linear in the operand for a given weight, so its transpose is the
+        # gradient and no value of the operand is needed
         like = aligned(jnp.zeros(a.shape, a.dtype), dy)
         return jax.linear_transpose(lambda a: self.of(a, w), like)(dy)[0]
 
@@ -92,13 +92,14 @@ class Matmul(Operation):
 
         dw = sum over t of a_t^T dy_t
 
-        `a` and `dy` are `(T, ...)`. Time joins the dimensions that are summed, so the sum over
-        steps is part of the matmul, and no array of weights is made for each step.
+        `a` and `dy` are `(T, ...)`. Time joins the dimensions that are summed, so the sum
+        over steps is part of the matmul, and no array of weights is made for each step.
         """
         contracting, batch = self.params["dimension_numbers"]
         if self.side == 0:
             contracting, batch = contracting[::-1], batch[::-1]
-        # dimensions of a and w (without time) that the matmul sums, and its batch dimensions
+        # dimensions of a and w (without time) that the matmul sums, and its batch
+        # dimensions
         (ca, cw), (ba, bw) = contracting, batch
         free_a = [d for d in range(a.ndim - 1) if d not in (*ca, *ba)]
         # dot_general puts the batch dimensions first, then the free ones of the left input,
@@ -110,8 +111,8 @@ class Matmul(Operation):
         kept = (_later(ba), _later(range(len(ba))))
         wide = at_least_float32(a.dtype)
         dw = lax.dot_general(a, dy, (summed, kept), preferred_element_type=wide)
-        # dw has the batch dimensions, then those that the matmul sums, in their order in `a`,
-        # then the free ones of w: put them back in the order of w
+        # dw has the batch dimensions, then those that the matmul sums, in their order in
+        # `a`, then the free ones of w: put them back in the order of w
         by_place = [w for _, w in sorted(zip(ca, cw, strict=True))]
         ndim = len(bw) + len(cw) + count
         free_w = [d for d in range(ndim) if d not in (*cw, *bw)]
@@ -195,21 +196,21 @@ def partition(step: Callable, params: Any, state: Any, z: Any) -> PartitionedSte
     p, s = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
     # one pass in order of execution: an operation depends on parameters alone if all of its
     # inputs do
-    alone = {*ins[:p], *constants}
+    from_params = {*ins[:p], *constants}
     before, during = [], []
     # Inside `shard_map`, a literal is cast to vary over the mesh axes. Such casts, and the
     # operations on their results alone, stay in the loop: as hoisted values they would get
     # gradients, which would be summed over devices for nothing.
     literal: set[Slot] = set()
     for operation in operations:
-        if all(isinstance(i, Literal) or i in alone for i in operation.inputs):
+        if all(isinstance(i, Literal) or i in from_params for i in operation.inputs):
             before.append(operation)
-            alone.update(operation.outputs)
+            from_params.update(operation.outputs)
             if _of_cast_literals(operation, literal):
                 during.append(operation)
                 literal.update(operation.outputs)
         else:
-            during.append(_as_matmul(operation, alone))
+            during.append(_as_matmul(operation, from_params))
     matmuls = tuple(o for o in during if isinstance(o, Matmul))
     weights = _unique(matmul.weight for matmul in matmuls)
     used = [
@@ -217,7 +218,9 @@ def partition(step: Callable, params: Any, state: Any, z: Any) -> PartitionedSte
         for o in during
     ]
     read = [i for inputs in (*used, after) for i in inputs]
-    rest = _unique(i for i in read if isinstance(i, Slot) and i in alone - literal)
+    rest = _unique(
+        i for i in read if isinstance(i, Slot) and i in from_params - literal
+    )
     return PartitionedStep(
         tuple(before), tuple(during), constants,
         tuple(ins[:p]), tuple(ins[p : p + s]), tuple(ins[p + s :]), tuple(after),
@@ -232,10 +235,10 @@ def _of_cast_literals(operation: Operation, literal: set[Slot]) -> bool:
     return all(i in literal for i in slots) and (cast or bool(slots))
 
 
-def _as_matmul(operation: Operation, alone: set[Slot]) -> Operation:
+def _as_matmul(operation: Operation, from_params: set[Slot]) -> Operation:
     if operation.primitive is not lax.dot_general_p:
         return operation
-    sides = [i for i, x in enumerate(operation.inputs) if x in alone]
+    sides = [i for i, x in enumerate(operation.inputs) if x in from_params]
     if not sides:
         return operation
     return Matmul(**vars(operation), side=sides[0])

@@ -1,8 +1,8 @@
 """A recurrence over blocks of time steps, with a hand-written backward pass.
 
-The forward pass runs the blocks in order and stores the states. The backward pass runs them in
-reverse. Within a block, everything that is parallel over time runs for all steps at once, while
-the block is in the cache.
+The forward pass runs the blocks in order and stores the states. The backward pass runs them
+in reverse. Within a block, everything that is parallel over time runs for all steps at
+once, while the block is in the cache.
 
 For one step with S the state before it, f the element-wise part and y = a w its matmuls,
 where the operand a is an element-wise function of S, z and earlier results,
@@ -12,7 +12,7 @@ where the operand a is an element-wise function of S, z and earlier results,
 the backward pass of a block is
 
     y   = a w             all steps in one matmul; recomputed, or kept from the forward pass
-    dS  = df^T dS'        the reverse loop: element-wise, and one matmul da = dy w^T for each w
+    dS  = df^T dS'        the reverse loop: element-wise, and for each w a matmul da = dy w^T
     dw  = sum of a^T dy   all steps in one matmul, after the loop
 """
 
@@ -46,10 +46,10 @@ class GradientSums(NamedTuple):
 class Recurrence(DifferentiableOp):
     """One recurrence as a differentiable op, in blocks of time steps.
 
-    The operands are the inexact leaves of `(params, hoisted, state, xs)`, and `nondiff` has the
-    other leaves. The hoisted values are functions of the params, but operands of their own: JAX
-    differentiates `PartitionedStep.hoist` outside of the op. So the gradients of params here
-    are only those of `project` and `readout`.
+    The operands are the inexact leaves of `(params, hoisted, state, xs)`, and `nondiff` has
+    the other leaves. The hoisted values are functions of the params, but operands of their
+    own: JAX differentiates `PartitionedStep.hoist` outside of the op. So the gradients of
+    params here are only those of `project` and `readout`.
 
     Attributes:
         project, readout: the cell's, for one sequence and one step.
@@ -58,8 +58,8 @@ class Recurrence(DifferentiableOp):
         block: the number of steps in a block of the backward pass.
         recompute: True recomputes the results of the matmuls in the backward pass; False
             keeps them as residuals.
-        state_outputs: for each output, the leaf of the state that it is; None if some output
-            is not a leaf of the state.
+        state_outputs: for each output, the leaf of the state that it is; None if some
+            output is not a leaf of the state.
         shapes: shapes and dtypes of `(params, hoisted, state, xs)`.
     """
 
@@ -198,7 +198,8 @@ class Recurrence(DifferentiableOp):
         """The operands and results of every matmul of a block, for all of its steps.
 
         All states are known by now, so the steps are independent. The batching rule of
-        `dot_general` turns a vmap over time, with an unmapped weight, into one large matmul.
+        `dot_general` turns a vmap over time, with an unmapped weight, into one large
+        matmul.
         """
 
         def step(state, z, kept):
@@ -241,9 +242,9 @@ class Recurrence(DifferentiableOp):
             zeros = [jnp.zeros(a.shape, a.dtype) for a in shapes]
             d_operands = aligned(zeros, total)
             # The results y_i of the matmuls are inputs of `pull`'s step, and their operands
-            # a_i are outputs. An operand may depend on results of earlier matmuls only, so dy
-            # of the last matmul is known first, then da = dy w^T, then the one before it.
-            # `pull` is element-wise, and XLA merges its repeated parts.
+            # a_i are outputs. An operand may depend on results of earlier matmuls only, so
+            # dy of the last matmul is known first, then da = dy w^T, then the one before
+            # it. `pull` is element-wise, and XLA merges its repeated parts.
             for i, matmul in reversed(list(enumerate(self.step.matmuls))):
                 dy = pull((d_operands, total))[2][i]
                 w = weights[matmul.weight]
@@ -265,10 +266,11 @@ class Recurrence(DifferentiableOp):
     def _linearized(self, hoisted, before, zs, products):
         """The vjp of each step of a block, with the matmuls taken out, and operand shapes.
 
-        The step here is a function of the state, z and the results of the matmuls. It returns
-        the operands of the matmuls and the next state. So its vjp contains no weight, and its
-        residuals are element-wise. `jax.vjp` returns a pytree whose leaves are these
-        residuals; under vmap they get a time axis, and the reverse loop can scan over them.
+        The step here is a function of the state, z and the results of the matmuls. It
+        returns the operands of the matmuls and the next state. So its vjp contains no
+        weight, and its residuals are element-wise. `jax.vjp` returns a pytree whose leaves
+        are these residuals; under vmap they get a time axis, and the reverse loop can scan
+        over them.
         """
         shapes: list[jax.ShapeDtypeStruct] = []
 
@@ -313,8 +315,8 @@ class Recurrence(DifferentiableOp):
 
 
 class _StepGradients(NamedTuple):
-    """The gradients of each step of a block: of the state after it, of z, and of the results
-    of its matmuls. `states` is empty if no parameter needs it."""
+    """The gradients of each step of a block: of the state after it, of z, and of the
+    results of its matmuls. `states` is empty if no parameter needs it."""
 
     states: list[jax.Array]
     zs: list[jax.Array]
@@ -338,8 +340,8 @@ def _fixed_products(products: Sequence[jax.Array]) -> Multiply:
     """Matmuls with known results and the gradient of their operands.
 
     A parameter may act on the operand of a matmul, such as a scale of it, so gradients must
-    pass through the matmul although its result is not recomputed. `custom_vjp` is enough here:
-    this runs only inside a backward pass, whose own derivatives are the reference's.
+    pass through the matmul although its result is not recomputed. `custom_vjp` is enough
+    here: this runs only inside a backward pass, whose own derivatives are the reference's.
     """
 
     def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:

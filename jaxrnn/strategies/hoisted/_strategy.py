@@ -29,19 +29,19 @@ class Hoisted(Strategy):
         ds   = f'(s_t, z_t, y_t)^T ds        the reverse loop, with one matmul, dy u^T
         du   = S^T dY                        one matmul, summed in float32
 
-    where `jax.grad` of a scan has two matmuls and a sum of whole weights in every step. All of
-    this, and the projection, runs in blocks of time steps, so that only the states are stored
-    for the whole sequence. Parameters that are used element-wise get their gradients after
-    the loop of each block. A cell without such matmuls works as well: its whole step stays
-    in the loop.
+    where `jax.grad` of a scan has two matmuls and a sum of whole weights in every step. All
+    of this, and the projection, runs in blocks of time steps, so that only the states are
+    stored for the whole sequence. Parameters that are used element-wise get their gradients
+    after the loop of each block. A cell without such matmuls works as well: its whole step
+    stays in the loop.
 
     In forward mode, and in derivatives of gradients, it runs as `Scan()`.
 
     Args:
         block: steps in a block of the backward pass; None takes as many as fit a few
             megabytes.
-        recompute: False stores the results of the matmuls in the forward pass, about as many
-            numbers as `project` returns, instead of recomputing them.
+        recompute: False stores the results of the matmuls in the forward pass, about as
+            many numbers as `project` returns, instead of recomputing them.
 
     Raises:
         ValueError: if `block` is not an integer of at least 1.
@@ -111,15 +111,15 @@ class Hoisted(Strategy):
 
 
 _FORWARD_BLOCK = 8
-"""Steps in a block of the forward pass. A block is unrolled, so more of them compile longer."""
+"""Steps in a block of the forward pass, which is unrolled and costs compile time."""
 
 _BYTES, _FEWEST, _MOST = 2 * 2**20, 8, 64
-"""The size that a block's projected inputs should have in the backward pass, to fit a cache,
-and the least and the largest number of steps in a block."""
+"""The size that a block's projected inputs should have in the backward pass, to fit a
+cache, and the least and the largest number of steps in a block."""
 
 
 def _partitioned(cell, project, params, state, xs):
-    """`recur` for a batch, partitioned at its matmuls, and the projected input of one step."""
+    """`recur` for a batch, partitioned at its matmuls, and one step's projected input."""
     x = jax.tree.map(lambda x: x[0], xs)
     z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
     return partition(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z

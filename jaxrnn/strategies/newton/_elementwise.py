@@ -22,7 +22,7 @@ _ELEMENTWISE = frozenset(
 
 
 def is_elementwise(cell: Cell, params: Any, state: Any, z: Any) -> bool:
-    """Whether unit u of each leaf of the new state depends only on unit u of the old leaves.
+    """Whether unit u of each leaf of the new state depends only on unit u of the old one.
 
     Args:
         cell: any cell.

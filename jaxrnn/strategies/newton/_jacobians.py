@@ -1,9 +1,9 @@
 """The part of each step's Jacobian that Newton's method uses: full, diagonal or blocks.
 
-With h_t = f(h_{t-1}, z_t), a `Jacobian` object computes A_t, this part of df/dh at the given
-states, and solves the linear recurrence d_t = A_t d_{t-1} + b_t. The adjoint of that
-recurrence is one with A_t^T in reverse, so the same solver serves backpropagation. States are
-vectors of N floats, `(T, B, N)`, with the leaves of the state one after the other.
+With h_t = f(h_{t-1}, z_t), a `Jacobian` object computes A_t, this part of df/dh at the
+given states, and solves the linear recurrence d_t = A_t d_{t-1} + b_t. The adjoint of that
+recurrence is one with A_t^T in reverse, so the same solver serves backpropagation. States
+are vectors of N floats, `(T, B, N)`, with the leaves of the state one after the other.
 
 The entries of A_t are found in forward mode, for all steps at once: it gives the states and
 their derivatives together, and stores no residuals. If the recurrence is element-wise, one
@@ -67,7 +67,7 @@ class Jacobian(Static, abc.ABC):
     def linearise(
         self, step: Step, params: Any, before: Vectors, zs: Any
     ) -> tuple[Vectors, Array]:
-        """The state after each step, and A: this part of its derivative by the state before.
+        """The state after each step, and A, this part of its derivative by the one before.
 
         `before` are the states before each step, as Newton's iterate has them.
         """
@@ -97,15 +97,15 @@ class Jacobian(Static, abc.ABC):
 
         No gradient passes to step t from step t + 1 if that one is reset.
         """
-        # the recurrence of `solve` in reversed time: step t reads the matrix and the reset of
-        # step t + 1, so both are shifted by one, with zeros after the last step
+        # the recurrence of `solve` in reversed time: step t reads the matrix and the reset
+        # of step t + 1, so both are shifted by one, with zeros after the last step
         shifted = lambda x: jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])[::-1]
         cuts = None if resets is None else shifted(resets)
         return self.solve(step, self.transposed(shifted(a)), g[::-1], resets=cuts)[::-1]
 
 
 def _tangent(step: Step, params: Any, before: Vectors, zs: Any, tangent: Array):
-    """The state after each step, and its derivative along one direction `tangent`, `(N,)`."""
+    """The state after each step, and its derivative along the direction `tangent`, `(N,)`."""
     along = jnp.broadcast_to(tangent, before.shape)
     after = lambda before: over_time_and_batch(step.call, params, before, zs)
     return jax.jvp(after, (before,), (along,))
@@ -145,7 +145,7 @@ class FullJacobian(Jacobian):
 
 @dataclass(frozen=True)
 class DiagonalJacobian(Jacobian):
-    """The diagonal of the Jacobian ("quasi-DEER"), exact for element-wise states of one part.
+    """The diagonal ("quasi-DEER"), exact for element-wise states of one part.
 
     It stores T B N floats. For other cells the iteration converges linearly, and each
     iteration takes N derivatives of the step to find the diagonal, one after the other.
@@ -162,8 +162,9 @@ class DiagonalJacobian(Jacobian):
     def linearise(self, step, params, before, zs):
         along = lambda tangent: _tangent(step, params, before, zs, tangent)
         if not step.elementwise:
-            # entry n is component n of the derivative along direction n. `lax.map` keeps one
-            # T B N derivative at a time; all of them at once would be the full Jacobian.
+            # entry n is component n of the derivative along direction n. `lax.map` keeps
+            # one T B N derivative at a time; all of them at once would be the full
+            # Jacobian.
             entry = lambda n: along(_unit(n, before))[1][..., n]
             diagonal = jax.lax.map(entry, jnp.arange(step.size))
             return over_time_and_batch(step.call, params, before, zs), jnp.moveaxis(
@@ -191,7 +192,7 @@ class DiagonalJacobian(Jacobian):
 
 @dataclass(frozen=True)
 class BlockJacobian(Jacobian):
-    """A k x k block for each unit of a state with k equal parts, such as h and c of an LSTM.
+    """A k x k block for each unit of a state with k equal parts, as h and c of an LSTM.
 
     It is exact for element-wise cells with any k, and stores T B N k floats.
 

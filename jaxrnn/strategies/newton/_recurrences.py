@@ -1,7 +1,8 @@
 """Linear recurrences `d_t = A_t d_{t-1} + b_t` from zero, with diagonal or matrix A.
 
-With matrices, CPUs run a loop, since a parallel scan does more work in total; other platforms
-run a parallel scan (Blelloch 1990) over `(A_2, b_2) (A_1, b_1) = (A_2 A_1, A_2 b_1 + b_2)`.
+With matrices, CPUs run a loop, since a parallel scan does more work in total; other
+platforms run a parallel scan (Blelloch 1990) over
+`(A_2, b_2) (A_1, b_1) = (A_2 A_1, A_2 b_1 + b_2)`.
 
 Damping multiplies each step by the gain of a Kalman filter. The filter takes the current
 iterate as a measurement of variance 1 / damping, with process noise of variance 1. Its
@@ -22,7 +23,7 @@ def diagonal(
     b: Float[Array, "T *B n"],
     resets: Bool[Array, "T *B"] | None = None,
 ) -> Float[Array, "T *B n"]:
-    """`d_t = a_t d_{t-1} + b_t`, element by element, from zero at the start and at resets."""
+    """`d_t = a_t d_{t-1} + b_t`, element-wise, from zero at the start and at resets."""
     return diag_scan(a, b, resets=resets)[1]
 
 
@@ -74,7 +75,7 @@ def apply(a: Float[Array, "*B n n"], d: Float[Array, "*B n"]) -> Float[Array, "*
 
 
 def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T *B n"]:
-    """The gain of each unit's step, `1 / (1 + damping P_t)`, with P_t the predicted variance.
+    """Each unit's gain, `1 / (1 + damping P_t)`, with P_t the predicted variance.
 
     P_t = a_t^2 C_{t-1} + 1,    C_t = P_t / (1 + damping P_t),    C_0 = 0
     """

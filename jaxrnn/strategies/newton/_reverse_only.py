@@ -1,9 +1,9 @@
 """A clear error when forward-mode autodiff reaches a reverse-only rule.
 
-JAX's own error for `custom_vjp` says that forward mode is not available, but not what to do.
-The difference between the modes: forward mode *computes* tangents; reverse mode only records
-the operations on them, and transposes the record. So the identity primitive here can be
-recorded and transposed, and raises if it is computed.
+JAX's own error for `custom_vjp` says that forward mode is not available, but not what to
+do. The difference between the modes: forward mode *computes* tangents; reverse mode only
+records the operations on them, and transposes the record. So the identity primitive here
+can be recorded and transposed, and raises if it is computed.
 """
 
 from functools import partial
@@ -64,8 +64,8 @@ def _tangent_of_tangent(primals: Any, tangents: Any, *, owner: str) -> Any:
     return _pass_on.bind(*primals, owner=owner), tangent
 
 
-# (tangent, point) -> tangent: the identity in the tangent. Evaluation and lowering refuse; the
-# abstract value, batching, derivative and transpose are those of an identity.
+# (tangent, point) -> tangent: the identity in the tangent. Evaluation and lowering refuse;
+# the abstract value, batching, derivative and transpose are those of an identity.
 _pass_on = Primitive("jaxrnn_reverse_only")
 _pass_on.def_impl(_refuse)
 _pass_on.def_abstract_eval(lambda tangent, point, *, owner: tangent)

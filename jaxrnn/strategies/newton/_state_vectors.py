@@ -48,8 +48,8 @@ class Flat:
         """States as vectors; axes in front, such as T and B, are kept."""
         leaves = jax.tree.leaves(state)
         axes = leaves[0].shape[: leaves[0].ndim - len(self.shapes[0])]
-        rows = [leaf.reshape(*axes, -1).astype(self.dtype) for leaf in leaves]
-        return jnp.concatenate(rows, axis=-1)
+        parts = [leaf.reshape(*axes, -1).astype(self.dtype) for leaf in leaves]
+        return jnp.concatenate(parts, axis=-1)
 
     def state(self, vector: Float[Array, "*TB n"], dtype: Any = None) -> Any:
         """Vectors as states, in the dtypes of the state or in `dtype`."""

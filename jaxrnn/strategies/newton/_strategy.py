@@ -1,7 +1,7 @@
 """`Newton` solves all steps of a nonlinear recurrence together, by Newton's method.
 
-With `J_t` the Jacobian of step t at the current iterate, or a part of it, an iteration solves
-the linear recurrence
+With `J_t` the Jacobian of step t at the current iterate, or a part of it, an iteration
+solves the linear recurrence
 
     h^new_t = f(h_{t-1}, z_t) + J_t (h^new_{t-1} - h_{t-1})
 
@@ -73,12 +73,12 @@ class Newton(Strategy):
 
         d_t = J_t d_{t-1} + f(h_{t-1}, z_t) - h_t,    h <- h + d,    until |h - f| <= tol
 
-    Each iteration is a linear recurrence, which is parallel over time. For a contractive cell,
-    the number of iterations does not depend on T; for a chaotic cell (Lyapunov exponent above
-    0) it is hopelessly large (Gonzalez et al. 2025, arXiv:2508.16817). If the residual is not
-    below `tol` after `max_iter` iterations, or the solution is ill-conditioned (the next
-    Newton step exceeds 100 `tol`), the sequential `Scan()` runs for the whole batch and its
-    answer is returned. `solve` reports what happened.
+    Each iteration is a linear recurrence, which is parallel over time. For a contractive
+    cell, the number of iterations does not depend on T; for a chaotic cell (Lyapunov
+    exponent above 0) it is hopelessly large (Gonzalez et al. 2025, arXiv:2508.16817). If
+    the residual is not below `tol` after `max_iter` iterations, or the solution is
+    ill-conditioned (the next Newton step exceeds 100 `tol`), the sequential `Scan()` runs
+    for the whole batch and its answer is returned. `solve` reports what happened.
 
     Gradients are exact for every choice of `jacobian`: the backward pass is one linear
     recurrence in reverse with the exact Jacobian. It is parallel if the exact Jacobian is
@@ -86,14 +86,14 @@ class Newton(Strategy):
     reverse mode is supported. Under `jax.vmap` the fallback always runs as well, since a
     batched condition runs both branches.
 
-    It pays for long sequences with small batches and states, for cells that forget, above all
-    element-wise ones, on a device that is otherwise idle; on a CPU only with gradients and
-    for small states (measured in docs/measured.md).
+    It pays for long sequences with small batches and states, for cells that forget, above
+    all element-wise ones, on a device that is otherwise idle; on a CPU only with gradients
+    and for small states (measured in docs/measured.md).
 
-    Memory, with N the size of the state and a copy of T B N floats: for element-wise cells on
-    a CPU, 12 to 16 copies forward and 15 to 19 with gradients, where `Scan()` takes 4 to 7
-    and 11 to 19. The full Jacobian adds about 2 T B N^2 floats. The computation is at least
-    float32; a bfloat16 state is solved in float32 and rounded once.
+    Memory, with N the size of the state and a copy of T B N floats: for element-wise cells
+    on a CPU, 12 to 16 copies forward and 15 to 19 with gradients, where `Scan()` takes 4 to
+    7 and 11 to 19. The full Jacobian adds about 2 T B N^2 floats. The computation is at
+    least float32; a bfloat16 state is solved in float32 and rounded once.
 
     Args:
         tol: the bound of the residual, relative to 1 + |h|; None for 1e-6, or 1e-12 in
@@ -108,8 +108,8 @@ class Newton(Strategy):
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
-        NotImplementedError: if the Jacobians of a cell would exceed `max_bytes`, if its state
-            does not fit the chosen Jacobian, or if its state is not real floating-point.
+        NotImplementedError: if a cell's Jacobians would exceed `max_bytes`, or if its state
+            does not fit the chosen Jacobian or is not real floating-point.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -259,7 +259,7 @@ def _example(x: Any, axes: int) -> jax.ShapeDtypeStruct:
 
 
 def _step(cell: Cell, params: Any, state: Any, z: Any) -> Step:
-    """The recurrence over vectors; `params`, `state` and `z` are shapes for one sequence."""
+    """The recurrence over vectors; the arguments are shapes for one sequence."""
     flat = Flat.of(state)
     equal = len(set(flat.shapes)) == 1
     return Step(
@@ -295,9 +295,9 @@ def _solve(newton: Newton, cell: Cell, params, xs, state, guess) -> Solution:
 def _solved(newton: Newton, cell: Cell, params, state, zs, guess) -> _Solved:
     """The states after every step, by Newton's method or by the fallback, and a report.
 
-    The iteration itself is not differentiated: at the solution, the implicit function theorem
-    gives the gradients, however it was found. `custom_vjp`, since forward mode would need
-    a rule of its own; `reverse_only` raises a clear error for it.
+    The iteration itself is not differentiated: at the solution, the implicit function
+    theorem gives the gradients, however it was found. `custom_vjp`, since forward mode
+    would need a rule of its own; `reverse_only` raises a clear error for it.
     """
     flat, step = _prepared(cell, params, state, zs)
     if guess is None:
@@ -359,9 +359,9 @@ def _solved_backward(newton, cell, kept, cotangent):
     """The adjoint recurrence at the solution, then one vjp of all steps by its result.
 
     With h_t = f(h_{t-1}, z_t) at the solution, l_t = g_t + J_{t+1}^T l_{t+1} is the total
-    gradient of h_t. It is linear in g with the exact J, also where the iteration used only a
-    part of J. Given all l_t, steps are independent, and a single vjp of the batch of all steps
-    gives the gradients of params, z and the first state. The guess has none.
+    gradient of h_t. It is linear in g with the exact J, also where the iteration used only
+    a part of J. Given all l_t, steps are independent, and a single vjp of the batch of all
+    steps gives the gradients of params, z and the first state. The guess has none.
     """
     params, state, zs, guess, states = kept
     flat, step = _prepared(cell, params, state, zs)
@@ -389,8 +389,8 @@ def _adjoint_by_steps(step, params, before, zs, g):
     def body(later, inputs):
         before, z, g = inputs
         adjoint = g + later
-        row = lambda s, z: step.call(params, s, z)
-        _, pull = jax.vjp(lambda s: jax.vmap(row)(s, z), before)
+        one = lambda s, z: step.call(params, s, z)
+        _, pull = jax.vjp(lambda s: jax.vmap(one)(s, z), before)
         return pull(adjoint)[0], adjoint
 
     return jax.lax.scan(body, jnp.zeros_like(g[0]), (before, zs, g), reverse=True)[1]
