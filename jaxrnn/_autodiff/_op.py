@@ -134,8 +134,9 @@ def _backward(op, wanted, operands, grads, nondiff, saved):
 
 @_backward.defjvp
 def _backward_jvp(op, wanted, primals, tangents):
-    # the backward pass is a function of operands and grads: differentiate the reference's
-    # instead of it, in plain JAX. The residuals are constants, as in `_forward_jvp`.
+    # `op.backward` may be a kernel without derivatives. It is a function of operands and
+    # grads, so differentiate the reference's backward pass, in plain JAX, in its place. The
+    # residuals are constants, as in `_forward_jvp`.
     operands, grads, nondiff, saved = primals
 
     def reference(operands, grads):

@@ -268,7 +268,7 @@ class Recurrence(DifferentiableOp):
 
         The step here is a function of the state, z and the results of the matmuls. It
         returns the operands of the matmuls and the next state. So its vjp contains no
-        weight, and its residuals are element-wise. `jax.vjp` returns a pytree whose leaves
+        weight, and its residuals are small arrays. `jax.vjp` returns a pytree whose leaves
         are these residuals; under vmap they get a time axis, and the reverse loop can scan
         over them.
         """
