@@ -1,8 +1,9 @@
-"""Validation of what users give to `unroll`: what was given, why it cannot work, what to do.
+"""Validation of the arguments of `unroll`.
 
-Everything here is a question of structure, shape and dtype, so it works on tracers and
-costs nothing under `jax.jit`. Only lengths are looked at by value, where they are known.
-The file is long because the checks share their words: one place decides how errors read.
+Each error says what was given, why it cannot work, and what to do. The checks look at
+structures, shapes and dtypes, so they work on tracers and cost nothing under `jax.jit`.
+Only lengths are checked by value, where their values are known. The file is long because
+the checks share their wording: one place decides how errors read.
 """
 
 import functools
@@ -21,7 +22,7 @@ from ._typing import Size
 
 
 class Arguments(NamedTuple):
-    """The arguments of `unroll`, checked; all arrays are JAX's."""
+    """The validated arguments of `unroll`; all arrays are JAX arrays."""
 
     layer: Layer
     params: Any
@@ -45,7 +46,7 @@ def arguments(
     reverse: Any = False,
     key: Any = None,
 ) -> Arguments:
-    """Checks all that `unroll` is given, but for the strategy."""
+    """Validates every argument of `unroll` except the strategy."""
     check_layer(layer)
     params = check_params(layer, params)
     xs, time, batch = check_sequence(xs)
@@ -65,7 +66,7 @@ def arguments(
 
 
 def check_layer(layer: Any) -> None:
-    """A layer, and one that can pass through `jax.jit`."""
+    """Checks that this is a layer, and that it can be a static argument of `jax.jit`."""
     if isinstance(layer, type) and issubclass(layer, Layer):
         raise TypeError(
             f"the layer is the class {layer.__name__}; make one by calling it, such as "
@@ -86,7 +87,7 @@ def check_layer(layer: Any) -> None:
 
 
 def check_params(layer: Layer, params: Any) -> Any:
-    """Params with the structure and shapes of `layer.init`, as arrays."""
+    """Params as arrays; they must have the structure and shapes that `layer.init` gives."""
     params = as_arrays(params, "params", "make them with layer.init(key)")
     expected = _params_of(layer)
     hint = f"They are not parameters of {layer}: make them with layer.init(key)."
@@ -95,15 +96,15 @@ def check_params(layer: Layer, params: Any) -> Any:
     for path, leaf in jax.tree.leaves_with_path(params):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} is {leaf.dtype}: parameters are "
-                "floating-point, so that they have gradients. Cast them with "
+                f"params{jax.tree_util.keystr(path)} is {leaf.dtype}: parameters must be "
+                "floating-point to have gradients. Cast them with "
                 "jaxrnn.cast(params, jnp.float32)."
             )
     return params
 
 
 def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
-    """Arrays `(T, B, ...)` with at least one step and one row: `(xs, T, B)`."""
+    """`(xs, T, B)` for arrays `(T, B, ...)` of at least one step and one sequence."""
     xs = as_arrays(xs, "xs", "give an array (T, B, features)")
     leaves = jax.tree.leaves(xs)
     if not leaves:
@@ -118,22 +119,22 @@ def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
     shapes = {leaf.shape[:2] for leaf in leaves}
     if len(shapes) > 1:
         raise ValueError(
-            f"the arrays of xs differ in their first two axes: {sorted(shapes)}. All "
-            "share (T, B)."
+            f"the arrays of xs differ in their first two axes: {sorted(shapes)}. All must "
+            "have the same (T, B)."
         )
     time, batch = leaves[0].shape[:2]
     if time == 0 or batch == 0:
-        empty = "time steps" if time == 0 else "rows in its batch"
+        empty = "time steps" if time == 0 else "sequences in the batch"
         raise ValueError(
-            f"xs has the shape {leaves[0].shape}, which means no {empty}: a sequence is "
-            "(T, B, features) with T and B of at least 1. Rows without steps are given "
-            "by lengths of 0."
+            f"xs has the shape {leaves[0].shape}, which means no {empty}: give "
+            "(T, B, features) with T and B of at least 1. For a sequence without steps, "
+            "give a length of 0."
         )
     return xs, time, batch
 
 
 def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
-    """A state for every row, as `unroll` returns it; the initial one for None."""
+    """The state of a batch, as `unroll` returns it; None gives the initial state."""
     one = _state_of(layer, *_signature(params))
     if state is None:
         return jax.tree.map(
@@ -145,8 +146,8 @@ def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
         lambda s: jax.ShapeDtypeStruct((batch, *s.shape), s.dtype), one
     )
     hint = (
-        f"A state of {layer} for B={batch} is what unroll returns, or None for the "
-        "initial one."
+        f"Give a state that unroll returned for {layer} with B={batch}, or None for the "
+        "initial state."
     )
     _same_structure("state", state, expected, hint)
     _same_shapes("state", state, expected, hint, dtypes=True)
@@ -155,36 +156,36 @@ def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
 
 def check_lengths(lengths: Any, time: Size, batch: Size) -> Any:
     """Integers `(B,)` from 0 to T; the range is checked where the values are known."""
-    lengths = _as_array(lengths, "lengths", "give integers, one for each row")
+    lengths = _as_array(lengths, "lengths", "give integers, one for each sequence")
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(
             f"lengths are {lengths.dtype}: give integers, the number of valid steps of "
-            "each row."
+            "each sequence."
         )
     if lengths.shape != (batch,):
         raise ValueError(
-            f"lengths have the shape {lengths.shape}, but xs has B={batch} rows: give "
-            f"({batch},), one length a row."
+            f"lengths have the shape {lengths.shape}, but xs has B={batch} sequences: give "
+            f"({batch},), one length for each."
         )
     if not isinstance(lengths, jax.core.Tracer):
         values = np.asarray(lengths)
         wrong = [int(v) for v in values if not 0 <= v <= time]
         if wrong:
             raise ValueError(
-                f"lengths hold {wrong[:5]}, but xs has T={time} steps: a length is from "
+                f"lengths contain {wrong[:5]}, but xs has T={time} steps: give lengths from "
                 f"0 to {time}."
             )
     return jnp.asarray(lengths)
 
 
 def check_resets(resets: Any, time: Size, batch: Size) -> Any:
-    """Booleans `(T, B)`."""
+    """Resets as booleans `(T, B)`."""
     means = "True where a step starts from the initial state"
     return _check_booleans("resets", resets, means, time, batch)
 
 
 def check_mask(mask: Any, time: Size, batch: Size) -> Any:
-    """Booleans `(T, B)`."""
+    """A mask as booleans `(T, B)`."""
     means = "True where a step is taken and False where it is skipped"
     return _check_booleans("mask", mask, means, time, batch)
 
@@ -195,19 +196,19 @@ def _check_booleans(name: str, given: Any, means: str, time: Size, batch: Size) 
     if given.dtype != jnp.bool_:
         raise TypeError(
             f"{name} {verb} {given.dtype}: give booleans, {means}; {name}.astype(bool) "
-            "makes them."
+            "converts them."
         )
     if given.shape != (time, batch):
         has = "have" if verb == "are" else "has"
         raise ValueError(
             f"{name} {has} the shape {given.shape}, but xs has (T, B) = ({time}, "
-            f"{batch}): give one boolean for each step and row."
+            f"{batch}): give one boolean for each step of each sequence."
         )
     return jnp.asarray(given)
 
 
 def check_key(key: Any) -> Any:
-    """One random key: of the new kind, or the words of one, in JAX or NumPy."""
+    """One random key: typed, or as raw `uint32` words, in JAX or NumPy."""
     hint = "give one key, such as jax.random.key(0)."
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"key is {described(key)}; {hint}")
@@ -220,7 +221,7 @@ def check_key(key: Any) -> Any:
     default = jax.eval_shape(lambda: jax.random.key(0))
     if impl is None or key.dtype != np.uint32:
         raise TypeError(f"key is an array {key.shape} of {key.dtype}; {hint}")
-    # four words are of both of JAX's kinds that have them: the default decides
+    # several of JAX's generators have keys of four words: the default one decides
     words = jax.eval_shape(jax.random.key_data, default).shape
     return jax.random.wrap_key_data(
         jnp.asarray(key), impl=None if words == key.shape else impl
@@ -228,7 +229,7 @@ def check_key(key: Any) -> Any:
 
 
 def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
-    """One step can be taken, and gives back a state like the one it was given."""
+    """Checks that one step runs, and that it keeps the shapes and dtypes of the state."""
     x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
     one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state)
     problem = _problem_of_step(
@@ -237,13 +238,14 @@ def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
     if problem is None:
         return
     kind, message, in_own_code = problem
-    if in_own_code:  # let the author see the line: the same error once more, untouched
+    if in_own_code:
+        # raise the original error again, so that its traceback shows the author's own line
         _step_for_checks(layer)(*map(_as_structs, (params, one, x)))
     raise kind(message)
 
 
 def as_arrays(tree: Any, name: str, hint: str) -> Any:
-    """The tree with NumPy arrays made JAX's; anything else that is no array is refused."""
+    """The tree with NumPy arrays as JAX arrays; TypeError if a leaf is not an array."""
     leaves, structure = jax.tree.flatten(tree)
     arrays = [jnp.asarray(_as_array(leaf, name, hint)) for leaf in leaves]
     return jax.tree.unflatten(structure, arrays)
@@ -258,18 +260,19 @@ def _as_array(leaf: Any, name: str, hint: str) -> Any:
 
 
 def described(value: Any) -> str:
+    """The type and a short repr of a value, for error messages."""
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
 
 def _signature(tree: Any) -> tuple:
-    """The tree as hashables: its structure, and the shape and dtype of each leaf."""
+    """The tree's structure and its leaves' shapes and dtypes, hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((leaf.shape, _dtype(leaf)) for leaf in leaves)
 
 
 def _dtype(leaf: Any) -> Any:
-    """The dtype of an array; typed keys have one that NumPy does not know."""
+    """The dtype of an array; typed keys have a dtype that NumPy does not know."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return leaf.dtype
     return jnp.dtype(leaf.dtype)
@@ -286,7 +289,7 @@ def _structs(structure: Any, leaves: tuple) -> Any:
 
 
 def _cached(fn: Callable) -> Callable:
-    """Remembers by its arguments, and by the settings that they do not show."""
+    """Caches results by the arguments and by the settings of JAX that change them."""
 
     @functools.lru_cache(maxsize=512)
     def remembered(settings, *args):
@@ -314,14 +317,18 @@ def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
 
 @_cached
 def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] | None:
-    """The kind and words of what is wrong, and whether it arose in code of the user's."""
+    """The error's type and message, and whether it came from the user's own code.
+
+    None if the step is valid. Cached, since `unroll` checks at every call and tracing a
+    step costs more than many steps.
+    """
     params, state, x = (
         _structs(*signatures[i : i + 2]) for i in range(0, len(signatures), 2)
     )
     given = ", ".join(f"{leaf.shape} {leaf.dtype}" for leaf in jax.tree.leaves(x))
     try:
         with warnings.catch_warnings():
-            # JAX would drop the imaginary part of a complex input with a warning alone
+            # JAX only warns when it drops the imaginary part of a complex input
             warnings.filterwarnings("error", message="Casting (from )?complex")
             after, _ = _step_for_checks(layer)(params, state, x)
     except (TypeError, ValueError, Warning) as error:
@@ -333,17 +340,17 @@ def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] |
     return (
         TypeError,
         (
-            f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}; a state "
-            f"keeps its shapes and dtypes. The input is {given} and the parameters are "
-            f"{', '.join(dtypes)}: cast one of them, with xs.astype or jaxrnn.cast(params, "
-            "dtype)."
+            f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}, but a "
+            f"state must keep its shapes and dtypes. The input is {given} and the "
+            f"parameters are {', '.join(dtypes)}: cast one of them, with xs.astype or "
+            "jaxrnn.cast(params, dtype)."
         ),
         False,
     )
 
 
 def _in_own_code(error: Exception) -> bool:
-    """Whether the error passed through a module that is neither ours nor a library's."""
+    """Whether the traceback passes through the user's code, outside of known libraries."""
     modules = {
         frame.f_globals.get("__name__", "").split(".")[0]
         for frame, _ in traceback.walk_tb(error.__traceback__)
@@ -355,7 +362,7 @@ _LIBRARIES = {"jaxrnn", "jax", "jaxlib", "numpy", "jaxtyping", "beartype", ""}
 
 
 def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:
-    """The error's kind and words, with where in the layer it was, and what to do."""
+    """The error's type and message, with its place in the layer and advice what to do."""
     words = str(error).splitlines()[0].rstrip(".")
     notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
     words += "".join(f" ({note})" for note in notes)
@@ -371,13 +378,13 @@ def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:
     takes = getattr(layer, "input_size", None)
     wants = "" if takes is None else f"it takes {takes} features; "
     return ValueError, (
-        f"{what}: {wants}{words}. Give xs of (T, B, features), with the features that "
-        "the layer was made for."
+        f"{what}: {wants}{words}. Give xs of shape (T, B, features), with as many features "
+        "as the layer was made for."
     )
 
 
 def _step_for_checks(layer: Layer) -> Callable:
-    """The step by shapes alone; where a layer has no step, one unrolled step."""
+    """`layer.step` on shapes alone; for a layer without `step`, an unroll of one step."""
 
     def step(params, state, x):
         try:
@@ -389,14 +396,14 @@ def _step_for_checks(layer: Layer) -> Callable:
 
 
 def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
-    rows = jax.tree.map(lambda s: s[None], state)
+    states = jax.tree.map(lambda s: s[None], state)
     xs = jax.tree.map(lambda x: x[None, None], x)
-    after, ys = layer.unroll(params, rows, xs, Context(_OneStep()))
+    after, ys = layer.unroll(params, states, xs, Context(_OneStep()))
     return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
 
 
 class _OneStep(Executor):
-    """Runs sequences of one step."""
+    """Runs sequences of one step, without a loop."""
 
     def __call__(self, cell, params, state, xs, context):
         x = jax.tree.map(lambda x: x[0], xs)
@@ -434,6 +441,6 @@ def _same_shapes(
             )
         if dtypes and leaf.dtype != want.dtype:
             raise TypeError(
-                f"{label} is {leaf.dtype}, where {want.dtype} is needed: the state has "
-                f"the dtype of the parameters. {hint}"
+                f"{label} is {leaf.dtype}, where {want.dtype} is needed: the state has the "
+                f"dtype of the parameters. {hint}"
             )

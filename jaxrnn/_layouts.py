@@ -1,4 +1,4 @@
-"""`unroll` for sequences that are batch-major, or that have no batch at all."""
+"""`unroll` for other layouts: batch-major sequences, and one sequence without a batch."""
 
 from typing import Any
 
@@ -19,23 +19,24 @@ def unroll_batch_major(
     state: Batched | None = None,
     **options: Any,
 ) -> tuple[Batched, PyTree[Shaped[Array, "B T ..."]]]:
-    """`unroll` of sequences with the batch in front, `(B, T, features)`.
+    """Runs `unroll` on batch-major sequences, `(B, T, features)`.
 
-    As of `batch_first=True` in PyTorch, and in Keras. Time comes first inside, so inputs and
-    outputs are transposed: where there is a choice, `unroll` saves the two copies.
+    This is the layout of Keras, and of PyTorch with `batch_first=True`. Inputs and outputs
+    are transposed, since time comes first inside; with time-major data, `unroll` saves the
+    two copies.
 
     Args:
         layer, params: as for `unroll`.
         xs: `(B, T, features)`, or a pytree of such arrays.
         state: leaves `(B, ...)`, as for `unroll`; None for the initial state.
-        options: those of `unroll`: `lengths` is `(B,)`; `mask` and `resets` are `(B, T)`;
-            `reverse`, `key` and `strategy`.
+        options: the options of `unroll`: `lengths` is `(B,)`; `mask` and `resets` are
+            `(B, T)`; `reverse`, `key` and `strategy` are unchanged.
 
     Returns:
         `(state, ys)`: the state, leaves `(B, ...)`, and the outputs, `(B, T, ...)`.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as `unroll`.
+        TypeError, ValueError, NotImplementedError: as for `unroll`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -63,21 +64,21 @@ def unroll_one(
     state: Any = None,
     **options: Any,
 ) -> tuple[Any, PyTree[Shaped[Array, "T ..."]]]:
-    """`unroll` of one sequence without a batch axis, `(T, features)`.
+    """Runs `unroll` on one sequence without a batch axis, `(T, features)`.
 
     Args:
         layer, params: as for `unroll`.
         xs: `(T, features)`, or a pytree of such arrays.
-        state: that of one example, as `layer.step` takes it and as this returns it; None for
-            the initial state.
-        options: those of `unroll`: `lengths` is one integer; `mask` and `resets` are `(T,)`;
-            `reverse`, `key` and `strategy`.
+        state: the state of one sequence, as `layer.step` takes it and as this function
+            returns it; None for the initial state.
+        options: the options of `unroll`: `lengths` is one integer; `mask` and `resets` are
+            `(T,)`; `reverse`, `key` and `strategy` are unchanged.
 
     Returns:
-        `(state, ys)`: the state of the one example, and the outputs, `(T, ...)`.
+        `(state, ys)`: the state of the sequence, and the outputs, `(T, ...)`.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as `unroll`.
+        TypeError, ValueError, NotImplementedError: as for `unroll`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -86,7 +87,7 @@ def unroll_one(
         >>> state, ys = jaxrnn.unroll_one(cell, params, jnp.ones((5, 3)))
         >>> ys.shape, state.shape
         ((5, 4), (4,))
-        >>> state, y = cell.step(params, state, jnp.ones(3))  # goes on from there
+        >>> state, y = cell.step(params, state, jnp.ones(3))  # continues from there
     """
     xs = _ranked(xs, 1, "(T, features)")
     (time,) = jax.tree.leaves(xs)[0].shape[:1]
@@ -96,13 +97,13 @@ def unroll_one(
     if state is not None:
         state = _check.as_arrays(state, "state", "give what an earlier call returned")
         state = jax.tree.map(lambda s: s[None], state)
-    row = jax.tree.map(lambda x: x[:, None], xs)
-    state, ys = unroll(layer, params, row, state, **options)
+    batch_of_one = jax.tree.map(lambda x: x[:, None], xs)
+    state, ys = unroll(layer, params, batch_of_one, state, **options)
     return jax.tree.map(lambda s: s[0], state), jax.tree.map(lambda y: y[:, 0], ys)
 
 
 def _ranked(xs: Any, rank: int, layout: str) -> Any:
-    """Arrays with at least `rank` axes."""
+    """`xs` as arrays; ValueError if one has fewer than `rank` axes."""
     xs = _check.as_arrays(xs, "xs", f"give an array {layout}")
     leaves = jax.tree.leaves(xs)
     if not leaves:
@@ -113,8 +114,10 @@ def _ranked(xs: Any, rank: int, layout: str) -> Any:
     return xs
 
 
-def _masks(options: dict, shape: tuple, layout: str, turned: Any) -> dict[str, Array]:
-    """The mask and the resets among the options, time-major and with a batch axis."""
+def _masks(
+    options: dict, shape: tuple, layout: str, to_time_major: Any
+) -> dict[str, Array]:
+    """The mask and the resets of the options, as `(T, B)`."""
     found = {}
     for name in ("mask", "resets"):
         if (mask := options.get(name)) is None:
@@ -125,7 +128,7 @@ def _masks(options: dict, shape: tuple, layout: str, turned: Any) -> dict[str, A
                 f"{name} has the shape {jnp.shape(mask)}, but xs has {layout} = {shape}: "
                 "give one boolean for each step."
             )
-        found[name] = turned(mask)
+        found[name] = to_time_major(mask)
     return found
 
 

@@ -1,4 +1,4 @@
-"""`unroll` runs any layer over sequences; `explain` says how it would."""
+"""`unroll` runs any layer over a batch of sequences; `explain` says how it will run."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -43,41 +43,43 @@ def unroll(
 
         state_t, y_t = layer.step(params, state_{t-1}, x_t),    t = 1 ... T
 
-    Streaming by steps, by chunks or all at once gives the same answer: the state that is
-    returned is what the next call takes. Compiled on first use; also inside `jax.jit`,
-    `jax.grad` and `jax.vmap`.
+    Streaming step by step, in chunks or all at once gives the same answer: pass the
+    returned state to the next call. The function compiles on first use, and works inside
+    `jax.jit`, `jax.grad` and `jax.vmap`. To choose a strategy, see the table of
+    `jaxrnn.Auto` and the report of `jaxrnn.explain`.
 
     Args:
         layer: any layer or cell.
-        params: its parameters, of `layer.init(key)`.
-        xs: `(T, B, features)`, T and B at least 1; or a pytree of such arrays. Other
-            layouts: `unroll_batch_major` and `unroll_one`.
-        state: the state to go on from, leaves `(B, ...)`; None for the initial state.
-        lengths: `(B,)` integers from 0 to T, the valid steps of each row. The state that
-            is returned is the one after the last valid step, outputs past it are zero,
-            and nothing that stands in the padding, NaN included, reaches values or
-            gradients. Inside `jax.jit` the range cannot be checked: a length below 0
-            counts as 0, one above T as T.
-        mask: `(T, B)` booleans, for gaps inside a sequence: a step where it is False is
-            skipped. It keeps the state, its output is zero, and its input reaches
-            nothing. Beside `lengths`, a step is taken where both say so.
-        resets: `(T, B)` booleans. True cuts the row before this step, which starts from
-            the initial state: episodes, or documents packed into one row. Backwards, the
-            step before the cut does. A reset at a step that the mask skips cuts as well;
-            one past the length of its row does not.
-        reverse: from the last valid step of each row to its first; outputs stay where
-            their inputs are.
-        key: the randomness of dropout-like layers; without it they are deterministic.
-        strategy: how the recurrence is executed. Never changes values or gradients.
+        params: its parameters, as `layer.init(key)` returns them.
+        xs: `(T, B, features)` with T and B at least 1, or a pytree of such arrays. For
+            other layouts use `unroll_batch_major` or `unroll_one`.
+        state: the state to continue from, leaves `(B, ...)`; None for the initial state.
+        lengths: `(B,)` integers from 0 to T, the number of valid steps of each sequence.
+            The returned state is the one after the last valid step, outputs past it are
+            zero, and nothing in the padding, NaN included, reaches values or gradients.
+            Inside `jax.jit` the range cannot be checked: a length below 0 counts as 0, and
+            a length above T as T.
+        mask: `(T, B)` booleans, for gaps inside a sequence. A step is skipped where the
+            mask is False: the state is kept, the output is zero, and the input reaches
+            nothing. With both `lengths` and `mask`, a step is taken where both allow it.
+        resets: `(T, B)` booleans. True cuts the sequence before this step, so that the step
+            starts from the initial state; use it for episodes, or for documents packed into
+            one sequence. In reverse, the step before the cut starts from the initial state.
+            A reset at a masked step cuts as well; a reset past the end of its sequence does
+            not.
+        reverse: True runs from the last valid step of each sequence to its first; outputs
+            keep the positions of their inputs.
+        key: the random key of dropout-like layers; without it they are deterministic.
+        strategy: how the recurrence is executed; it never changes values or gradients.
 
     Returns:
         `(state, ys)`: the state after the last step, leaves `(B, ...)`, and the outputs,
-        `(T, B, ...)`. Both keep the dtypes of the parameters, but for states that a cell
-        keeps in float32 so that long memories do not round away.
+        `(T, B, ...)`. Both have the dtype of the parameters, except for states that a cell
+        keeps in float32 so that long memories are not lost to rounding.
 
     Raises:
-        TypeError, ValueError: for arguments that do not fit, before anything runs.
-        NotImplementedError: from a strategy that cannot serve the layer.
+        TypeError, ValueError: if an argument is invalid, before anything runs.
+        NotImplementedError: if the strategy cannot run the layer.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -97,6 +99,8 @@ def unroll(
 
 
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
+    # inside shard_map an array's type names the mesh axes that it varies over, and a loop
+    # must keep the types of its carry: one cast here serves every loop below
     given = aligned((params, xs, state, lengths, mask, resets, key))
     run = partial(_on_one_mesh, layer, reverse, strategy)
     masks = {"lengths": lengths, "mask": mask, "resets": resets}
@@ -112,9 +116,11 @@ def _on_one_mesh(
         inside = steps[:, None] < lengths[None, :].astype(steps.dtype)
     valid = _both(inside, mask)
     context = Context(strategy, valid, _cuts(resets, inside), key)
-    if valid is not None:  # before any layer: NaN passes through gradients
+    if valid is not None:
+        # zero the padding before any layer reads it: a NaN input makes gradients NaN even
+        # where the output is masked, since zero times NaN is NaN
         xs = _without_padding(xs, valid)
-        # the state of a row that takes no step passes by every layer, whatever it is
+        # for the same reason, no layer reads the state of a sequence that takes no step
         busy = valid if context.resets is None else valid | context.resets
         given, empty = state, ~jnp.any(busy, axis=0)
         one = jax.tree.map(lambda s: s[None], layer.initial_state(params))
@@ -129,11 +135,11 @@ def _on_one_mesh(
     return _where(empty, given, state), _without_padding(ys, valid)
 
 
-def _where(rows, yes, no):
-    """A choice for each row of a state."""
+def _where(which, yes, no):
+    """Selects `yes` or `no` for each sequence of a state; `which` is `(B,)`."""
 
     def chosen(yes, no):
-        return jnp.where(rows.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
+        return jnp.where(which.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
 
     return jax.tree.map(chosen, yes, no)
 
@@ -142,16 +148,16 @@ _run = jax.jit(_trace, static_argnames="reverse")
 
 
 def _both(mask, other):
-    """Where both masks are True; None stands for True everywhere."""
+    """Where both masks are True; None means True everywhere."""
     if mask is None or other is None:
         return other if mask is None else mask
     return mask & other
 
 
 def _cuts(resets, inside):
-    """Resets as cuts between steps, one more than steps; none past the end of a row.
+    """Resets as cuts between steps, `(T + 1, B)`; without those past a sequence's end.
 
-    At a step that is skipped they stay: what the row was before does not go on after it.
+    Cuts at skipped steps are kept: the episode before such a step has ended as well.
     """
     if resets is None:
         return None
@@ -160,7 +166,7 @@ def _cuts(resets, inside):
 
 
 def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:
-    """Zero past the end of each row, and where a step is skipped."""
+    """The arrays with zeros past the end of each sequence and at skipped steps."""
 
     def zeroed(x):
         mask = valid.reshape(valid.shape + (1,) * (x.ndim - 2))
@@ -171,13 +177,13 @@ def _without_padding(xs: Tree, valid: Bool[Array, "T B"]) -> Tree:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found, one decision a recurrence; printed, it is a table."""
+    """The report of `explain`: one decision for each recurrence. It prints as a table."""
 
     decisions: tuple[Decision, ...]
 
     def __str__(self) -> str:
         if not self.decisions:
-            return "no recurrence: every step stands by itself"
+            return "no recurrence: every step is independent of the others"
         return "\n".join(map(_described, self.decisions))
 
 
@@ -202,29 +208,29 @@ def explain(
     strategy: Strategy = Auto(),
     platform: str | None = None,
 ) -> Explanation:
-    """Says which strategy runs each recurrence of a layer, and why not the others.
+    """Reports which strategy runs each recurrence of a layer, and why the others do not.
 
-    Nothing is computed: the layer is traced as `unroll` would trace it, and the plans that
-    are made on the way are recorded.
+    Nothing is computed: the layer is traced as `unroll` would trace it, and the plans of
+    the strategies are recorded.
 
     Args:
         layer: any layer.
-        shape: the shape of xs, `(T, B, features)`; `(T, B)` for symbols.
-        dtype: its dtype.
+        shape: the shape of xs, `(T, B, features)`, or `(T, B)` for token ids.
+        dtype: the dtype of xs.
         strategy: the strategy that `unroll` would be given.
-        platform: "cpu", "gpu" or "tpu"; None for the one that JAX would use.
+        platform: "cpu", "gpu" or "tpu"; None for the platform that JAX would use.
 
     Returns:
         An `Explanation`: print it, or read its `decisions`.
 
     Raises:
-        TypeError, ValueError: for arguments that do not fit.
-        NotImplementedError: from a strategy that cannot serve the layer.
+        TypeError, ValueError: if an argument is invalid.
+        NotImplementedError: if the strategy cannot run the layer.
 
     Example:
         >>> import jaxrnn
         >>> print(jaxrnn.explain(jaxrnn.Dense(3, 4), (5, 2, 3)))
-        no recurrence: every step stands by itself
+        no recurrence: every step is independent of the others
     """
     _check.check_layer(layer)
     check_strategy(strategy)
@@ -232,6 +238,8 @@ def explain(
     xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 
+    # jax.eval_shape traces without compiling or computing anything; the decisions leave
+    # the trace through a list, since they are not arrays
     decisions: list[Decision] = []
 
     def run(params, xs):
@@ -246,20 +254,20 @@ def explain(
 
 
 def cast(tree: Tree, dtype: DType) -> Tree:
-    """The tree with its floating-point and complex leaves in another dtype.
+    """Casts the floating-point and complex leaves of a tree to another dtype.
 
-    Params in bfloat16 make a layer compute, and return, bfloat16.
+    With params in bfloat16, a layer computes in bfloat16 and returns bfloat16.
 
     Args:
         tree: params, a state, or any pytree of arrays.
         dtype: a floating-point dtype.
 
     Returns:
-        The same tree. Complex leaves become complex128 for float64 and complex64 for all
-        narrower dtypes; leaves of other kinds are left alone.
+        A tree of the same structure. Complex leaves become complex128 for float64 and
+        complex64 for all narrower dtypes; integers and booleans are left unchanged.
 
     Raises:
-        TypeError: for a dtype that is not floating-point.
+        TypeError: if the dtype is not floating-point.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn

@@ -91,7 +91,7 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         "rank 4": (call(xs=jnp.zeros((7, 2, 3, 1))), v, r"\(3, 1\).*takes 3 features"),
         "features": (call(xs=jnp.zeros((7, 2, 4))), v, r"\(4,\).*takes 3 features"),
         "T = 0": (call(xs=jnp.zeros((0, 2, 3))), v, "no time steps"),
-        "B = 0": (call(xs=jnp.zeros((7, 0, 3))), v, "no rows"),
+        "B = 0": (call(xs=jnp.zeros((7, 0, 3))), v, "no sequences"),
         "half": (
             call(xs=xs.astype(jnp.bfloat16), params=params),
             t,

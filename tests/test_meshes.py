@@ -36,9 +36,9 @@ def on(spec, x):
         (
             P("data"),
             P(),
-            "time axis of xs is divided over the mesh axis 'data'.*Sequence",
+            "time axis of xs is sharded over the mesh axis 'data'.*Sequence",
         ),
-        (P(None, "data"), P("other"), "xs over 'data', that of state over 'other'"),
+        (P(None, "data"), P("other"), "xs over 'data', in state over 'other'"),
     ],
 )
 def test_divisions_that_cannot_work_are_refused(steps, state, message):

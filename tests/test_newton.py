@@ -280,7 +280,7 @@ def test_what_would_not_fit_is_refused_and_auto_goes_on():
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: Newton(tol=0.0), ValueError, "bound above it"),
+        (lambda: Newton(tol=0.0), ValueError, "bound above 0"),
         (lambda: Newton(max_iter=0), ValueError, "at least 1"),
         (lambda: Newton(jacobian="full"), TypeError, r"FullJacobian\(\)"),
         (lambda: Newton(damping=-1.0), ValueError, "at least 0"),

@@ -1,7 +1,8 @@
-"""Rows of a mapped kernel as rows of one larger batch.
+"""Folds an axis of `jax.vmap` into the batch axis of an operation.
 
-`jax.vmap` over inputs and states with shared weights adds rows, and nothing else: V calls
-of B rows are one call of V B rows, which packs the weights once and fills its tiles.
+`jax.vmap` over inputs and states with shared weights only adds sequences: V calls with
+batch size B equal one call with batch size V B. The one call packs the weights once and
+fills the tiles of its matmuls.
 """
 
 from typing import Any, NamedTuple
@@ -12,11 +13,15 @@ from jaxtyping import Array
 
 
 SHARED = -1
-"""In place of an axis: an array without rows, such as a weight."""
+"""Instead of an axis: an array without a batch axis, such as a weight."""
 
 
 class RowAxes(NamedTuple):
-    """The axis along which arrays have rows; each a prefix of what it describes."""
+    """The batch axis of each array of an operation, or SHARED.
+
+    Each field is a pytree prefix of the arrays that it describes. `saved` are the
+    residuals.
+    """
 
     operands: Any
     nondiff: Any
@@ -25,14 +30,14 @@ class RowAxes(NamedTuple):
 
 
 def foldable(axes: Any, mapped: Any) -> bool:
-    """Whether nothing is mapped but what has rows."""
+    """Whether every vmapped array has a batch axis; a vmapped weight has none."""
     whole = jax.tree.leaves(jax.tree.broadcast(axes, mapped))
     pairs = zip(whole, jax.tree.leaves(mapped), strict=True)
     return not any(is_mapped for axis, is_mapped in pairs if axis == SHARED)
 
 
 def fold(axes: Any, mapped: Any, size: int, arrays: Any) -> Any:
-    """`(V, ..., B, ...)` as `(..., V B, ...)`; what is not mapped is repeated."""
+    """`(V, ..., B, ...)` as `(..., V B, ...)`; an array that is not mapped is repeated."""
 
     def one(axis: int, is_mapped: bool, x: Array) -> Array:
         if axis == SHARED:
@@ -45,14 +50,14 @@ def fold(axes: Any, mapped: Any, size: int, arrays: Any) -> Any:
 
 
 def unfold(axes: Any, size: int, arrays: Any) -> Any:
-    """The way back; an array without rows is left as it is."""
+    """The inverse of `fold`; arrays without a batch axis are returned unchanged."""
 
     def one(axis: int, x: Array) -> Array:
         if axis == SHARED:
             return x
-        rows = x.shape[axis] // size
-        apart = x.reshape(*x.shape[:axis], size, rows, *x.shape[axis + 1 :])
-        return jnp.moveaxis(apart, axis, 0)
+        batch = x.shape[axis] // size
+        split = x.reshape(*x.shape[:axis], size, batch, *x.shape[axis + 1 :])
+        return jnp.moveaxis(split, axis, 0)
 
     return jax.tree.map(one, jax.tree.broadcast(axes, arrays), arrays)
 

@@ -1,8 +1,9 @@
 """An operation written in C++ for CPUs, as one operation of JAX.
 
-Where a program is lowered decides what the operation becomes: the C++ code on a CPU; plain
-JAX in a program that `jax.export` writes, since it may run where jaxrnn is not installed; and
-an error in words elsewhere. On several devices each runs its own sequences of the batch.
+The platform is known when a program is lowered, not when it is traced, so the choice is
+made in a lowering rule: the C++ code on a CPU; plain JAX in a program for `jax.export`,
+which may run where jaxrnn is not installed; and a clear error on other platforms. On
+several devices, each device runs its own sequences of the batch.
 """
 
 import abc
@@ -23,23 +24,24 @@ from ._op import DifferentiableOp
 
 
 class NativeOp(DifferentiableOp):
-    """An operation of which a variant gives the C++ code, as `native_value` and so on."""
+    """An operation whose subclass calls C++ code in `native_value`, `native_forward` and
+    `native_backward`."""
 
     rows: ClassVar[RowAxes]
 
     @abc.abstractmethod
     def native_value(self, operands: Any, nondiff: Any) -> Any:
-        """As `value`, by the C++ code."""
+        """`value` by the C++ code."""
 
     @abc.abstractmethod
     def native_forward(self, operands: Any, nondiff: Any) -> tuple[Any, Any]:
-        """As `forward`, by the C++ code."""
+        """`forward` by the C++ code."""
 
     @abc.abstractmethod
     def native_backward(
         self, operands: Any, nondiff: Any, saved: Any, grads: Any, wanted: Any
     ) -> Any:
-        """As `backward`, by the C++ code."""
+        """`backward` by the C++ code."""
 
     def value(self, operands, nondiff):
         return _run(self, "value", (), (operands, nondiff))
@@ -53,6 +55,7 @@ class NativeOp(DifferentiableOp):
 
 
 def _native(op, name, wanted, args):
+    """One method by the C++ code; `args` are its arguments except `wanted`."""
     if name != "backward":
         return getattr(op, f"native_{name}")(*args)
     wanted = jax.tree.unflatten(jax.tree.structure(args[0]), wanted)
@@ -60,7 +63,7 @@ def _native(op, name, wanted, args):
 
 
 def _plain(op, name, wanted, args):
-    """The same in plain JAX: backwards, nothing that was saved is read."""
+    """The same method in plain JAX; its backward pass does not read the residuals."""
     operands, nondiff = args[:2]
     if name == "backward":
         _, vjp = jax.vjp(lambda o: op.reference(o, nondiff), operands)
@@ -68,6 +71,8 @@ def _plain(op, name, wanted, args):
     out = op.reference(operands, nondiff)
     if name == "value":
         return out
+    # residuals with the types of the C++ code's; `backward` above does not need their
+    # values, and NaN would show if anything read them
     _, saved = jax.eval_shape(partial(_native, op, name, wanted), args)
     return out, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), saved)
 
@@ -79,25 +84,29 @@ def _run(op, name, wanted, args):
 
 
 class _Operation:
-    """One method of an operation over flat arrays, partitioned along the batch."""
+    """One method of an operation on flat arrays, partitioned over devices by sequences."""
 
     def __init__(self, **params):
         self.params = params
         bind = lambda *flat: tuple(_run_p.bind(*flat, **params))
+        # without this, XLA would gather all arrays on every device: it cannot look into a
+        # custom call. `sequential_vmap`, since neither has a batching rule; a vmap that can
+        # be folded into the batch has been folded before (`_op._mappable`).
         over_devices = custom_partitioning(bind)
         over_devices.def_partition(self.partition, sharding_rule=self.sharding_rule)
         self.over_devices = sequential_vmap(over_devices)
-        self.alone = sequential_vmap(bind)
+        self.on_one_device = sequential_vmap(bind)
 
     def __call__(self, *flat):
-        # custom_partitioning knows no mesh with axes of both kinds; see `_lower`
-        return (self.alone if partly_manual() else self.over_devices)(*flat)
+        # custom_partitioning does not support a shard_map over some axes of a mesh; there
+        # `_lower` takes plain JAX, which XLA can partition
+        return (self.on_one_device if partly_manual() else self.over_devices)(*flat)
 
     def out_tree(self, flat):
         return jax.tree.structure(_shapes(tuple(flat), **self.params))
 
     def axes(self, shapes):
-        """The batch axis of every argument and every result; SHARED for none."""
+        """The batch axis of every argument and every result; SHARED if it has none."""
         op, name, tree = (self.params[k] for k in ("op", "name", "tree"))
         rows = op.rows
         args = jax.tree.unflatten(tree, shapes)
@@ -112,8 +121,9 @@ class _Operation:
         return leaves(given, args), leaves(out, found)
 
     def sharding_rule(self, mesh, args, results):
-        """Einsum-like: one name for the batch in all arrays, and one for every other axis."""
+        """An einsum-like rule: one name for all batch axes, and one for each other axis."""
         del mesh
+        # only the shapes matter here; the dtype is a placeholder
         shapes = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in args]
         number = iter(range(10**6))
         others: list[str] = []
@@ -130,10 +140,11 @@ class _Operation:
             ", ".join(map(named, axes, arrays))
             for axes, arrays in ((before, args), (after, results))
         ]
+        # every other axis must be whole on each device
         return " -> ".join(sides), {"need_replication_factors": tuple(others)}
 
     def partition(self, mesh, args, results):
-        """Every device takes its own sequences; what they share gets the sum over devices."""
+        """Every device runs its own sequences; gradients of shared arrays are summed."""
         del results
         before, after = self.axes(args)
         pairs = zip(before, args, strict=True)
@@ -165,12 +176,13 @@ def _operation(op, name, wanted, tree):
     return _Operation(op=op, name=name, wanted=wanted, tree=tree)
 
 
+# One call of the C++ code. It needs no derivative rules: `DifferentiableOp` has them.
 _run_p = Primitive("jaxrnn_kernel")
 _run_p.multiple_results = True
 
 
 def _shapes(flat, *, op, name, wanted, tree):
-    """The results, as shapes and dtypes."""
+    """The shapes and dtypes of the results."""
     return _traced(op, name, wanted, tree, tuple((x.shape, x.dtype) for x in flat))
 
 
@@ -191,7 +203,10 @@ def _avals(*avals, **params):
 
 
 def _shared(context):
-    """Whether XLA divides this operation among devices, as it can plain JAX alone."""
+    """Whether XLA must partition this operation, which it can do only for plain JAX.
+
+    So it is inside a `shard_map` over some axes of a mesh: XLA partitions the others.
+    """
     manual = getattr(context, "manual_axes", None)
     return manual is not None and 0 < len(manual) < len(context.mesh.axis_names)
 
@@ -199,11 +214,12 @@ def _shared(context):
 def _lower(ctx, *flat, here, **params):
     module = ctx.module_context
     exported = module.lowering_parameters.for_export
+    # a program lowered for several platforms has a branch for each: plain JAX off the CPU
     if not (here or exported) and len(module.platforms) == 1:
         raise NotImplementedError(
-            "Fused() has kernels for CPU, and this program is lowered for "
-            f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which takes them on "
-            "a CPU alone, or jaxrnn.Hoisted()."
+            "Fused() has kernels for CPU only, and this program is lowered for "
+            f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which uses them only on "
+            "a CPU, or jaxrnn.Hoisted()."
         )
     native = here and not exported and not _shared(module.axis_context)
     run = _native if native else _plain
@@ -217,7 +233,7 @@ def _compiled(**params):
 
 
 def _run_now(*flat, **params):
-    # also under jax.disable_jit: an operation is no Python that could be stepped through
+    # also under jax.disable_jit: there is no Python inside to step through
     with jax.disable_jit(False):
         return _compiled(**params)(*flat)
 

@@ -1,11 +1,14 @@
-"""An operation with derivatives of every kind and order.
+"""An operation with its own backward pass, and with derivatives of every kind and order.
 
-Reverse mode runs the operation's backward pass, also under vmap. Everything else (forward mode,
-Hessians) differentiates the reference, which equals the operation.
+`jax.custom_vjp` would forbid forward mode. So the operation has a JVP rule instead, and its
+tangent is one primitive, linear in the tangents of the operands:
 
-`jax.custom_vjp` would forbid forward mode. So the operation has a rule for tangents instead,
-and its tangent is one linear primitive: evaluated it is the reference's, transposed it is
-the operation's backward pass.
+    d_out = J(operands) d_operands
+
+Evaluated (forward mode), the primitive is the tangent of the reference in plain JAX, which
+computes the same function. Transposed (reverse mode), it is the operation's backward pass,
+`J^T grads`. Higher derivatives differentiate the reference, and vmap maps the primitive to
+the tangent of the vmapped operation, so that reverse mode works under vmap as well.
 """
 
 import abc
@@ -25,20 +28,22 @@ from ._fold import SHARED, RowAxes, fold, foldable, unfold
 
 
 class DifferentiableOp(abc.ABC):
-    """A differentiable op: hashable, with arrays in `operands` to differentiate.
+    """An operation on arrays, differentiable with respect to `operands`.
 
-    `nondiff` are arrays, or None, that have no derivative. All may be pytrees.
+    It must be hashable, since it is a static parameter of the primitive. `operands` and
+    `nondiff` are pytrees of arrays; `nondiff` has no derivative and may be None.
 
     Attributes:
-        rows: where arrays have rows that know nothing of each other, so that vmap can make
-            one batch of them; None: vmap runs one call after the other.
+        rows: the batch axes of the arrays, if the sequences of a batch are independent, so
+            that vmap can fold its axis into the batch. With None, vmap maps the methods as
+            they are.
     """
 
     rows: ClassVar[RowAxes | None] = None
 
     @abc.abstractmethod
     def reference(self, operands: Any, nondiff: Any) -> Any:
-        """The outputs, in plain JAX."""
+        """The outputs in plain JAX, differentiable by JAX: the specification."""
 
     @abc.abstractmethod
     def value(self, operands: Any, nondiff: Any) -> Any:
@@ -46,20 +51,22 @@ class DifferentiableOp(abc.ABC):
 
     @abc.abstractmethod
     def forward(self, operands: Any, nondiff: Any) -> tuple[Any, Any]:
-        """The outputs, and what `backward` wants saved."""
+        """The outputs, and the residuals for `backward`."""
 
     @abc.abstractmethod
     def backward(
         self, operands: Any, nondiff: Any, saved: Any, grads: Any, wanted: Any
     ) -> Any:
-        """The gradients of the operands, from those of the outputs.
+        """The gradients of the operands, given the gradients of the outputs.
 
-        `wanted` says of which; of the others anything of the right shape will do.
+        `saved` are the residuals of `forward`. `wanted` has a boolean for each operand:
+        where it is False, any array of the right shape will do.
         """
 
 
 def call(op: DifferentiableOp, operands: Any, nondiff: Any) -> Any:
     """The operation's outputs, differentiable with respect to `operands`."""
+    # inside shard_map, all arguments of a primitive must vary over the same mesh axes
     return _call(op, *aligned((operands, nondiff)))
 
 
@@ -70,6 +77,7 @@ def _call(op, operands, nondiff):
 
 @_call.defjvp
 def _call_jvp(op, primals, tangents):
+    # differentiated calls run `forward` instead of `value`: only they need residuals
     operands, nondiff = primals
     out, saved = _forward(op, operands, nondiff)
     return out, _tangent(op, tangents[0], operands, nondiff, saved)
@@ -82,18 +90,24 @@ def _forward(op, operands, nondiff):
 
 @_forward.defjvp
 def _forward_jvp(op, primals, tangents):
-    """What is saved counts as constant: whoever differentiates goes by the operands."""
+    """Residuals are treated as constants; all derivatives flow through the operands.
+
+    A second derivative differentiates `_call_jvp`, and so `_forward`. The residuals reach
+    only `_tangent_p`, whose own derivatives recompute everything from the operands: a
+    derivative through the residuals as well would be counted twice.
+    """
     operands, nondiff = primals
     out, saved = _forward(op, operands, nondiff)
     d_out = _tangent(op, tangents[0], operands, nondiff, saved)
-    return (out, saved), (d_out, jax.tree.map(_no_tangent, saved))
+    return (out, saved), (d_out, jax.tree.map(_zero_tangent, saved))
 
 
 @lru_cache(maxsize=256)
 def _mappable(op, name):
-    """A method of the operation, run on one batch under vmap where that can be."""
+    """A method of the operation that vmap runs as one larger batch where possible."""
     if op.rows is None:
         return getattr(op, name)
+    # cached, since every custom_vmap is a new function to JAX and would be traced again
     run = custom_vmap(getattr(op, name))
 
     @run.def_vmap
@@ -103,6 +117,7 @@ def _mappable(op, name):
             in_axes = jax.tree.map(lambda m: 0 if m else None, mapped)
             out = jax.vmap(getattr(op, name), in_axes)(*args)
         else:
+            # `_mappable` once more: a second vmap around this one can be folded as well
             args = fold(axes[:2], mapped, size, args)
             out_axes = axes.out if name == "value" else (axes.out, axes.saved)
             out = unfold(out_axes, size, _mappable(op, name)(*args))
@@ -119,6 +134,9 @@ def _backward(op, wanted, operands, grads, nondiff, saved):
 
 @_backward.defjvp
 def _backward_jvp(op, wanted, primals, tangents):
+    # `op.backward` may be a kernel without derivatives. It is a function of operands and
+    # grads, so differentiate the reference's backward pass, in plain JAX, in its place. The
+    # residuals are constants, as in `_forward_jvp`.
     operands, grads, nondiff, saved = primals
 
     def reference(operands, grads):
@@ -129,6 +147,10 @@ def _backward_jvp(op, wanted, primals, tangents):
     return _backward(op, wanted, operands, grads, nondiff, saved), d_out
 
 
+# A primitive, since it needs both a transpose rule and a batching rule: custom_vjp has no
+# forward mode, and jax.custom_derivatives.linear_call no batching rule. Its arguments are
+# the flat leaves of (d_operands, operands, nondiff, saved); it is linear in d_operands
+# alone.
 _tangent_p = Primitive("jaxrnn_tangent")
 _tangent_p.multiple_results = True
 
@@ -138,20 +160,26 @@ def _tangent(op, d_operands, operands, nondiff, saved):
     flat, tree = jax.tree.flatten((d_operands, operands, nondiff, saved))
     out = _shapes(op, operands, nondiff)
     d_out = iter(_tangent_p.bind(*flat, op=op, tree=tree))
-    return jax.tree.map(lambda o: next(d_out) if _varies(o) else _no_tangent(o), out)
+    return jax.tree.map(
+        lambda o: next(d_out) if _has_tangent(o) else _zero_tangent(o), out
+    )
 
 
-def _varies(x):
-    """Whether a value has a tangent: integers have none."""
+def _has_tangent(x):
+    """Whether an array has a tangent; integers and booleans have none."""
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def _no_tangent(x):
-    return jnp.zeros_like(x) if _varies(x) else np.zeros(x.shape, jax.dtypes.float0)
+def _zero_tangent(x):
+    # JAX's tangent of an integer is of dtype float0; it carries no data, so the primitive,
+    # whose results are arrays, leaves such outputs out
+    if _has_tangent(x):
+        return jnp.zeros_like(x)
+    return np.zeros(x.shape, jax.dtypes.float0)
 
 
 def _shapes(op, operands, nondiff):
-    """The outputs, as shapes and dtypes."""
+    """The shapes and dtypes of the outputs; cached, since every rule asks for them."""
     leaves, tree = jax.tree.flatten((operands, nondiff))
     return _traced(op, tree, tuple(map(abstract, leaves)))
 
@@ -162,6 +190,7 @@ def _traced(op, tree, given):
 
 
 def _evaluate(*flat, op, tree):
+    """The tangent as a value: the reference's, in plain JAX. Residuals are not read."""
     d_operands, operands, nondiff, _ = jax.tree.unflatten(tree, flat)
     reference = lambda o: op.reference(o, nondiff)
     d_out = jax.tree.leaves(jax.jvp(reference, (operands,), (d_operands,))[1])
@@ -171,27 +200,40 @@ def _evaluate(*flat, op, tree):
 def _avals(*avals, op, tree):
     _, operands, nondiff, _ = jax.tree.unflatten(tree, avals)
     out = jax.tree.leaves(_shapes(op, operands, nondiff))
-    return [abstract_result(avals, o.shape, o.dtype) for o in out if _varies(o)]
+    return [abstract_result(avals, o.shape, o.dtype) for o in out if _has_tangent(o)]
 
 
 def _transpose(grads, *flat, op, tree):
-    # unknown are the tangents that depend on what is differentiated: some of the first
+    """Transpose rule: `d_operands -> J d_operands` becomes `grads -> J^T grads`.
+
+    That is the operation's backward pass, whatever the tangents are.
+    """
+    # JAX passes undefined primals for the arguments that it wants the transpose for: the
+    # tangents, all or some of them. The rest are values, in the same flat order; a
+    # placeholder keeps the tree's shape.
     unknown = [ad.is_undefined_primal(x) for x in flat]
     known = [jnp.zeros((0,)) if u else x for u, x in zip(unknown, flat, strict=True)]
     _, operands, nondiff, saved = jax.tree.unflatten(tree, known)
+    # an output that the loss does not use has a symbolic zero as its cotangent
     given = map(ad.instantiate_zeros, grads)
     grads = jax.tree.map(
-        lambda o: next(given) if _varies(o) else _no_tangent(o),
+        lambda o: next(given) if _has_tangent(o) else _zero_tangent(o),
         _shapes(op, operands, nondiff),
     )
     wanted = tuple(unknown[: len(jax.tree.leaves(operands))])
     all_grads = _backward(op, wanted, operands, grads, nondiff, saved)
     d_operands = jax.tree.leaves(all_grads)
+    # one cotangent for each argument; None where JAX did not ask
     d_operands += [None] * (len(flat) - len(d_operands))
     return [d if u else None for u, d in zip(unknown, d_operands, strict=True)]
 
 
 def _jvp(primals, tangents, *, op, tree):
+    """JVP rule: the tangent depends on `d_operands`, linearly, and on `operands`.
+
+    Second order is plain JAX. The first result stays the primitive, so that reverse mode
+    can still transpose it to the backward pass.
+    """
     count = len(jax.tree.leaves(jax.tree.unflatten(tree, primals)[:2]))
     given, rest = primals[:count], primals[count:]
     d_given = tuple(ad.instantiate_zeros(d) for d in tangents[:count])
@@ -201,10 +243,12 @@ def _jvp(primals, tangents, *, op, tree):
 
 
 def _batch(args, axes, *, op, tree):
-    """The tangent of the mapped op: what is transposed is its backward pass, mapped."""
+    """Batching rule: the tangent of the vmapped op, so that its transpose is the vmapped
+    backward pass."""
     d_operands, operands, nondiff, saved = jax.tree.unflatten(
         tree, [_Axis(axis) for axis in axes]
     )
+    # a tangent has the shape of its operand: if one of the two is mapped, map both
     both = jax.tree.map(
         lambda a, b: _Axis(None) if a == b == _Axis(None) else _Axis(0),
         d_operands,
@@ -224,7 +268,7 @@ def _batch(args, axes, *, op, tree):
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where an array is mapped; a leaf even if it is not."""
+    """The mapped axis of an array, or None. A class, since None is not a leaf."""
 
     at: int | None
 
@@ -239,7 +283,11 @@ def _moved(x, axis, mapped, size):
 
 @dataclass(frozen=True)
 class VmappedOp(DifferentiableOp):
-    """An operation under `jax.vmap`; `axes` are those of its flat arguments."""
+    """An operation under `jax.vmap`, itself an operation, so that vmaps nest.
+
+    `axes` has the mapped axis, 0 or None, of each flat argument of the tangent primitive,
+    and `tree` the structure of these arguments.
+    """
 
     op: DifferentiableOp
     tree: Any
@@ -255,7 +303,8 @@ class VmappedOp(DifferentiableOp):
         return self._map(self.op.forward, 2)(operands, nondiff)
 
     def backward(self, operands, nondiff, saved, grads, wanted):
-        # what all rows of the map share gets the sum of their gradients
+        # an operand that is not mapped is broadcast to all calls; the transpose of a
+        # broadcast is a sum
         shared = lambda axis, d: d.sum(0) if axis.at is None else d
         axes, rows = self._axes()[1:], self.op.rows
         mapped = jax.tree.map(lambda axis: axis.at is not None, axes)
@@ -269,23 +318,24 @@ class VmappedOp(DifferentiableOp):
         operands, nondiff, saved, grads = fold(row_axes, mapped, size, given)
         d_operands = self.op.backward(operands, nondiff, saved, grads, wanted)
         d_operands = unfold(rows.operands, size, d_operands)
-        added = jax.tree.map(
+        # the one large batch has summed the gradients of shared operands already
+        return jax.tree.map(
             lambda row, axis, d: d if row == SHARED else shared(axis, d),
             jax.tree.broadcast(rows.operands, axes[0]),
             axes[0],
             d_operands,
         )
-        return added
 
     def _axes(self):
         return jax.tree.unflatten(self.tree, [_Axis(axis) for axis in self.axes])
 
     def _map(self, fn, count, *more):
-        """`fn` over its first `count` arguments, mapped as the tangents' operands are."""
+        """`fn` mapped over `count` arguments by the axes kept here, then by `more`."""
         axes = jax.tree.map(lambda axis: axis.at, self._axes()[1 : 1 + count])
         return jax.vmap(fn, in_axes=(*axes, *more))
 
 
+# outside of jit, and when a program with the primitive is lowered, it is evaluated
 _tangent_p.def_impl(jax.jit(_evaluate, static_argnames=("op", "tree")))
 _tangent_p.def_abstract_eval(_avals)
 ad.primitive_transposes[_tangent_p] = _transpose

@@ -1,4 +1,4 @@
-"""Operations on arrays, as functions: arrays in, arrays out, with a NumPy reference each."""
+"""Recurrences as functions of arrays; each has a reference in NumPy."""
 
 from ._diag_scan import diag_scan as diag_scan
 from ._linear_attention import chunked_delta as chunked_delta

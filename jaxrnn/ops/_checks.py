@@ -1,4 +1,4 @@
-"""Checks of the arrays that operations are given."""
+"""Validation of the arguments of the operations."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ def as_array(owner: str, name: str, value: Any) -> jax.Array:
     """The value as an array of floating-point or complex numbers."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         raise TypeError(
-            f"{owner}: {name} is {type(value).__name__}; give an array, time first."
+            f"{owner}: {name} is {type(value).__name__}; give an array with time as its "
+            "first axis."
         )
     if not jnp.issubdtype(value.dtype, jnp.inexact):
         raise TypeError(
@@ -21,7 +22,7 @@ def as_array(owner: str, name: str, value: Any) -> jax.Array:
 
 
 def arrays(owner: str, named: dict[str, Any], reverse: Any) -> tuple[Any, ...]:
-    """Two sequences of one shape, `(T, ...)`, and a state `(...)` or None."""
+    """Two sequences of the same shape, `(T, ...)`, and a state `(...)` or None."""
     first, second, state = named
     a, b = (as_array(owner, name, named[name]) for name in (first, second))
     check_time(owner, second, b)
@@ -36,7 +37,7 @@ def arrays(owner: str, named: dict[str, Any], reverse: Any) -> tuple[Any, ...]:
 
 
 def real_arrays(owner: str, named: dict[str, Any], reverse: Any) -> tuple[Any, ...]:
-    """As `arrays`, and none of them complex."""
+    """The same as `arrays`; TypeError if one of them is complex."""
     for name, value in named.items():
         if value is not None and jnp.iscomplexobj(value):
             raise TypeError(f"{owner}: {name} is complex; give floating-point numbers.")
@@ -44,25 +45,25 @@ def real_arrays(owner: str, named: dict[str, Any], reverse: Any) -> tuple[Any, .
 
 
 def check_time(owner: str, name: str, value: jax.Array) -> None:
-    """The array has a first axis, of at least one step."""
+    """Checks that the array has a first axis, of at least one step."""
     if value.ndim == 0 or value.shape[0] == 0:
         raise ValueError(
-            f"{owner}: {name} has the shape {value.shape}, which means no steps; time "
-            "is the first axis, of at least 1."
+            f"{owner}: {name} has the shape {value.shape}, which means no steps; give an "
+            "array whose first axis is time, with at least one step."
         )
 
 
 def check_shape(owner: str, name: str, value: jax.Array, shape: tuple) -> None:
-    """The array has the shape that the others ask for."""
+    """Checks that the array has the shape that the other arrays require."""
     if value.shape != shape:
         raise ValueError(
             f"{owner}: {name} has the shape {value.shape}, where {shape} is needed to "
-            "go with the others."
+            "match the other arrays."
         )
 
 
 def as_resets(owner: str, resets: Any, shape: tuple[int, ...]) -> jax.Array | None:
-    """Booleans over the first axes of `shape`, or None."""
+    """Resets as booleans over the first axes of `shape`, or None."""
     if resets is None:
         return None
     if not isinstance(resets, jax.Array | np.ndarray) or resets.dtype != bool:

@@ -1,15 +1,16 @@
-"""`h_t = a_t h_{t-1} + b_t`, element by element, with its derivative by hand.
+"""`h_t = a_t h_{t-1} + b_t`, element by element, with hand-written derivatives.
 
-The states solve a linear system, unit lower bidiagonal, so JAX's `custom_linear_solve`
-has every derivative of them: the tangent is the same recurrence driven by another input,
+The states solve a linear system whose matrix is unit lower bidiagonal, so JAX's
+`custom_linear_solve` gives all derivatives. The tangent is the same recurrence with another
+input,
 
     h'_t = a_t h'_{t-1} + (a'_t h_{t-1} + b'_t)
 
-and the cotangents are one scan backwards, l_t = g_t + a_{t+1} l_{t+1}, from which
-da_t = l_t h_{t-1} and db_t = l_t. Nothing but the states is kept.
+and the cotangents are one reverse scan, l_t = g_t + a_{t+1} l_{t+1}, from which
+da_t = l_t h_{t-1} and db_t = l_t. The only residuals are the states and `a`.
 
-A reset is a cut: the state before it is selected away, not multiplied by zero, since zero
-times NaN is NaN. Its derivative is selected away as well.
+A reset is a cut: `jnp.where` selects zero instead of the state before it, because
+multiplying by zero would let NaN through. The derivative is selected in the same way.
 """
 
 from collections.abc import Callable
@@ -33,27 +34,28 @@ def diag_scan(
     resets: Bool[Array, "T ..."] | None = None,
     reverse: bool = False,
 ) -> tuple[Inexact[Array, "..."], Inexact[Array, "T ..."]]:
-    """A linear recurrence that is element-wise in its state, real or complex.
+    """Element-wise linear recurrence, real or complex.
 
         h_t = a_t h_{t-1} + b_t,    t = 1 ... T
 
-    The state is float32 at least, whatever the inputs are, and so is what is returned.
-    Every derivative of JAX goes through it; the reverse one is a single scan backwards.
+    The state and the results are at least float32, whatever the dtypes of the inputs.
+    Forward and reverse mode of any order work; the backward pass is a single reverse scan.
 
     Args:
         a: `(T, ...)`, such as `(T, B, h)`: the decays, floating-point or complex.
-        b: `(T, ...)`, of the shape of `a`: the inputs.
+        b: `(T, ...)`, with the shape of `a`: the inputs.
         initial: `(...)`, the state before the first step; None for zero.
         resets: booleans over the first axes of `a`, such as `(T, B)`: True where a step
             starts from zero instead of the state before it.
-        reverse: from the last step to the first; the initial state stands after the end.
+        reverse: True runs from the last step to the first; `initial` is then the state
+            after the last one.
 
     Returns:
         `(final, states)`: the state after the last step taken, `(...)`, and the states
         after every step, `(T, ...)`.
 
     Raises:
-        TypeError, ValueError: for arrays that do not fit each other.
+        TypeError, ValueError: if the arrays do not match each other.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn
@@ -75,12 +77,16 @@ def diag_scan(
 
 
 class Loop(NamedTuple):
-    """One way to run the recurrence, `(a, b, start, cuts, reverse) -> states`, and its adjoint.
+    """One implementation of the recurrence, and of its adjoint.
 
-    The adjoint, `(a, g, cuts, reverse) -> (m, l)`, runs against `reverse`: l_t = g_t + m_{t+1}
-    with m_t = a_t l_t, and gives the last m, which is what the state before gets. `cuts` are
-    booleans of the dimensions of `a`, True where a step does not read the state before it,
-    or None.
+    Attributes:
+        states: `(a, b, start, cuts, reverse) -> states`.
+        adjoint: `(a, g, cuts, reverse) -> (m, l)`, which runs against the direction of the
+            recurrence: l_t = g_t + m_{t+1} with m_t = a_t l_t. The returned m is the last
+            one, the cotangent of `start`.
+
+    `cuts` has as many dimensions as `a`: True where a step does not read the state before
+    it; or None.
     """
 
     states: Callable[[Array, Array, Array, Any, bool], Array]
@@ -96,13 +102,16 @@ def linear_recurrence(
     reverse: bool = False,
     loop: Loop | None = None,
 ) -> Array:
-    """The states of `diag_scan`, of arrays of one dtype; `loop` says how they are made."""
+    """The states of `diag_scan`, for arrays of one dtype, computed by `loop`."""
     loop = loop or by_platform
     a, b, start, resets = aligned((a, b, start, resets))
     cuts = None if resets is None else expand_trailing(resets, a.ndim)
     start, b = _tied(start, b[0]), _tied(b, start[None])
 
-    def residual(x):
+    # the linear system M x = (start, b) in x = (start, states), where `matvec` is M:
+    # start = start, h_t - a_t h_{t-1} = b_t. JAX differentiates `matvec` for the derivative
+    # by `a`, and solves with M for tangents and with M^T for cotangents.
+    def matvec(x):
         start, states = x
         return start, states - a * uncut(cuts, before(reverse, states, start))
 
@@ -113,15 +122,15 @@ def linear_recurrence(
         m, cotangents = loop.adjoint(a, ct[1], cuts, reverse)
         return ct[0] + m, cotangents
 
-    solved = jax.lax.custom_linear_solve(residual, (start, b), solve, transpose_solve)
+    solved = jax.lax.custom_linear_solve(matvec, (start, b), solve, transpose_solve)
     return solved[1]
 
 
 def _tied(x: Array, other: Array) -> Array:
-    """`x`, in a way that has it differentiated where `other` is.
+    """`x`, as a value that depends on `other` as far as autodiff can tell.
 
-    The transpose of a linear solve asks for all of its right side or none. The compiler
-    removes the choice.
+    The transpose of `custom_linear_solve` needs all of the right-hand side to be
+    differentiated, or none of it. The compiler removes the select.
     """
     return jnp.where(jnp.zeros(x.shape, bool), other, x)
 
@@ -135,7 +144,7 @@ def before(reverse: bool, states: Array, start: Array) -> Array:
 
 
 def uncut(cuts: Array | None, x: Array, cut: float = 0.0) -> Array:
-    """`x`, and `cut` where there is one."""
+    """`x`, with `cut` in place of its entries where there is a cut."""
     return x if cuts is None else jnp.where(cuts, jnp.asarray(cut, x.dtype), x)
 
 
@@ -164,30 +173,33 @@ def _states_parallel(a, b, start, cuts, reverse):
         cuts = None if cuts_1 is None else cuts_1 | cuts_2
         return a_2 * uncut(cuts_2, a_1), a_2 * uncut(cuts_2, b_1) + b_2, cuts
 
-    # what a step that is cut does to the state before it is never asked for
+    # the decay of a cut step is never used, but could be NaN: take zero instead
     steps = (uncut(cuts, a), b, cuts)
     decays, inputs, cuts = jax.lax.associative_scan(after, steps, reverse=reverse)
     return decays * uncut(cuts, start[None]) + inputs
 
 
 def _adjoint_parallel(a, g, cuts, reverse):
+    # m_t = a_t m_{t+1} + a_t g_t: the same recurrence, in the other direction
     start = jnp.zeros_like(g[0])
     m = _states_parallel(a, uncut(cuts, a * g), start, cuts, not reverse)
     return m[-1 if reverse else 0], g + before(not reverse, m, start)
 
 
 sequential = Loop(_states_sequential, _adjoint_sequential)
-"""One step after the other, in one pass over memory: what bounds a CPU."""
+"""Runs one step after the other, in one pass over memory, which bounds the time on a CPU."""
 
 parallel = Loop(_states_parallel, _adjoint_parallel)
-"""By doubling, in about 2 log2 T parallel passes. Blelloch 1990, CMU-CS-90-190."""
+"""Runs a parallel scan, about 2 log2 T passes over memory. Blelloch 1990, CMU-CS-90-190."""
 
 
 def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
+    # the platform is known only at lowering; `reverse` is not an array, so it is bound
+    # first
     def chosen(*args):
         *arrays, reverse = args
         cpu, default = (
-            partial(choose(way), reverse=reverse) for way in (sequential, parallel)
+            partial(choose(loop), reverse=reverse) for loop in (sequential, parallel)
         )
         return jax.lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
@@ -195,6 +207,6 @@ def _by_platform(choose: Callable[[Loop], Callable]) -> Callable:
 
 
 by_platform = Loop(
-    _by_platform(lambda way: way.states), _by_platform(lambda way: way.adjoint)
+    _by_platform(lambda loop: loop.states), _by_platform(lambda loop: loop.adjoint)
 )
-"""In turn on a CPU; by doubling where every step costs a launch."""
+"""Runs sequentially on a CPU, and in parallel where every step costs a kernel launch."""

@@ -1,13 +1,13 @@
 """`h_t = a_t h_{t-1} + b_t` for positive a, b and h, all of them as logarithms.
 
-The derivative of a logarithm of a sum is an average of derivatives, with the share p of
-the old state as its weight,
+The derivative of a logarithm of a sum is a weighted mean of derivatives. With p_t the old
+state's share of the sum,
 
     d log h_t = p_t (d log a_t + d log h_{t-1}) + (1 - p_t) d log b_t,
     p_t = exp(log a_t + log h_{t-1} - log h_t)
 
-so it is again a linear recurrence, and its shares are between 0 and 1. A reset cuts as it
-does in `diag_scan`.
+so the tangent is a linear recurrence, and its decays p_t are between 0 and 1. Resets are
+cuts, as in `diag_scan`.
 """
 
 from functools import partial
@@ -30,31 +30,32 @@ def log_diag_scan(
     resets: Bool[Array, "T ..."] | None = None,
     reverse: bool = False,
 ) -> tuple[Float[Array, "..."], Float[Array, "T ..."]]:
-    """A linear recurrence of positive numbers, given and returned as logarithms.
+    """Linear recurrence of positive numbers, given and returned as logarithms.
 
         log h_t = log(exp(log a_t + log h_{t-1}) + exp(log b_t)),    t = 1 ... T
 
-    Nothing overflows, however large or small the states become. The state is float32 at
-    least, whatever the inputs are, and so is what is returned. Heinsen writes the sum out
-    with cumulated sums over all of time, which lose digits as T grows; here the logarithms
-    are added step by step on a CPU, and by doubling elsewhere.
+    Nothing overflows, however large or small the states become. The state and the results
+    are at least float32, whatever the dtypes of the inputs. Heinsen uses cumulative sums
+    over all of time, which lose digits as T grows; here the recurrence runs step by step on
+    a CPU, and as a parallel scan elsewhere.
 
     Args:
         log_a: `(T, ...)`, such as `(T, B, h)`: logarithms of the decays, floating-point.
-        log_b: `(T, ...)`, of the shape of `log_a`: logarithms of the inputs; `-inf` for
+        log_b: `(T, ...)`, with the shape of `log_a`: logarithms of the inputs; `-inf` for
             an input of zero.
         log_initial: `(...)`, the logarithm of the state before the first step; None for
             a state of zero.
         resets: booleans over the first axes of `log_a`, such as `(T, B)`: True where a
             step starts from zero instead of the state before it.
-        reverse: from the last step to the first; the initial state stands after the end.
+        reverse: True runs from the last step to the first; `log_initial` is then the state
+            after the last one.
 
     Returns:
-        `(final, states)`, both logarithms: of the state after the last step taken,
-        `(...)`, and of the states after every step, `(T, ...)`.
+        `(final, states)`, as logarithms: the state after the last step taken, `(...)`, and
+        the states after every step, `(T, ...)`.
 
     Raises:
-        TypeError, ValueError: for arrays that do not fit each other.
+        TypeError, ValueError: if the arrays do not match each other.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn
@@ -94,13 +95,16 @@ def _states(
     )
 
 
+# custom_jvp, not custom_vjp: the tangent is a `linear_recurrence`, which JAX transposes to
+# one reverse scan, so one rule gives forward and reverse mode
 @_states.defjvp
 def _states_tangent(reverse, primals, tangents):
     log_a, log_b, start, cuts = primals
     d_a, d_b, d_start, _ = tangents
     states = _states(reverse, log_a, log_b, start, cuts)
     old = log_a + before(reverse, states, start)
-    # a state of zero has no share of anything; -inf - -inf would be NaN
+    # a state of zero, -inf, has a share of zero; -inf - -inf would be NaN, and the inner
+    # `where` keeps that NaN out of the derivative as well
     empty = jnp.isneginf(old) if cuts is None else jnp.isneginf(old) | cuts
     share = jnp.where(empty, 0, jnp.exp(jnp.where(empty, 0, old) - states))
     rest = jnp.where(jnp.isneginf(log_b), 0, jnp.exp(log_b - states))
@@ -114,7 +118,7 @@ def _sequential(log_a, log_b, start, cuts, reverse):
         h = jnp.logaddexp(log_a + uncut(cuts, h, -jnp.inf), log_b)
         return h, h
 
-    # +inf in a decay is as little a reason to read a state that was cut off as any other
+    # at a cut the state is -inf, and a decay of +inf would turn it into NaN
     log_a = uncut(cuts, log_a)
     return jax.lax.scan(body, start, (log_a, log_b, cuts), reverse=reverse)[1]
 
@@ -123,8 +127,8 @@ def _parallel(log_a, log_b, start, cuts, reverse):
     def after(first, second):
         (a_1, b_1, cuts_1), (a_2, b_2, cuts_2) = first, second
         cuts = None if cuts_1 is None else cuts_1 | cuts_2
-        nothing = partial(uncut, cuts_2, cut=-jnp.inf)
-        return a_2 + nothing(a_1), jnp.logaddexp(a_2 + nothing(b_1), b_2), cuts
+        kept = partial(uncut, cuts_2, cut=-jnp.inf)
+        return a_2 + kept(a_1), jnp.logaddexp(a_2 + kept(b_1), b_2), cuts
 
     steps = (uncut(cuts, log_a), log_b, cuts)
     decays, inputs, cuts = jax.lax.associative_scan(after, steps, reverse=reverse)

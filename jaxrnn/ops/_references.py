@@ -1,4 +1,4 @@
-"""The operations, slowly: a Python loop over each equation, in NumPy float64."""
+"""References of the operations: each equation as a Python loop in NumPy float64."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 def diag_scan_reference(
     a: Any, b: Any, initial: Any = None, *, resets: Any = None, reverse: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `jaxrnn.ops.diag_scan` means, in NumPy float64 (or complex128)."""
+    """Reference of `jaxrnn.ops.diag_scan` in NumPy float64, or complex128."""
     a, b = np.asarray(a), np.asarray(b)
     kind = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(b) else np.float64
     h = np.zeros(b.shape[1:], kind) if initial is None else np.asarray(initial, kind)
@@ -32,7 +32,7 @@ def log_diag_scan_reference(
     resets: Any = None,
     reverse: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `jaxrnn.ops.log_diag_scan` means, in NumPy float64."""
+    """Reference of `jaxrnn.ops.log_diag_scan` in NumPy float64."""
     log_a, log_b = np.asarray(log_a, np.float64), np.asarray(log_b, np.float64)
     h = np.full(log_b.shape[1:], -np.inf) if log_initial is None else log_initial
     h, states = np.asarray(h, np.float64), np.zeros(log_b.shape)
@@ -49,7 +49,7 @@ def log_diag_scan_reference(
 def linear_attention_reference(
     q: Any, k: Any, v: Any, log_decay: Any, initial: Any = None, *, resets: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `jaxrnn.ops.chunked_linear_attention` means, in NumPy float64."""
+    """Reference of `jaxrnn.ops.chunked_linear_attention` in NumPy float64."""
     return delta_reference(q, k, v, None, log_decay, initial, resets=resets)
 
 
@@ -63,7 +63,10 @@ def delta_reference(
     *,
     resets: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `jaxrnn.ops.chunked_delta` means, in NumPy float64; without `beta`, attention."""
+    """Reference of `jaxrnn.ops.chunked_delta` in NumPy float64.
+
+    With `beta=None` it is linear attention instead of the delta rule.
+    """
     q, k, v, log_decay = (np.asarray(x, np.float64) for x in (q, k, v, log_decay))
     decay = np.exp(log_decay)
     decay = decay[..., None, None] if decay.ndim < q.ndim else decay[..., None]

@@ -1,4 +1,4 @@
-"""How a recurrence is executed: cost may change, values and gradients never."""
+"""Strategies execute a recurrence. They may change its cost, never values or gradients."""
 
 from ._associative import Associative as Associative
 from ._auto import Auto as Auto

@@ -1,4 +1,4 @@
-"""Linear recurrences in parallel over all of time."""
+"""Linear recurrences as an associative scan, parallel over time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ from ._masked import resets_of
 
 @dataclass(frozen=True)
 class Associative(Strategy):
-    """All steps of a linear recurrence together, by doubling.
+    """Runs all steps of a linear recurrence as one associative scan.
 
         (a_2, b_2) after (a_1, b_1)  =  (a_2 a_1, a_2 b_1 + b_2)
 
-    About 2 log2 T passes over memory instead of T steps: for devices on which a step
-    costs a launch. On a CPU one pass over memory is what bounds a recurrence, and this
-    takes several: `jax.lax.associative_scan` took 3 to 7 times as long as `diag_scan`.
+    It takes about 2 log2 T passes over memory instead of T steps, for devices on which
+    every step costs a kernel launch. A CPU is limited by passes over memory: there,
+    `jax.lax.associative_scan` took 3 to 7 times as long as `diag_scan`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -45,7 +45,10 @@ class Associative(Strategy):
 def run_linear(
     cell: Cell, params: Any, state: Any, zs: Any, loop: Loop | None = None
 ) -> tuple[Any, Any]:
-    """The coefficients of every step at once, then the recurrence alone."""
+    """Computes the coefficients of all steps at once, then runs the recurrence alone.
+
+    `loop` is the implementation of the recurrence; None chooses it by platform.
+    """
     assert isinstance(cell, LinearCell)
     decays, inputs = over_time_and_batch(cell.coefficients, params, zs)
 

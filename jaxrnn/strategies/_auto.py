@@ -1,4 +1,4 @@
-"""Dispatch that can be asked: an ordered tuple of candidates, the first that accepts."""
+"""`Auto` picks a strategy for each cell from an ordered tuple of candidates."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,31 +27,33 @@ _CANDIDATES: tuple[Strategy, ...] = (Chunked(), Fused(), Hoisted(), Scan())
 
 @dataclass(frozen=True)
 class Auto(Strategy):
-    """Takes the first of its candidates that accepts the cell and pays.
+    """Uses the first of its candidates that accepts the cell and is worth using for it.
 
-    | candidate        | taken for                     | because                          |
-    |------------------|-------------------------------|----------------------------------|
-    | `Chunked()`      | linear and matrix cells       | up to 10 times faster than       |
-    |                  |                               | `Scan()`, and fewer states kept  |
-    | `Fused()`        | on CPU, in float32, the cells | one kernel; faster than all else |
-    |                  | that it has kernels for       | with gradients                   |
-    | `Hoisted()`      | cells that multiply the state | 1.2 to 3 times faster than       |
-    |                  | with parameters, or project   | `Scan()`, in less memory         |
-    |                  | more than it                  |                                  |
-    | `Scan()`         | every other cell              | nothing leaves its loop          |
+    | candidate    | chosen for                      | because                           |
+    |--------------|---------------------------------|-----------------------------------|
+    | `Chunked()`  | linear and matrix cells         | up to 10 times faster than        |
+    |              |                                 | `Scan()`, and stores fewer states |
+    | `Fused()`    | cells with a kernel, on a CPU,  | one kernel; the fastest of all    |
+    |              | in float32                      | with gradients                    |
+    | `Hoisted()`  | cells with a matmul of the      | 1.2 to 3 times faster than        |
+    |              | state and a parameter, or whose | `Scan()`, in less memory          |
+    |              | projection is larger than the   |                                   |
+    |              | state                           |                                   |
+    | `Scan()`     | every other cell                | nothing can leave the loop        |
 
-    The figures were measured on a CPU, forward and backward (`docs/measured.md`). The other
-    strategies are taken by name only: `Checkpointed()` trades a second forward pass for
-    memory, `Wavefront()` was up to 1.8 times slower on a CPU, and `Newton()` pays for long
-    sequences on an idle accelerator alone. `jaxrnn.explain` shows the choice for a layer,
-    and why each candidate before it was passed over.
+    These factors were measured on a CPU, forward and backward (`docs/measured.md`). `Auto`
+    never chooses the other strategies; give them by name. `Checkpointed()` trades a second
+    forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
+    `Newton()` pays only for long sequences on an otherwise idle accelerator.
+    `jaxrnn.explain` shows the choice for a layer, and why it passed over each candidate
+    before.
 
     Args:
-        candidates: strategies in order of preference; not `Wavefront`, which runs several
-            layers in one loop: give it this one instead, `Wavefront(inner=Auto())`.
+        candidates: strategies in order of preference. `Wavefront` cannot be one, since it
+            runs several layers in one loop; use `Wavefront(inner=Auto())`.
 
     Raises:
-        TypeError, ValueError: for candidates that are not such strategies.
+        TypeError, ValueError: if `candidates` is not a tuple of such strategies.
 
     Example:
         >>> import jaxrnn
@@ -69,12 +71,12 @@ class Auto(Strategy):
     def __post_init__(self):
         if not isinstance(self.candidates, tuple):
             raise TypeError(
-                f"Auto(candidates={self.candidates!r}): `candidates` is a tuple of "
-                "strategies, such as (jaxrnn.Scan(),)."
+                f"Auto(candidates={self.candidates!r}): give a tuple of strategies, such "
+                "as (jaxrnn.Scan(),)."
             )
         if not self.candidates:
             raise ValueError(
-                "Auto(candidates=()): nothing to choose from. Give at least one "
+                "Auto(candidates=()): there is nothing to choose from. Give at least one "
                 "strategy; jaxrnn.Scan() accepts every cell."
             )
         for candidate in self.candidates:
@@ -86,7 +88,7 @@ class Auto(Strategy):
         if platform() is not None:
             return self._choose(cell, params, state, xs)
         plans = {}
-        for name in ("cpu", "gpu"):  # every other platform decides as a GPU does
+        for name in ("cpu", "gpu"):  # other platforms use the plan of a GPU
             with on_platform(name):
                 plans[name] = self._choose(cell, params, state, xs)
         if plans["cpu"].strategy == plans["gpu"].strategy:
@@ -97,12 +99,13 @@ class Auto(Strategy):
         return self.plan(cell, params, state, xs).unroll(params, state, xs)
 
     def _choose(self, cell, params, state, xs):
-        """The plan of the first candidate that accepts the cell and pays."""
+        """The plan of the first candidate that accepts the cell and gives no `skip`."""
         refusals: list[NotImplementedError] = []
         passed_over: list[tuple[Strategy, str]] = []
         for candidate in self.candidates:
             try:
                 plan = candidate.plan(cell, params, state, xs)
+            # only "not my case": any other error is a mistake that the user should see
             except NotImplementedError as refusal:
                 refusals.append(refusal)
                 reason = refusal.reason if isinstance(refusal, Refused) else refusal
@@ -117,8 +120,8 @@ class Auto(Strategy):
 def _by_platform(plans: dict[str, Plan], params: Any, state: Any, xs: Any) -> Any:
     """Runs the plan of the platform that the program is lowered for.
 
-    A program is traced once and may be lowered for another platform than JAX's default one,
-    so both plans are traced and the choice is made at lowering.
+    A program is traced once, and may be lowered for another platform than JAX's default. So
+    both plans are traced, and the choice is made at lowering.
     """
 
     def branch(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a strategy is: one way to execute `states[t] = recur(states[t-1], zs[t])`."""
+"""The base class of strategies, which execute `states[t] = recur(states[t-1], zs[t])`."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -25,13 +25,14 @@ class Refused(NotImplementedError):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one recurrence is run.
+    """A plan to run one recurrence.
 
     Attributes:
         strategy: the strategy that runs it.
         unroll: `(params, state, xs) -> (state, ys)`.
-        how: what `explain` shows beside the strategy.
-        skip: why `Auto` should take its next candidate instead; empty to take this one.
+        how: a description that `explain` shows after the strategy; may be empty.
+        skip: a reason for `Auto` to skip this strategy although it accepts the cell; empty
+            to use it.
         inner: the plan of the strategy that runs the parts; None if there are none.
         passed_over: the candidates of `Auto` before this one, with the reasons.
     """
@@ -45,13 +46,13 @@ class Plan:
 
     @property
     def innermost(self) -> "Strategy":
-        """The strategy whose program is lowered in the end."""
+        """The strategy whose program is finally lowered."""
         return self.strategy if self.inner is None else self.inner.innermost
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The plan for one cell, over how many steps and sequences, and where."""
+    """The plan for one cell, with the number of steps, the batch size and the platform."""
 
     cell: Cell
     time: int
@@ -61,7 +62,7 @@ class Decision:
 
     @property
     def how(self) -> str:
-        """How the strategy runs this cell, where there is something to say."""
+        """The plan's description of how the strategy runs this cell; may be empty."""
         return self.choice.how
 
 
@@ -69,9 +70,9 @@ _platform: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
 def platform() -> str | None:
-    """The platform that is being decided for: "cpu", "gpu" or "tpu".
+    """The platform that plans are made for: "cpu", "gpu" or "tpu".
 
-    None while a program is traced, which may be lowered for any platform.
+    None while a program is traced, since it may be lowered for any platform.
     """
     return _platform.get()
 
@@ -86,7 +87,7 @@ def default_platform() -> str:
 
 @contextlib.contextmanager
 def on_platform(name: str | None) -> Iterator[None]:
-    """Decisions inside are those of this platform; None for any."""
+    """Makes the plans inside for this platform; None for any platform."""
     token = _platform.set(name)
     try:
         yield
@@ -99,7 +100,7 @@ _decisions: ContextVar[list[Decision] | None] = ContextVar("decisions", default=
 
 @contextlib.contextmanager
 def recorded_decisions() -> Iterator[list[Decision]]:
-    """Collects the decision of every recurrence that is traced inside."""
+    """Collects the decisions of all recurrences traced inside."""
     decisions: list[Decision] = []
     token = _decisions.set(decisions)
     try:
@@ -109,15 +110,15 @@ def recorded_decisions() -> Iterator[list[Decision]]:
 
 
 class Strategy(Static, Executor):
-    """How a recurrence is executed. May change cost; never values nor gradients.
+    """Executes a recurrence. It may change the cost, but never values or gradients.
 
-    A variant gives `run`, and `check` if there are cells that it cannot run. A variant that
-    owns the projection and the readout as well gives `unroll` instead of `run`.
+    A subclass defines `run`, and `check` if there are cells that it cannot run. A subclass
+    that also runs the projection and the readout defines `unroll` instead of `run`.
 
     Attributes:
-        symbolic: whether T or B may be symbols of `jax.export` instead of numbers.
-        joins_layers: whether it runs several layers in one loop, so that it must be given to
-            `unroll` itself and not to another strategy.
+        symbolic: whether T or B may be symbolic dimensions of `jax.export`.
+        joins_layers: whether it runs several layers in one loop. Such a strategy must be
+            given to `unroll` itself, not to another strategy.
 
     Example:
         >>> from dataclasses import dataclass
@@ -140,26 +141,27 @@ class Strategy(Static, Executor):
         """The state after the last step, and the states after every step.
 
         Args:
-            cell: the recurrence, of one example and one step.
+            cell: the cell, which defines one step of one sequence.
             params: its parameters.
             state: leaves `(B, ...)`.
             zs: the results of `cell.project`, leaves `(T, B, ...)`.
         """
         raise NotImplementedError(
-            f"{self} runs projection, recurrence and readout as one"
+            f"{self} runs projection, recurrence and readout together, not the recurrence "
+            "alone"
         )
 
     def check(self, cell: Cell, params: Any, state: Any, xs: Any) -> None:
-        """Raises NotImplementedError, with the reason, for a cell it cannot run."""
+        """Raises NotImplementedError, with the reason, if it cannot run the cell."""
         del cell, params, state, xs
 
     def plan(self, cell: Cell, params: Any, state: Any, xs: Any) -> Plan:
-        """How it would run this cell; NotImplementedError if it cannot."""
+        """The plan to run this cell; NotImplementedError if it cannot run it."""
         self.check(cell, params, state, xs)
         return Plan(self, partial(self.unroll, cell))
 
     def unroll(self, cell: Cell, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-        """Projection, recurrence and readout: `(state, ys)`."""
+        """Runs projection, recurrence and readout, and returns `(state, ys)`."""
         zs = over_time_and_batch(cell.project, params, xs)
         state, states = self.run(cell, params, state, zs)
         return state, over_time_and_batch(cell.readout, params, states, zs)
@@ -171,8 +173,8 @@ class Strategy(Static, Executor):
         cell, xs = masked(cell, xs, context)
         if not self.symbolic and not has_sizes(xs):
             raise NotImplementedError(
-                f"{self} plans its work by the numbers T and B, and one of them is a "
-                "symbol here. Give strategy=jaxrnn.Scan() or jaxrnn.Auto()."
+                f"{self} needs T and B as numbers, and one of them is a symbol here. Give "
+                "strategy=jaxrnn.Scan() or jaxrnn.Auto()."
             )
         plan = self.plan(cell, params, state, xs)
         decisions = _decisions.get()
@@ -184,33 +186,34 @@ class Strategy(Static, Executor):
 
 
 def check_inner(owner: Any, name: str, inner: Any) -> None:
-    """A strategy that can run the parts of another one."""
+    """Checks that `inner` is a strategy that another one can use for its parts."""
     call = f"{type(owner).__name__}({name}={inner})"
     if not isinstance(inner, Strategy):
         raise TypeError(f"{call}: give a strategy, such as jaxrnn.Scan().")
     if inner.joins_layers:
         raise ValueError(
             f"{call}: {type(owner).__name__} runs one recurrence at a time, but {inner} "
-            "runs several layers in one loop. Give it to unroll, and the other strategy to "
-            f"it: {type(inner).__name__}(inner={type(owner).__name__}(...))."
+            "runs several layers in one loop. Nest them the other way round: "
+            f"{type(inner).__name__}(inner={type(owner).__name__}(...))."
         )
 
 
 def has_sizes(xs: Any) -> bool:
-    """Whether T and B are numbers, and not symbols of `jax.export`."""
+    """Whether T and B are numbers, not symbolic dimensions of `jax.export`."""
     return all(isinstance(size, int) for size in jax.tree.leaves(xs)[0].shape[:2])
 
 
 def unmasked(cell: Cell) -> Cell:
-    """The cell as its author wrote it."""
+    """The cell without the wrapper for masks."""
     return cell.cell if isinstance(cell, Masked | MaskedLinear) else cell
 
 
 def accumulate_in_float32(params: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Params as float32 where they are narrower, and the way back.
+    """Params with narrower floats cast to float32, and a function that casts them back.
 
-    A loop that closes over the widened params and narrows them inside adds up their gradients
-    in float32. The values do not change: both casts are exact.
+    A scan sums the gradients of the arrays that it closes over in their own dtype. So a
+    loop that closes over the widened params, and casts them back inside, sums in float32.
+    Values do not change: both casts are exact.
     """
     dtypes = jax.tree.map(lambda p: p.dtype, params)
 
@@ -225,7 +228,7 @@ def accumulate_in_float32(params: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def check_strategy(strategy: Any) -> None:
-    """A strategy object."""
+    """Checks that this is a strategy object."""
     if not isinstance(strategy, Strategy):
         raise TypeError(
             f"strategy is {described(strategy)}; give an object, such as jaxrnn.Scan() "
@@ -234,7 +237,7 @@ def check_strategy(strategy: Any) -> None:
 
 
 def check_platform(platform):
-    """One of JAX's platforms, or None."""
+    """Checks that this is one of JAX's platforms, or None."""
     if platform not in (None, "cpu", "gpu", "tpu"):
         raise ValueError(
             f'platform is {platform!r}; give "cpu", "gpu" or "tpu", or None for the one '

@@ -28,24 +28,24 @@ _TO_HOST = jax.checkpoint_policies.save_and_offload_only_these_names(
 
 @dataclass(frozen=True)
 class Checkpointed(Strategy):
-    r"""Keeps the state at every `every`-th step and computes the rest again, backwards.
+    r"""Stores every `every`-th state and recomputes the rest in the backward pass.
 
-    Memory for the backward pass is T / every states and one chunk's worth of
-    intermediates, O(sqrt T) at `every = sqrt T`, against O(T); the price is one more
-    forward pass. A chunk holds its own projection and readout. Levels nest:
+    The backward pass needs memory for T / every states and the residuals of one chunk:
+    O(sqrt T) for `every = sqrt T`, where `Scan()` needs O(T). The cost is a second forward
+    pass. A chunk contains its projection and readout. Levels nest:
     `Checkpointed(100, Checkpointed(10))`.
 
     Args:
-        every: steps in a chunk; None takes about the square root of T: a number near it
-            that divides T, if there is one, since a shorter last chunk would be compiled
-            apart.
+        every: steps in a chunk; None takes a number near the square root of T, one that
+            divides T if there is one, because a shorter last chunk is compiled separately.
         inner: the strategy that runs a chunk.
-        offload: True keeps the states between chunks in the host's memory, where the
-            device has one of its own.
+        offload: True keeps the states between chunks in host memory, if the device has
+            memory of its own.
 
     Raises:
-        TypeError, ValueError: for arguments that are not such, and for an `inner` that runs
-            several layers in one loop, such as `Wavefront`: give `Wavefront(inner=...)`.
+        TypeError, ValueError: if `every` is not a positive integer, or `inner` is not a
+            strategy, or `inner` runs several layers in one loop, as `Wavefront` does: use
+            `Wavefront(inner=...)`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -71,8 +71,8 @@ class Checkpointed(Strategy):
             not isinstance(self.every, int) or self.every < 1
         ):
             raise ValueError(
-                f"Checkpointed(every={self.every!r}): `every` is a number of steps, an "
-                "integer of at least 1; or None, for the square root of the length."
+                f"Checkpointed(every={self.every!r}): give a number of steps, an integer of "
+                "at least 1; or None, for about the square root of T."
             )
         check_inner(self, "inner", self.inner)
 
@@ -92,7 +92,7 @@ class Checkpointed(Strategy):
         return min(time, self.every or _about_sqrt(time))
 
     def _chunks(self, chunk, params, state, xs):
-        """`chunk(params, state, xs)` over whole chunks, then over the rest."""
+        """Scans `chunk(params, state, xs)` over the chunks; the last may be shorter."""
         time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
         whole = time - time % every
         stored, narrow = accumulate_in_float32(params)
@@ -104,7 +104,8 @@ class Checkpointed(Strategy):
         folded = jax.tree.map(
             lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs
         )
-        # a loop keeps the compiler from merging the two forward passes by itself
+        # `prevent_cse` keeps the compiler from merging the two forward passes, but with
+        # barriers that cost time; in a loop it cannot merge them anyway
         policy = _TO_HOST if self.offload else None
         in_loop = jax.checkpoint(body, prevent_cse=False, policy=policy)
         state, ys = jax.lax.scan(in_loop, state, folded)
@@ -118,7 +119,10 @@ class Checkpointed(Strategy):
 
 
 def _about_sqrt(time: int) -> int:
-    """A divisor within a factor of 2 of the root; multiples of Hoisted's blocks first."""
+    """A divisor of `time` within a factor of 2 of its root, a multiple of 8 if possible.
+
+    `Hoisted`, the default inner strategy, runs blocks of 8 steps.
+    """
     root = max(1.0, math.sqrt(time))
     near = [n for n in range(math.ceil(root / 2), int(2 * root) + 1) if time % n == 0]
     if not near:

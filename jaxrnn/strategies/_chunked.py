@@ -1,4 +1,4 @@
-"""Linear and matrix recurrences, a chunk of steps at a time."""
+"""Linear and matrix recurrences in chunks of time steps."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,51 +14,32 @@ from ._base import Refused, Strategy, accumulate_in_float32
 from ._scan import Scan
 
 
-# what matrices were asked is kept: to compute it again would take a chunk twice, since the
-# derivative of a chunk computes it as well
+# the backward pass of a matrix chunk recomputes the chunk. Saving its outputs for the
+# readout keeps `jax.checkpoint` from running the chunk a second time.
 _OUTPUTS = jax.checkpoint_policies.save_only_these_names(OUTPUTS)
 
-_SIZE = 64
-_ROWS = 256  # that make one product of a projection
+_SIZE = 64  # steps
+_ROWS = 256  # rows (steps times batch size) that a projection of one chunk should have
 
 
 @dataclass(frozen=True)
 class Chunked(Strategy):
-    """In sequence over chunks, all steps of a chunk together.
+    """Scans over chunks of time steps, and computes the steps of a chunk together.
 
-    A matrix cell runs a chunk as matrix products, so that no state is stored but the one
-    before each chunk; where a number is not finite, steps run in turn. A linear cell has its
-    projection, its coefficients and its outputs made for a chunk at a time, while they are in
-    the cache; the recurrence itself runs step by step on a CPU, and by doubling elsewhere. A
-    chunk is computed again backwards.
+    A matrix cell runs a chunk as matmuls, so that only the state before each chunk is
+    stored; if a number is not finite, the chunk runs step by step. A linear cell computes
+    projection, coefficients and outputs one chunk at a time, while they are in the cache;
+    its recurrence runs step by step on a CPU and as a parallel scan elsewhere. The backward
+    pass recomputes each chunk.
 
-    When it pays, in ms on 2 CPU cores, forward / forward and backward, against `Scan()`:
-
-    | cell            | T, B, features     | `Scan()`   | `Chunked()` |
-    |-----------------|--------------------|------------|-------------|
-    | `MinGRU`        | 2048, 8, 256       | 60 / 85    | 18 / 71     |
-    | `SRU`           |                    | 55 / 123   | 23 / 98     |
-    | `RGLRU`         |                    | 18 / 79    | 17 / 73     |
-    | `LRU`           |                    | 38 / 118   | 31 / 116    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 54 / 680   | 16 / 85     |
-    | `SSD`           | of 64              | 62 / 470   | 15 / 65     |
-    | `GLA`           |                    | 30 / 414   | 19 / 86     |
-    | `DeltaNet`      |                    | 55 / 611   | 22 / 125    |
-    | `GatedDeltaNet` |                    | 59 / 656   | 25 / 116    |
-    | `MLSTM`         | 4096, 1, 4 heads   | 147 / 2374 | 47 / 226    |
-    | `SSD`           | of 128             | 190 / 1762 | 39 / 175    |
-    | `GLA`           |                    | 90 / 1385  | 49 / 208    |
-    | `DeltaNet`      |                    | 165 / 2038 | 58 / 247    |
-    | `GatedDeltaNet` |                    | 186 / 2317 | 71 / 291    |
-
-    By `python -m benchmarks run --suite strategies`, where memory that is freed is kept; by
-    glibc's defaults `Scan()` takes up to three times as long. A third to a half of a matrix
-    cell's forward pass are the projections, which both share. It was not measured on a GPU.
+    On a CPU it pays for all linear and matrix cells, and most for gradients of matrix cells
+    over long sequences (measured in docs/measured.md).
 
     Args:
-        size: steps in a chunk; None takes 64, at which most was fastest, and for a matrix
-            cell as many times 64 as project 256 rows together, since its chunks are run in
-            pieces of 64 steps.
+        size: steps in a chunk. None takes 64, the fastest in most measurements; for a
+            matrix cell with a small batch, a multiple of 64 for which a projection has at
+            least 256 rows (steps times batch size). Matrix cells split each chunk into
+            pieces of 64.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -82,8 +63,8 @@ class Chunked(Strategy):
             or self.size < 1
         ):
             raise ValueError(
-                f"Chunked(size={self.size!r}): `size` is a number of steps, an integer of "
-                "at least 1; or None, for the size that was measured to be good."
+                f"Chunked(size={self.size!r}): give a number of steps, an integer of at "
+                "least 1; or None, for a size that is fast in most cases."
             )
 
     def check(self, cell, params, state, xs):
@@ -93,12 +74,13 @@ class Chunked(Strategy):
     def run(self, cell, params, state, zs):
         if isinstance(cell, LinearCell):
             return run_linear(cell, params, state, zs)
-        return Scan().run(cell, params, state, zs)  # every state is asked for
+        # `run` must return the state after every step, which chunks of matrices do not have
+        return Scan().run(cell, params, state, zs)
 
     def unroll(self, cell, params, state, xs):
         chunk = _linear_chunk if isinstance(cell, LinearCell) else _matrix_chunk
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
-        # a matrix cell runs longer ones piece by piece, and projects more rows at once
+        # a matrix cell splits its chunks itself; longer ones give its projection more rows
         several = (
             1 if isinstance(cell, LinearCell) else max(1, _ROWS // (_SIZE * batch))
         )
@@ -129,9 +111,9 @@ def _linear_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any
 
 def _matrix_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
     zs = over_time_and_batch(cell.project, params, xs)
-    rows = jax.vmap(
+    over_batch = jax.vmap(
         lambda state, zs: cell.chunk(params, state, zs, StepMask()),
         in_axes=(0, 1),
         out_axes=(0, 1),
     )
-    return rows(state, zs)
+    return over_batch(state, zs)

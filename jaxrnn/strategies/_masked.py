@@ -1,10 +1,10 @@
-"""Lengths, masks and resets as part of a cell's input, so that no strategy need know of them.
+"""Lengths, masks and resets as part of a cell's input, so that strategies can ignore them.
 
-A step that is reset starts from the initial state; a step that is skipped, or past the end,
-keeps the state that it started from. The other state is selected away, never multiplied by
-zero: zero times NaN is NaN. A linear cell stays linear: a step that is skipped is `a = 1,
-b = 0`, and a reset then `b += a * initial` and a cut. A matrix cell takes the masks of a chunk
-as they are.
+A reset step starts from the initial state. A step that is skipped, or past the end of its
+sequence, keeps the state that it started from. States are selected with `jnp.where`, never
+multiplied by zero, since zero times NaN is NaN. A linear cell stays linear: a skipped step
+has `a = 1, b = 0`, and a reset adds `a * initial` to `b` and sets `a = 0`. A matrix cell
+receives the masks of a whole chunk.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .._wrapper import Wrapper
 
 
 class MaskedInput(NamedTuple):
-    """An input, or what a cell projects of it, with its two masks."""
+    """An input, or its projection by a cell, with the two masks of its step."""
 
     value: Any
     valid: Bool[Array, "*batch"] | None
@@ -28,15 +28,15 @@ class MaskedInput(NamedTuple):
 
 
 def masked(cell: Cell, xs: Any, context: Context) -> tuple[Cell, Any]:
-    """The cell and the inputs that put the context's lengths and resets into effect."""
+    """The cell and its inputs, wrapped so that the context's masks and resets apply."""
     if context.valid is None and context.cuts is None:
         return cell, xs
-    marked = MaskedInput(xs, context.valid, context.resets)
+    inputs = MaskedInput(xs, context.valid, context.resets)
     if isinstance(cell, LinearCell):
-        return MaskedLinear(cell), marked
+        return MaskedLinear(cell), inputs
     if isinstance(cell, MatrixCell):
-        return MaskedMatrix(cell), marked
-    return Masked(cell), marked
+        return MaskedMatrix(cell), inputs
+    return Masked(cell), inputs
 
 
 def _where(mask: Array | None, yes: Any, no: Any) -> Any:
@@ -47,7 +47,7 @@ def _where(mask: Array | None, yes: Any, no: Any) -> Any:
 
 @dataclass(frozen=True)
 class Masked(Wrapper):
-    """`cell` over marked inputs."""
+    """`cell` with `MaskedInput` as its input."""
 
     def recur(self, params, state, z):
         return _recur(self, params, state, z)
@@ -58,12 +58,12 @@ class Masked(Wrapper):
 
 @dataclass(frozen=True)
 class MaskedMatrix(Masked, MatrixCell):
-    """`cell`, whose state is a matrix, over marked inputs."""
+    """A matrix cell with `MaskedInput` as its input."""
 
     cell: MatrixCell
 
     def chunk(self, params, state, zs, step_mask):
-        del step_mask  # its own are in the inputs
+        del step_mask  # this wrapper's masks are in the inputs
         initial = None if zs.reset is None else self.initial_state(params)
         step_mask = StepMask(zs.valid, zs.reset, initial)
         state, ys = self.cell.chunk(params, state, zs.value, step_mask)
@@ -72,11 +72,12 @@ class MaskedMatrix(Masked, MatrixCell):
 
 @dataclass(frozen=True)
 class MaskedLinear(Wrapper, LinearCell):
-    """`cell`, which is linear, over marked inputs: still linear."""
+    """A linear cell with `MaskedInput` as its input; it stays linear."""
 
     cell: LinearCell
 
-    # a user's linear cell has no `recur` of its own; this one selects the state first
+    # `LinearCell.recur` computes a * state + b; this one selects the state before the step,
+    # since a state that a reset cuts off may be NaN
     def recur(self, params, state, z):  # type: ignore[misc]
         return _recur(self, params, state, z)
 
@@ -89,18 +90,18 @@ class MaskedLinear(Wrapper, LinearCell):
             a = _where(z.valid, a, jax.tree.map(jnp.ones_like, a))
             b = _where(z.valid, b, jax.tree.map(jnp.zeros_like, b))
         if z.reset is not None:
-            none = jax.tree.map(jnp.zeros_like, a)
+            zero = jax.tree.map(jnp.zeros_like, a)
             initial = self.initial_state(params)
             start = _where(z.reset, initial, jax.tree.map(jnp.zeros_like, initial))
             b = jax.tree.map(lambda a, b, s: a * s + b, a, b, start)
-            a = _where(z.reset, none, a)
+            a = _where(z.reset, zero, a)
         return a, b
 
 
 def _taken(valid: Array | None, ys: Any) -> Any:
-    """The outputs of steps that are taken, and zeros elsewhere.
+    """The outputs of the steps that are taken, and zeros elsewhere.
 
-    A state that is kept may be NaN, and the layers above would multiply by it.
+    A kept state may be NaN, and so would be the gradients of layers that read its output.
     """
     if valid is None:
         return ys
@@ -110,17 +111,19 @@ def _taken(valid: Array | None, ys: Any) -> Any:
 
 
 def resets_of(zs: Any) -> Array | None:
-    """`(T, B)`, which steps do not read the state before them; None if all do."""
+    """The resets `(T, B)` of projected inputs: True where a step does not read the state
+    before it. None without resets."""
     return zs.reset if isinstance(zs, MaskedInput) else None
 
 
 def _recur(masked: Any, params: Any, state: Any, z: MaskedInput) -> Any:
-    """A step of `masked.cell`, from the state and under the masks that it was given."""
+    """A step of `masked.cell` under the masks of `z`."""
     initial = masked.initial_state(params)
     start = begin = _where(z.reset, initial, state)
     if z.reset is not None and z.valid is not None:
-        # the derivative of a step that is not taken is multiplied by zero, and the state of
-        # a row that no reset has replaced yet may be NaN
+        # `recur` also runs for a skipped step, and its derivative is then multiplied by
+        # zero. So it must be finite, but the given state may be NaN before the first reset:
+        # run a skipped step from the initial state.
         begin = _where(z.valid, start, initial)
     after = masked.cell.recur(params, begin, z.value)
     return after if z.valid is None else _where(z.valid, after, start)

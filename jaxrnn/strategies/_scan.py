@@ -1,4 +1,4 @@
-"""The reference: one `jax.lax.scan`, nothing clever."""
+"""The reference strategy: one `jax.lax.scan` over the steps."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from ._base import Strategy, accumulate_in_float32
 
 @dataclass(frozen=True)
 class Scan(Strategy):
-    """`jax.lax.scan` over the steps. Accepts every cell, and all of JAX's autodiff.
+    """Runs `jax.lax.scan` over the steps. Accepts every cell, and all of JAX's autodiff.
 
-    Every other strategy is defined as being equal to this one. Gradients of parameters
-    narrower than float32 are added up over time in float32.
+    Every other strategy must equal this one in values and gradients. Gradients of
+    parameters narrower than float32 are summed over time in float32.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -32,6 +32,7 @@ class Scan(Strategy):
 
         def body(state, z):
             recur = jax.vmap(cell.recur, in_axes=(None, 0, 0))
+            # the carry must keep its type, also where the cell returns a constant
             after = aligned(recur(narrow(stored), state, z), state)
             return after, after
 

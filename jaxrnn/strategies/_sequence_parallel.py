@@ -1,9 +1,9 @@
-"""Linear recurrences over sequences that are spread over devices, a stretch of time each.
+"""Linear recurrences over sequences whose time axis is sharded over devices.
 
-The scheme of a parallel prefix sum with one level (Blelloch 1990): every device reduces its
-own stretch to `state_out = decay * state_in + end`, all exchange these two, and each then
-runs its stretch from the state that the ones before it lead to. As in the context
-parallelism of RecurrentGemma (De et al. 2024, arXiv:2402.19427).
+The scheme is a parallel prefix sum with one level (Blelloch 1990). Every device reduces its
+part of the sequence to `state_out = decay * state_in + end`; all devices exchange `decay`
+and `end`; each then runs its part from the state that the parts before it lead to.
+RecurrentGemma does the same for context parallelism (De et al. 2024, arXiv:2402.19427).
 """
 
 from dataclasses import dataclass
@@ -22,27 +22,29 @@ from ._masked import resets_of
 
 @dataclass(frozen=True)
 class SequenceParallel(Strategy):
-    """Time divided over an axis of a device mesh, for element-wise linear cells.
+    """Shards time over an axis of a device mesh, for element-wise linear cells.
 
         every device:   decay = prod_t a_t,   end = scan(a, b) from zero
         one all-gather: (decay, end) of all devices, (n, B, h) each
         every device:   scan(a, b) from the state that the devices before it lead to
 
-    Projection and readout run where their steps are, so no device ever holds the sequence;
-    what is sent is one state and one decay for each device and row, whatever T is, and as
-    much again backwards, beside the sum of the parameters' gradients. Each device scans its
-    stretch twice. It pays where the sequence does not fit one device, or the layers around
-    the recurrence are the cost.
+    Projection and readout run on the device that holds their steps, so no device ever holds
+    the whole sequence. Communication does not depend on T: the forward pass sends one state
+    and one decay for each device and sequence, and the backward pass sends as much again,
+    plus the sum of the parameters' gradients. Each device scans its part twice. This pays
+    if the sequence does not fit one device, or if the layers around the recurrence dominate
+    the cost.
 
     Args:
-        mesh: the devices, its axes of the type Auto.
-        axis: the mesh axis that time is divided over; T must be a multiple of its size.
-        batch_axis: the mesh axis that the rows are divided over, if they are.
+        mesh: the device mesh, with axes of type Auto.
+        axis: the mesh axis that time is sharded over; T must be a multiple of its size.
+        batch_axis: the mesh axis that the batch is sharded over; None if it is replicated.
 
     Raises:
-        TypeError, ValueError: for a mesh that is none, or has no such axis of that type.
-        NotImplementedError: for a cell that is not a `LinearCell`, or sizes that the axes
-            do not divide.
+        TypeError, ValueError: if `mesh` is not a `Mesh`, or lacks a named axis, or has axes
+            of type Explicit.
+        NotImplementedError: if the cell is not a `LinearCell`, or if T or B is not a
+            multiple of its axis size.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -77,13 +79,13 @@ class SequenceParallel(Strategy):
                 )
         if AxisType.Explicit in self.mesh.axis_types:
             raise ValueError(
-                "SequenceParallel: the axes of the mesh are of the type Explicit, so that "
-                "parameters and states would all have to lie on it already. Make the mesh "
-                "with axis_types=(jax.sharding.AxisType.Auto,) for each axis."
+                "SequenceParallel: the axes of the mesh are of type Explicit, which requires "
+                "all parameters and states to be on the mesh already. Make the mesh with "
+                "axis_types=(jax.sharding.AxisType.Auto,) for each axis."
             )
         if self.axis == self.batch_axis:
             raise ValueError(
-                f"SequenceParallel: time and rows are both divided over {self.axis!r}; "
+                f"SequenceParallel: time and batch are both sharded over {self.axis!r}; "
                 "give two axes."
             )
 
@@ -95,8 +97,8 @@ class SequenceParallel(Strategy):
             raise Refused(
                 self,
                 cell,
-                "it joins parts of the sequence by the decay over each part, and this is not "
-                "a LinearCell",
+                "it needs the decay over each part of the sequence, and the cell is not a "
+                "LinearCell",
             )
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         for size, over, name in (
@@ -108,7 +110,7 @@ class SequenceParallel(Strategy):
                     self,
                     cell,
                     f"{name}={size} cannot be divided into {self.mesh.shape[over]} equal "
-                    "parts. Pad it; lengths keep the padding out of the answer.",
+                    "parts. Pad it, and give lengths to mask the padding.",
                 )
 
     def run(self, cell, params, state, zs):
@@ -126,14 +128,16 @@ class SequenceParallel(Strategy):
         return self._mapped(local)(params, state, xs)
 
     def _mapped(self, local):
-        """`local(params, state, sequence) -> (state, sequence)` on each device's part."""
-        rows = PartitionSpec(self.batch_axis)
+        """Maps `local(params, state, sequence) -> (state, sequence)` over the devices."""
+        states = PartitionSpec(self.batch_axis)
         steps = PartitionSpec(self.axis, self.batch_axis)
+        # params are replicated: the transpose of shard_map sums their gradients over
+        # devices
         return jax.shard_map(
             local,
             mesh=self.mesh,
-            in_specs=(PartitionSpec(), rows, steps),
-            out_specs=(rows, steps),
+            in_specs=(PartitionSpec(), states, steps),
+            out_specs=(states, steps),
         )
 
     def _local(self, cell, params, state, zs):
@@ -151,12 +155,17 @@ class SequenceParallel(Strategy):
         return after, states
 
     def _own(self, x: jax.Array) -> jax.Array:
-        """The array as one that each device has its own of, which loops must be told."""
+        """The array with a type that varies over the mesh axes, as a scan's carry needs."""
+        # the index of the device varies over these axes, and so does a sum with it
         axes = (name for name in (self.axis, self.batch_axis) if name is not None)
         return x + jnp.asarray(0 * sum(map(jax.lax.axis_index, axes)), x.dtype)
 
     def _leaf(self, a: jax.Array, b: jax.Array, start: jax.Array, resets: Any) -> Any:
-        """One array of the state: after the last step of all, and after each step here."""
+        """One leaf of the state: after the whole sequence, and after each step of this device.
+
+        Every device gathers the decays and ends of all parts, and joins those before its
+        own.
+        """
         number, here = self.mesh.shape[self.axis], jax.lax.axis_index(self.axis)
         end, _ = diag_scan(a, b, resets=resets)
         a_wide, into = a.astype(end.dtype), start.astype(end.dtype)
@@ -169,11 +178,13 @@ class SequenceParallel(Strategy):
         all_decays, all_ends = jax.lax.all_gather(gathered, self.axis, axis=1)
         for device in range(number - 1):
             earlier = device < here
-            # selected, not multiplied by zero: what is cut off, or later, may be NaN
+            # selected, not multiplied by zero: states that are cut off, and later ones, may
+            # be NaN
             kept = earlier if all_cuts is None else earlier & ~all_cuts[device]
             decay, state = (jnp.where(kept, x, 0) for x in (all_decays[device], into))
             onward = jnp.where(kept, decay * state, 0) + all_ends[device]
             into = jnp.where(earlier, onward, into)
         end, states = diag_scan(a, b, into, resets=resets)
+        # the last device has the final state; a sum with zeros sends it to the others
         last = jax.lax.psum(jnp.where(here == number - 1, end, 0), self.axis)
         return last.astype(start.dtype), states.astype(start.dtype)

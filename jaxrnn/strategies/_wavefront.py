@@ -1,4 +1,4 @@
-"""Equal cells side by side in one loop: the layers of a stack, or the two directions."""
+"""Equal cells in one loop: the layers of a stack, or the two directions of an RNN."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -18,25 +18,26 @@ from .hoisted import Hoisted
 
 @dataclass(frozen=True)
 class Wavefront(Strategy):
-    """A stack of L equal cells in T + L - 1 batched steps; two directions in T.
+    """Runs a stack of L equal cells in T + L - 1 batched steps, and two directions in T.
 
-    At step k of the loop, layer l is at its own step k - l:
+    At step k of the loop, layer l runs its own step t = k - l:
 
         k:        0    1    2    3   ...
         layer 0   t=0  t=1  t=2  t=3
         layer 1        t=0  t=1  t=2
         layer 2             t=0  t=1
 
-    so that the L products of a step are one batched product. Cells of a
-    `jaxrnn.Stack` that follow each other and are equal, and the two of a
-    `jaxrnn.Bidirectional`, run so; every other layer runs as `inner` runs it. It pays where
-    the launch of a product costs more than the product.
+    so that the L matmuls of a step are one batched matmul. This applies to equal cells that
+    follow each other in a `jaxrnn.Stack`, and to the two cells of a `jaxrnn.Bidirectional`;
+    `inner` runs every other layer as usual. It pays where launching a matmul costs more
+    than the matmul.
 
     Args:
         inner: the strategy that runs the loop.
 
     Raises:
-        TypeError, ValueError: if `inner` is not a strategy that runs one recurrence at a time.
+        TypeError, ValueError: if `inner` is not a strategy, or if it runs several layers in
+            one loop itself.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -91,7 +92,7 @@ class Wavefront(Strategy):
         return _unstack(state.states, count), ys
 
     def unroll_side_by_side(self, cell, params, states, xs, contexts):
-        """Cells that do not read each other: xs and contexts are one a cell."""
+        """Runs cells that do not read each other; `xs` and `contexts` have one for each."""
         context, count = contexts[0], len(params)
         masks = [(c.valid, c.resets) for c in contexts]
         inputs = MaskedInput(_stack(xs, 2), *_stack(masks, 2))
@@ -108,13 +109,13 @@ class Wavefront(Strategy):
         return _unstack(state, count), tuple(map(of, range(count)))
 
     def _loop(self, cell, params, state, xs, context):
-        # lengths and resets are in the masks already
+        # lengths and resets are in the masks of the inputs already
         context = context._replace(valid=None, cuts=None)
         return self.inner(cell, params, state, xs, context)
 
 
 class WavefrontState(NamedTuple):
-    """The state of a wavefront: of every layer, and what each put out last."""
+    """The state of a wavefront: the states of all layers, and their latest outputs."""
 
     states: Any
     ys: Any
@@ -122,9 +123,9 @@ class WavefrontState(NamedTuple):
 
 @dataclass(frozen=True)
 class WavefrontCell(Cell):
-    """Layers one above the other, each at a step earlier than the one below.
+    """A stack of layers as one cell, each layer one time step behind the layer below it.
 
-    Params and states have the layers in front. The input is that of the lowest layer, with
+    Params and states have an axis of layers in front. The input is the lowest layer's, with
     masks for every layer.
     """
 
@@ -138,7 +139,9 @@ class WavefrontCell(Cell):
         return jax.vmap(self.cell.init)(jax.random.split(key, self.count))
 
     def initial_state(self, params):
-        raise NotImplementedError("a wavefront starts from the states of its layers")
+        raise NotImplementedError(
+            "a wavefront has no initial state; it starts from the states of its layers"
+        )
 
     def project(self, params, x):
         lowest = jax.tree.map(lambda p: p[0], params)
@@ -147,7 +150,8 @@ class WavefrontCell(Cell):
     def recur(self, params, state, z):
         zs = self._inputs(params, state, z)
         after = jax.vmap(self.cell.recur)(params, state.states, zs)
-        # what a layer that takes no step puts out is not read, but zero times NaN is NaN
+        # the output of a layer that takes no step is not used, but its state may be NaN,
+        # and zero times NaN is NaN in the gradient: compute it from the initial state
         start = jax.vmap(self.cell.initial_state)(params)
         shown = _where(zs.valid, after, start)
         return WavefrontState(after, jax.vmap(self.cell.readout)(params, shown, zs))
@@ -156,7 +160,8 @@ class WavefrontCell(Cell):
         return jax.tree.map(lambda y: y[-1], state.ys)
 
     def _inputs(self, params, state, z):
-        """What every layer reads: z, and what the layer below it put out a step ago."""
+        """The projected input of every layer: z for the lowest, and for each other layer
+        the projection of the output that the layer below it had one step ago."""
         above = jax.tree.map(lambda p: p[1:], params)
         below = jax.tree.map(lambda y: y[:-1], state.ys)
         projected = jax.vmap(self.cell.cell.project)(above, below)
@@ -164,14 +169,14 @@ class WavefrontCell(Cell):
         return z._replace(value=jax.tree.map(joined, z.value, projected))
 
     def outputs(self, params, states, x):
-        """What the layers would put out, were their inputs all that of the lowest."""
+        """The outputs of all layers if each read the lowest layer's input; for shapes."""
         z = jax.vmap(self.cell.cell.project, (0, None))(params, x.value)
         return jax.vmap(self.cell.readout)(params, states, x._replace(value=z))
 
 
 @dataclass(frozen=True)
 class BatchedCells(Cell):
-    """Equal cells that do not read each other: everything has them in front."""
+    """Equal cells that do not read each other, as one cell; arrays have them in front."""
 
     cell: Cell
 
@@ -195,23 +200,23 @@ class BatchedCells(Cell):
 
 
 def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
-    """A choice for every layer, `(count,)`."""
+    """Selects `yes` or `no` for every layer; the mask is `(count,)`."""
     return jax.tree.map(
         lambda y, n: jnp.where(expand_trailing(mask, y.ndim), y, n), yes, no
     )
 
 
 def _skewed(mask: jax.Array, count: int) -> jax.Array:
-    """`(T, B)` as `(T + count - 1, B, count)`, each a step later than the one before."""
+    """`(T, B)` as `(T + count - 1, B, count)`: a copy for each layer, each a step later."""
     rows = [jnp.pad(mask, [(i, count - 1 - i), (0, 0)]) for i in range(count)]
     return jnp.stack(rows, -1)
 
 
 def _stack(trees: Any, axis: int = 0) -> Any:
-    """Equal trees as one, with an axis more."""
+    """Trees of the same structure as one tree, stacked along a new axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
 
 
 def _unstack(state: Any, count: int) -> tuple[Any, ...]:
-    """The way back, for states `(B, count, ...)`."""
+    """The inverse of `_stack`, for states `(B, count, ...)`."""
     return tuple(jax.tree.map(lambda s, i=i: s[:, i], state) for i in range(count))

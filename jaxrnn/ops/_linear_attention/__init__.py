@@ -1,4 +1,4 @@
-"""Matrix states: linear attention and the delta rule, a chunk of steps at a time."""
+"""Linear attention and the delta rule, which have matrix states, in chunks of steps."""
 
 from ._over_chunks import OUTPUTS as OUTPUTS
 from ._over_chunks import chunked_delta as chunked_delta

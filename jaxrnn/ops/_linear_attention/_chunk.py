@@ -1,6 +1,6 @@
-"""Chunks of a matrix recurrence as matrix products.
+"""Chunks of a matrix recurrence as matmuls.
 
-With g_t the sum of the log decays up to step t of the chunk, C steps of
+With g_t the sum of the log decays up to step t of a chunk, the C steps of
 
     S_t = exp(log_decay_t) S_{t-1} + k_t u_t^T,    o_t = S_t^T q_t
 
@@ -8,12 +8,12 @@ are, written out (Yang et al. 2024, arXiv:2312.06635; Dao & Gu 2024, arXiv:2405.
 
     o_t = S_0^T (exp(g_t) q_t) + sum over s <= t of (q_t . exp(g_t - g_s) k_s) u_s
 
-Every exponent is at most 0, since only differences over time forwards are taken: nothing
-overflows, however strong the decay. A reset cuts the sum, and replaces S_0. The first axis of
-what follows is of chunks.
+Every exponent is at most 0, since s <= t: nothing overflows, however strong the decay. A
+reset cuts the sum, and replaces S_0. In all arrays here, the first axis is the chunk.
 
-The delta rule writes u_t = beta_t (v_t - what k_t reads), which depends on the u before
-it: one triangular system a chunk (Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
+The delta rule writes u_t = beta_t (v_t - S'_t^T k_t), where S'_t is the decayed state that
+k_t reads. It depends on the earlier u of the chunk: one triangular system for each chunk
+(Yang et al. 2024, arXiv:2406.06484 and 2412.06464),
 
     u_t + beta_t sum over s < t of (k_t . exp(g_t - g_s) k_s) u_s
         = beta_t (v_t - S_0^T (exp(g_t) k_t))
@@ -30,9 +30,9 @@ from ..._sharding import aligned
 from ._decays import Decays, Restart, Sum, decays_of, over
 
 
-_MILD = 20.0  # the exponential of half of it has an error of 5e-7 in float32
-_TINY = 4  # rows
-BLOCK = 16  # steps between which decays by channel are taken pair by pair
+_MILD = 20.0  # a log decay; exp(_MILD / 2) has a relative error of 5e-7 in float32
+_TINY = 4  # the size of matrices whose product is written out
+BLOCK = 16  # steps in a block, within which decays by channel are taken pair by pair
 
 
 def attend(
@@ -43,11 +43,13 @@ def attend(
     state: Float[Array, "... k v"],
     restart: Restart | None = None,
 ) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
-    """Chunks of linear attention, one after the other: the state after them, and the
-    outputs of their steps. All but the passing on of the state is done for all at once."""
+    """The final state and the outputs of N chunks of linear attention.
+
+    The scan over chunks only updates the state; all else is batched over the chunks.
+    """
     decays = decays_of(log_decay, restart)
-    kept, left, fresh = _passed(k, state, decays, restart)
-    written = jnp.swapaxes(left, -1, -2) @ u + fresh
+    kept, keys, fresh = _at_chunk_end(k, state, decays, restart)
+    written = jnp.swapaxes(keys, -1, -2) @ u + fresh
 
     def body(state, chunk):
         kept, written = chunk
@@ -67,10 +69,13 @@ def attend_delta(
     state: Float[Array, "... k v"],
     restart: Restart | None = None,
 ) -> tuple[Float[Array, "... k v"], Float[Array, "N ... C v"]]:
-    """Chunks of the delta rule, one after the other: the state after them, and the
-    outputs of their steps. What does not read the state is done for all at once."""
+    """The final state and the outputs of N chunks of the delta rule.
+
+    The scan over chunks solves for u and updates the state; all else is batched over the
+    chunks.
+    """
     decays = decays_of(log_decay, restart)
-    kept, left, fresh = _passed(k, state, decays, restart)
+    kept, keys, fresh = _at_chunk_end(k, state, decays, restart)
     between = _between(decays)
     written = _broadcast_columns(beta, k) * k
     earlier = jnp.tril(_overlap(written, k, decays) * between, -1)
@@ -79,12 +84,12 @@ def attend_delta(
     reading = _reading(written, decays)
 
     def body(state, chunk):
-        earlier, inverse, wanted, reading, kept, left, fresh = chunk
+        earlier, inverse, wanted, reading, kept, keys, fresh = chunk
         u = _solve(earlier, inverse, wanted - reading @ state)
-        after = kept * state + jnp.swapaxes(left, -1, -2) @ u + fresh
+        after = kept * state + jnp.swapaxes(keys, -1, -2) @ u + fresh
         return after, (state, u)
 
-    chunks = (earlier, inverse, wanted, reading, kept, left, fresh)
+    chunks = (earlier, inverse, wanted, reading, kept, keys, fresh)
     state, (before, u) = jax.lax.scan(body, state, chunks)
     scores = _overlap(q, k, decays) * between
     outputs = _read(q, before, decays, restart) + scores @ u
@@ -97,14 +102,16 @@ def _solve(
     inverse: Float[Array, "... C C"],
     b: Float[Array, "... C v"],
 ) -> Float[Array, "... C v"]:
-    """The x for which (I + below) x = b, by the inverse, which `below` decides."""
+    """The solution x of (I + below) x = b, where `inverse` is (I + below)^-1."""
     del below
     return inverse @ b
 
 
 @_solve.defjvp
 def _solve_jvp(primals, tangents):
-    # without the derivative of the inverse, which takes two more products
+    # implicit differentiation: d_below x + (I + below) d_x = d_b. The derivative of
+    # `inverse`, a function of `below`, would give the same with two more matmuls; here it
+    # counts as a constant.
     below, inverse, b = primals
     d_below, _, d_b = tangents
     x = _solve(below, inverse, b)
@@ -119,9 +126,9 @@ def unit_lower_inverse(
 
         inverse of [[A, 0], [L, B]] = [[A', 0], [-B' L A', B']],    A' and B' inverses
 
-    for blocks of 1, 2, 4 ... steps: as stable as substitution, and matrix products alone.
-    `jax.lax.linalg.triangular_solve` waits on CPU for threads of the very pool that it runs
-    on, and two programs at once can wait for each other for ever.
+    for blocks of 1, 2, 4 ... steps. It is as stable as substitution, and uses only matmuls.
+    On a CPU, `jax.lax.linalg.triangular_solve` waits for threads of the pool that it runs
+    on, so that two programs at once can deadlock.
     """
     steps = below.shape[-1]
     size = 1
@@ -134,10 +141,10 @@ def unit_lower_inverse(
     while block < size:
         pairs = size // (2 * block)
         parts = below.reshape(*batch, pairs, 2 * block, pairs, 2 * block)
-        own = jnp.moveaxis(jnp.diagonal(parts, axis1=-4, axis2=-2), -1, -3)
-        apart = inverse.reshape(*batch, pairs, 2, block, block)
-        first, second = apart[..., 0, :, :], apart[..., 1, :, :]
-        corner = -_product(_product(second, own[..., block:, :block]), first)
+        diagonal = jnp.moveaxis(jnp.diagonal(parts, axis1=-4, axis2=-2), -1, -3)
+        halves = inverse.reshape(*batch, pairs, 2, block, block)
+        first, second = halves[..., 0, :, :], halves[..., 1, :, :]
+        corner = -_matmul(_matmul(second, diagonal[..., block:, :block]), first)
         above = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
         inverse = jnp.concatenate(
             [above, jnp.concatenate([corner, second], axis=-1)], axis=-2
@@ -146,8 +153,8 @@ def unit_lower_inverse(
     return inverse[..., 0, :steps, :steps]
 
 
-def _product(a: Array, b: Array) -> Array:
-    """`a @ b`. A tiny one is written out: on CPU a call takes longer than the product."""
+def _matmul(a: Array, b: Array) -> Array:
+    """`a @ b`; tiny ones are written out, since on a CPU the call costs more than the sums."""
     if a.shape[-1] > _TINY:
         return a @ b
     terms = (a[..., :, i, None] * b[..., i, None, :] for i in range(a.shape[-1]))
@@ -156,12 +163,16 @@ def _product(a: Array, b: Array) -> Array:
 
 @unit_lower_inverse.defjvp
 def _unit_lower_inverse_jvp(primals, tangents):
+    # d(M^-1) = -M^-1 dM M^-1; differentiating the loop would keep every block as a residual
     inverse = unit_lower_inverse(*primals)
     return inverse, -inverse @ tangents[0] @ inverse
 
 
 def _reading(x: Array, decays: Decays) -> Array:
-    """`x` as it reads the state before its chunk; zero where a restart lies between."""
+    """`x` times its decay since the start of the chunk; zero after a restart.
+
+    A matmul with the state before the chunk gives the part of it that `x` reads.
+    """
     x = _over_heads(x, decays)
     reading = x * _broadcast_columns(jnp.exp(decays.total.value()), x)
     if decays.segment is None:
@@ -170,7 +181,7 @@ def _reading(x: Array, decays: Decays) -> Array:
 
 
 def _read_restart(x: Array, decays: Decays, restart: Restart | None) -> Array | int:
-    """What each `x_t` reads of the state that it restarted from."""
+    """The part of the restart's state that each `x_t` reads; zero before a restart."""
     if restart is None or restart.state is None:
         return 0
     x, first = _over_heads(x, decays), (decays.segment == 0)[..., None]
@@ -179,36 +190,36 @@ def _read_restart(x: Array, decays: Decays, restart: Restart | None) -> Array | 
 
 
 def _read(x: Array, state: Array, decays: Decays, restart: Restart | None) -> Array:
-    """What each `x_t` reads of the state that its step started from."""
+    """The part that each `x_t` reads of the state that its chunk or segment started from."""
     return _reading(x, decays) @ state + _read_restart(x, decays, restart)
 
 
-def _passed(
+def _at_chunk_end(
     k: Array, state: Array, decays: Decays, restart: Restart | None
 ) -> tuple[Array, Array, Array]:
-    """What is left after each chunk: of the state before it, as a factor; of its keys;
-    and of the state that it restarted from."""
+    """Decayed to the end of each chunk: the factor of the state before it, the keys, and
+    the state of a restart."""
     left = jnp.exp(decays.rest)
     kept = _by_key(jnp.exp(decays.total.each(lambda x: x[..., -1:, :]).value()))
     fresh = jnp.zeros((len(k), *[1] * state.ndim), state.dtype)
     if restart is not None:
         same = decays.segment == decays.segment[..., -1:]
         left = jnp.where(same[..., None], left, 0)
-        anew = (decays.segment[..., -1] > 0)[..., None, None]
-        kept = jnp.where(anew, 0, kept)
+        restarted = (decays.segment[..., -1] > 0)[..., None, None]
+        kept = jnp.where(restarted, 0, kept)
         if restart.state is not None:
             since = _by_key(jnp.exp(decays.since[..., -1:, :]))
-            fresh = jnp.where(anew, since * restart.state, 0)
+            fresh = jnp.where(restarted, since * restart.state, 0)
     return kept, _over_heads(k, decays) * _broadcast_columns(left, k), fresh
 
 
 def _broadcast_columns(x: Array, like: Array) -> Array:
-    """`(..., C, 1)` with as many columns as `like`; `x` itself if it has them."""
+    """`(..., C, 1)` with as many columns as `like`; unchanged if it has more than one."""
     return x if x.shape[-1] > 1 else broadcast_by_matmul(x, like.shape[-1])
 
 
 def _over_heads(x: Array, decays: Decays) -> Array:
-    """`(..., 1, C, d)`, which all heads share, once for each of them."""
+    """`(..., 1, C, d)`, shared by all heads, repeated for each head."""
     heads = decays.total.fine.shape[-3]
     if x.shape[-3] == heads:
         return x
@@ -222,10 +233,11 @@ def _by_key(decay: Array) -> Array:
 
 
 def _attended(q: Array, k: Array, u: Array, decays: Decays) -> Array:
-    """Sums of q_t . exp(g_t - g_s) k_s u_s over s <= t, where no restart is between."""
+    """Sums of (q_t . exp(g_t - g_s) k_s) u_s over s <= t with no restart in between."""
     if decays.total.fine.shape[-1] == 1:
         return (_overlap(q, k, decays) * _between(decays)) @ u
-    # under checkpoints, so that the branch not taken leaves no residuals to fill
+    # a `cond` returns the residuals of both branches, with zeros for the one not taken;
+    # under `jax.checkpoint` a branch has none but its inputs
     scores = jax.lax.cond(
         _mild(decays.total.coarse),
         jax.checkpoint(_scores_by_product),
@@ -235,31 +247,34 @@ def _attended(q: Array, k: Array, u: Array, decays: Decays) -> Array:
         decays.total,
     )
     scores = jnp.where(over(_earlier(decays), scores.ndim), scores, 0)
-    # a step's own: q_t . k_t, for every value; it has no decay, and none of its derivative
+    # s = t: q_t . k_t, for all columns of u. It has no decay, so its gradient must not pass
+    # through one. As a matmul with ones, since sums are slow on a CPU.
     ones = jnp.ones((q.shape[-1], u.shape[-1]), q.dtype)
     own = jnp.matmul(q * k, ones, precision=jax.lax.Precision.HIGHEST)
     return scores @ u + own * u
 
 
 def _overlap(q: Array, k: Array, decays: Decays) -> Array:
-    """`(..., C, C)`: q_t . k_s."""
+    """`(..., C, C)`: q_t . k_s for all pairs of steps."""
     return _over_heads(q @ jnp.swapaxes(k, -1, -2), decays)
 
 
 def _between(decays: Decays) -> Array:
-    """`(..., C, C)`: exp(g_t - g_s) where s <= t and no restart is between, else 0."""
+    """`(..., C, C)`: exp(g_t - g_s) where s <= t with no restart in between, else 0."""
     size = decays.total.fine.shape[-2]
     total = Sum(decays.total.coarse, broadcast_by_matmul(decays.total.fine, size))
     between = total.since(total.each(lambda x: jnp.swapaxes(x, -1, -2)))
     earlier = over(_earlier(decays), between.ndim)
-    # a constant where s = t: the derivative would be a difference of two equal sums
+    # where s = t the exponent is the constant 0: the gradient of g_t - g_t would be a
+    # difference of two equal sums, which rounding keeps from cancelling
     own = over(jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf), between.ndim)
-    # the exponent, not the result: exp of a positive one may be infinite
+    # select the exponent, not the result: for s > t it is positive and may overflow, and
+    # the gradient of a masked infinity is NaN
     return jnp.exp(jnp.where(earlier, between, own.astype(between.dtype)))
 
 
 def _earlier(decays: Decays) -> Array:
-    """`(..., C, C)`: whether s < t, and no restart is between."""
+    """`(..., C, C)`: whether s < t with no restart in between."""
     size = decays.total.fine.shape[-2]
     earlier = jnp.tril(jnp.ones((size, size), bool), -1)
     if decays.segment is None:
@@ -270,38 +285,39 @@ def _earlier(decays: Decays) -> Array:
 
 @jax.custom_batching.custom_vmap
 def _mild(total: Array) -> Array:
-    """Whether the decay of a chunk can be taken apart, into a factor of q and one of k."""
+    """Whether exp(g_t - g_s) can be split into a factor of q and a factor of k."""
     return jnp.all(jnp.abs(total) < _MILD)
 
 
 @_mild.def_vmap
 def _mild_in_all_rows(axis_size, in_batched, total):
-    # one answer for all of them: with one each, both branches would run
+    # one answer for the whole vmap: with one for each call, `cond` would become a `select`,
+    # which runs both branches
     del axis_size, in_batched
     return _mild(total), False
 
 
 def _scores_by_product(q: Array, k: Array, total: Sum) -> Array:
-    """As `_scores_by_channel`, as one product: (q_t exp(g_t - m)) . (exp(m - g_s) k_s)."""
-    # any m will do: it has no derivative
+    """`_scores_by_channel` as one matmul: (q_t exp(g_t - m)) . (exp(m - g_s) k_s)."""
+    # m cancels, so any value and no derivative will do; the middle keeps both factors small
     middle = total.coarse[..., -1:, :] / 2
     half = (total.coarse - middle) + total.fine
     return (q * jnp.exp(half)) @ jnp.swapaxes(k * jnp.exp(-half), -1, -2)
 
 
 def _scores_chunk_by_chunk(q: Array, k: Array, total: Sum) -> Array:
-    # its temporaries are many times the size of the scores
+    # one chunk at a time: the temporaries are many times larger than the scores
     each = jax.checkpoint(lambda chunk: _scores_by_channel(*chunk))
     return jax.lax.map(each, (q, k, total))
 
 
 def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
-    """The scores where every channel has a decay of its own; those of pairs s >= t are
-    unspecified.
+    """The scores q_t . exp(g_t - g_s) k_s, `(..., C, C)`, with a decay for each channel.
 
-    Between blocks of steps the decay has three factors, each at most 1: from the earlier
-    step to the end of its block, from there to the start of the later block, and on to the
-    later step. Inside a block it is taken pair by pair.
+    Entries with s >= t are unspecified. Between two blocks of steps the decay has three
+    factors, each at most 1: from the earlier step to the end of its block, from there to
+    the start of the later block, and on to the later step. Within a block it is computed
+    for each pair of steps.
     """
     size = q.shape[-2]
     count = -(-size // BLOCK)
@@ -332,7 +348,7 @@ def _scores_by_channel(q: Array, k: Array, total: Sum) -> Array:
 
 
 def _blocked(x: Array, count: int) -> Array:
-    """`(..., C, d)` as `(..., count, BLOCK, d)`, the last step repeated to fill it."""
+    """`(..., C, d)` as `(..., count, BLOCK, d)`; the last step is repeated to fill up."""
     pad = count * BLOCK - x.shape[-2]
     widths = [(0, 0)] * (x.ndim - 2) + [(0, pad), (0, 0)]
     return jnp.pad(x, widths, mode="edge").reshape(

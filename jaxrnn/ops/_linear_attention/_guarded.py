@@ -1,9 +1,9 @@
-"""Chunks of a matrix recurrence, and single steps where a number is not finite.
+"""Matrix recurrences in chunks, or step by step where a number is not finite.
 
-A product of matrices adds up what masks have set to zero, and zero times NaN is NaN: in one
-chunk of `_chunk`, NaN in a step reaches the steps before it and passes resets, and so does NaN
-in a cotangent. Steps in turn keep it where it belongs. So chunks are what runs, forwards and
-backwards, as long as all is finite, and steps otherwise.
+A matmul also sums the entries that a mask has set to zero, and zero times NaN is NaN. So in
+a chunk of `_chunk`, NaN in one step would reach earlier steps and pass resets, and so would
+NaN in a cotangent. A loop over single steps keeps it where it belongs. Forward and backward
+therefore run in chunks if all numbers are finite, and step by step otherwise.
 """
 
 from collections.abc import Callable
@@ -21,22 +21,23 @@ from ._decays import Restart
 from ._fold import folded, unfolded
 
 
-_PIECE = 16  # steps whose states are kept together, backwards
+_PIECE = 16  # steps between two stored states in the backward pass of `by_steps`
 
 
 @dataclass(frozen=True)
 class MatrixRecurrence(DifferentiableOp):
     """Linear attention, or with a beta the delta rule, in chunks of `size` steps.
 
-    Operands are `(arrays, state, fresh)`: `q, k, v[, beta], log_decay` of `(T, ..., d)`, the
-    state before the first step, and the state that a reset puts in place, None for zero. The
-    nondiff are resets, `(T, ...)`, or None.
+    The operands are `(arrays, state, fresh)`: the arrays `q, k, v[, beta], log_decay`, each
+    `(T, ..., d)`; the state before the first step; and the state that a step starts from
+    after a reset, None for zero. `nondiff` are the resets, `(T, ...)`, or None.
     """
 
     size: int
 
     def reference(self, operands, nondiff):
         found = by_chunks(operands, nondiff, self.size)
+        # the result of the chunks is an operand of the `cond`, so that they run only once
         fine = all_finite(jax.lax.stop_gradient(_checked(operands, found)))
         steps = lambda operands, found: by_steps(operands, nondiff)
         return jax.lax.cond(fine, lambda _, found: found, steps, operands, found)
@@ -48,11 +49,15 @@ class MatrixRecurrence(DifferentiableOp):
         return self.reference(operands, nondiff), None
 
     def backward(self, operands, nondiff, saved, grads, wanted):
-        del saved, wanted  # chunks are computed again; XLA leaves out what nobody reads
+        # the only residuals are the operands: chunks are recomputed. XLA removes gradients
+        # that are not used, so `wanted` need not be read.
+        del saved, wanted
         chunks = lambda operands: by_chunks(operands, nondiff, self.size)
         steps = lambda operands: by_steps(operands, nondiff)
         found, pull = jax.vjp(chunks, operands)
 
+        # the vjp of the steps is taken inside its branch, so that its forward pass runs
+        # only where it is needed
         def pull_steps(grads):
             return jax.vjp(steps, operands)[1](grads)
 
@@ -61,14 +66,17 @@ class MatrixRecurrence(DifferentiableOp):
 
 
 def _checked(operands: Any, found: Any) -> Any:
-    """What is finite only if all else is. Chunks do not read the decay of a first step, which
-    may be NaN; -inf is as good as any other."""
+    """Arrays that are finite only if all inputs are.
+
+    A NaN in an input reaches the results, except in the decay of the first step, which
+    chunks do not read; so the decays are checked as well. A log decay of -inf is valid.
+    """
     (*_, log_decay), *_ = operands
     return found, jnp.maximum(log_decay, -1)
 
 
 def by_chunks(operands: Any, resets: Any, size: int) -> tuple[Array, Array]:
-    """The state after all steps, and their outputs, as matrix products."""
+    """The state after the last step and the outputs, by matmuls over chunks."""
     arrays, state, fresh = operands
     time = len(arrays[0])
 
@@ -85,7 +93,7 @@ def by_chunks(operands: Any, resets: Any, size: int) -> tuple[Array, Array]:
 
 
 def by_steps(operands: Any, resets: Any) -> tuple[Array, Array]:
-    """The same, one step after the other."""
+    """The same as `by_chunks`, one step after the other."""
     arrays, state, fresh = operands
 
     def step(state, inputs):
@@ -99,6 +107,7 @@ def by_steps(operands: Any, resets: Any) -> tuple[Array, Array]:
         state = state + k[..., :, None] * v[..., None, :]
         return state, jnp.einsum("...k,...kv->...v", q, state)
 
+    # without it, the backward pass would store one matrix state for every step
     @jax.checkpoint
     def piece(state, inputs):
         return jax.lax.scan(step, state, inputs)
@@ -110,14 +119,17 @@ def by_steps(operands: Any, resets: Any) -> tuple[Array, Array]:
 
 @jax.custom_batching.custom_vmap
 def all_finite(tree: Any) -> Array:
-    """Whether there is no NaN and no infinity."""
+    """Whether all numbers are finite: without NaN and infinities."""
     finite = [jnp.all(jnp.isfinite(_shrunk(x))) for x in jax.tree.leaves(tree)]
     return jnp.all(jnp.stack(finite))
 
 
 def _shrunk(x: Array) -> Array:
-    """Sums over the last axis of numbers that are too small for sums to overflow: finite
-    where all of them are, and there are fewer to look at."""
+    """Scaled sums over the last axis: finite if, and only if, all terms are.
+
+    The scale keeps a sum of finite terms from overflowing, and fewer numbers are left to
+    check.
+    """
     return jnp.matmul(
         x,
         jnp.full((x.shape[-1], 1), 1e-30, x.dtype),
@@ -127,6 +139,7 @@ def _shrunk(x: Array) -> Array:
 
 @all_finite.def_vmap
 def _all_rows_finite(axis_size, in_batched, tree):
-    # one answer for all of them: with one each, both branches would run
+    # one answer for the whole vmap: with one for each call, `cond` would become a `select`,
+    # which runs both branches
     del axis_size, in_batched
     return all_finite(tree), False

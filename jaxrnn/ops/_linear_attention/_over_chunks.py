@@ -16,10 +16,10 @@ from ._guarded import MatrixRecurrence
 
 
 OUTPUTS = "outputs of chunks"
-"""The name that a policy of `jax.checkpoint` may save them by: the derivative of chunks
-computes them again by itself, from their inputs."""
+"""The name by which a policy of `jax.checkpoint` can save the outputs. Saving them is
+enough: the backward pass of chunks recomputes all else from its inputs."""
 
-_TOGETHER = 16  # matrices
+_MATRICES = 16  # chunks times matrix states that make one batched matmul
 
 
 def _check(owner, q, k, v, beta, log_decay, initial, resets, size):
@@ -43,8 +43,8 @@ def _check(owner, q, k, v, beta, log_decay, initial, resets, size):
     resets = as_resets(owner, resets, q.shape[:-1])
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ValueError(
-            f"{owner}: size is {size!r}; give the steps of a chunk, an integer of at "
-            "least 1."
+            f"{owner}: size is {size!r}; give the number of steps in a chunk, an integer "
+            "of at least 1."
         )
     return q, k, v, beta, log_decay, initial, resets
 
@@ -59,32 +59,32 @@ def chunked_linear_attention(
     resets: Bool[Array, "T ..."] | None = None,
     size: int = 64,
 ) -> tuple[Float[Array, "... k v"], Float[Array, "T ... v"]]:
-    """Linear attention with decay: a matrix state, run as matrix products over chunks.
+    """Linear attention with decay: a recurrence of matrices, run as matmuls over chunks.
 
         S_t = exp(log_decay_t) S_{t-1} + k_t v_t^T,    o_t = S_t^T q_t
 
-    What GLA, Mamba-2, RetNet, HGRN2 and the mLSTM are made of. The state is float32 at
-    least, whatever the inputs are, and so is what is returned. No state is stored but the
-    one before every few chunks, whose scores are computed together; the derivative is one
-    scan backwards, in which they are computed again.
+    The recurrence of GLA, Mamba-2, RetNet, HGRN2 and the mLSTM. The state and the results
+    are at least float32, whatever the dtypes of the inputs. A few chunks are computed
+    together, and only the state before each such group is stored; the backward pass is one
+    reverse scan, which recomputes the groups.
 
     Args:
-        q: `(T, ..., k)`, such as `(T, B, heads, k)`: what is asked, at each step.
-        k: `(T, ..., k)`, of the shape of `q`: where it is written.
-        v: `(T, ..., v)`: what is written.
-        log_decay: `(T, ...)`, one for each state, or `(T, ..., k)`, one for each of its
-            rows; at most 0.
+        q: `(T, ..., k)`, such as `(T, B, heads, k)`: the queries.
+        k: `(T, ..., k)`, with the shape of `q`: the keys.
+        v: `(T, ..., v)`: the values.
+        log_decay: `(T, ...)`, one for each state, or `(T, ..., k)`, one for each row of a
+            state; at most 0.
         initial: `(..., k, v)`, the state before the first step; None for zero.
         resets: booleans over the first axes of `q`, such as `(T, B)`: True where a step
             starts from zero instead of the state before it.
-        size: steps in a chunk. Changes cost only.
+        size: the number of steps in a chunk; it changes cost only.
 
     Returns:
         `(final, outputs)`: the state after the last step, `(..., k, v)`, and the
         outputs, `(T, ..., v)`.
 
     Raises:
-        TypeError, ValueError: for arrays that do not fit each other.
+        TypeError, ValueError: if the arrays do not match each other.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn
@@ -114,33 +114,33 @@ def chunked_delta(
     resets: Bool[Array, "T ..."] | None = None,
     size: int = 64,
 ) -> tuple[Float[Array, "... k v"], Float[Array, "T ... v"]]:
-    """The delta rule with decay: what stands at k_t is replaced, a share beta_t of it.
+    """The delta rule with decay: each step replaces a share beta_t of the value at key k_t.
 
         S_t = (I - beta_t k_t k_t^T) exp(log_decay_t) S_{t-1} + beta_t k_t v_t^T
         o_t = S_t^T q_t
 
-    Run over chunks in WY form: one triangular inverse and some matrix products for each.
-    The recurrence is stable where beta_t |k_t|^2 is from 0 to 2; above 1 an eigenvalue is
-    negative. The state is float32 at least, whatever the inputs are, and so is what is
-    returned. The derivative is one scan backwards over the chunks.
+    It runs over chunks in WY form, with one triangular inverse and a few matmuls for each.
+    The recurrence is stable for beta_t |k_t|^2 from 0 to 2; above 1 an eigenvalue is
+    negative. The state and the results are at least float32, whatever the dtypes of the
+    inputs. The backward pass is one reverse scan over the chunks.
 
     Args:
-        q: `(T, ..., k)`, such as `(T, B, heads, k)`: what is asked, at each step.
-        k: `(T, ..., k)`, of the shape of `q`: where it is written; of length 1, usually.
-        v: `(T, ..., v)`: what is written.
-        beta: `(T, ...)`: how much of it replaces what was there.
+        q: `(T, ..., k)`, such as `(T, B, heads, k)`: the queries.
+        k: `(T, ..., k)`, with the shape of `q`: the keys, usually of length 1.
+        v: `(T, ..., v)`: the values.
+        beta: `(T, ...)`: the share of the old value that the new one replaces.
         log_decay: `(T, ...)`, one for each state, at most 0; None for no decay.
         initial: `(..., k, v)`, the state before the first step; None for zero.
         resets: booleans over the first axes of `q`, such as `(T, B)`: True where a step
             starts from zero instead of the state before it.
-        size: steps in a chunk. Changes cost only.
+        size: the number of steps in a chunk; it changes cost only.
 
     Returns:
         `(final, outputs)`: the state after the last step, `(..., k, v)`, and the
         outputs, `(T, ..., v)`.
 
     Raises:
-        TypeError, ValueError: for arrays that do not fit each other.
+        TypeError, ValueError: if the arrays do not match each other.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn
@@ -164,7 +164,7 @@ def chunked_delta(
 def _over_groups(
     arrays: tuple[Array, ...], initial: Any, resets: Any, size: int
 ) -> tuple[Array, Array]:
-    """Groups of chunks, each of as many as make large products."""
+    """A scan over groups of chunks; a group has enough chunks for large matmuls."""
     q, _, v, *_ = arrays
     dtype = state_dtype(*arrays, *(() if initial is None else (initial,)))
     state = jnp.zeros((*q.shape[1:], v.shape[-1]), dtype)
@@ -174,8 +174,9 @@ def _over_groups(
         resets = jnp.broadcast_to(expand_trailing(resets, q.ndim - 1), q.shape[:-1])
     time = q.shape[0]
     size = min(size, time)
-    group = size * max(1, _TOGETHER // max(1, math.prod(q.shape[1:-1])))
+    group = size * max(1, _MATRICES // max(1, math.prod(q.shape[1:-1])))
 
+    # only the inputs of a group are saved, in the dtype that they came in
     @jax.checkpoint
     def body(state, group):
         arrays, resets = group
@@ -192,9 +193,9 @@ def _over_groups(
 def over_chunks(
     arrays: tuple[Array, ...], state: Array, resets: Any, fresh: Any, size: int
 ) -> tuple[Array, Array]:
-    """All chunks of `arrays`, `(T, ..., d)`: the state after them, and the outputs.
+    """The final state and the outputs for `arrays`, `(T, ..., d)`, in chunks of `size`.
 
-    `fresh` is the state that a reset puts in place; None for zero.
+    `fresh` is the state that a step starts from after a reset; None for zero.
     """
     state, outputs = call(MatrixRecurrence(size), (arrays, state, fresh), resets)
     return state, checkpoint_name(outputs, OUTPUTS)

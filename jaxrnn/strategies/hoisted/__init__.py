@@ -1,3 +1,3 @@
-"""The schedule of cuDNN, derived from a cell: what needs no loop leaves it."""
+"""The schedule of cuDNN for any cell: matmuls that need no loop are moved out of it."""
 
 from ._strategy import Hoisted as Hoisted

@@ -1,4 +1,4 @@
-"""A pytree's leaves, those with a gradient apart from the others; sequences, in blocks."""
+"""Leaves of a pytree with and without gradients, and a scan over blocks of time steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,13 +9,13 @@ from jax import lax
 
 
 class Split(NamedTuple):
-    """A pytree's leaves: those that have a gradient, and the others."""
+    """A pytree's leaves in two lists: inexact ones, which have gradients, and the others."""
 
     inexact: list[Any]
     exact: Any
 
     def joined(self, like: Any) -> Any:
-        """A tree like `like` with these leaves."""
+        """A tree with the structure of `like` and these leaves."""
         inexact, exact = iter(self.inexact), iter(self.exact)
         leaves = [
             next(inexact if is_inexact(x) else exact) for x in jax.tree.leaves(like)
@@ -24,14 +24,14 @@ class Split(NamedTuple):
 
 
 def split(tree: Any) -> Split:
-    """The leaves of a pytree, apart."""
+    """The leaves of a pytree as a `Split`."""
     leaves = jax.tree.leaves(tree)
     inexact = [x for x in leaves if is_inexact(x)]
     return Split(inexact, [x for x in leaves if not is_inexact(x)])
 
 
 def is_inexact(leaf: Any) -> bool:
-    """Whether an array has a gradient."""
+    """Whether an array is floating-point or complex, and so has a gradient."""
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
@@ -44,10 +44,10 @@ def over_blocks(
     *,
     reverse: bool = False,
 ) -> tuple[Any, Any]:
-    """A scan over blocks of sequences `(T, ...)`; the last may be shorter.
+    """A scan over blocks of sequences `(T, ...)`; the last block may be shorter.
 
-    `body(carry, blocks[, first]) -> (carry, found)`, `first` being the entry of `firsts`
-    that belongs to the block.
+    `body(carry, blocks[, first])` returns `(carry, results)`, where `first` is the block's
+    entry of `firsts` and `results` are joined along time.
     """
     time = jax.tree.leaves(sequences)[0].shape[0]
     count, left = divmod(time, block)

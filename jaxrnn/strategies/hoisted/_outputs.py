@@ -1,4 +1,4 @@
-"""Readouts that only return a part of the state: their outputs need not be kept twice."""
+"""Readouts that return leaves of the state, so that outputs need not be stored twice."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,12 @@ from ._blocks import is_inexact
 
 @dataclass(frozen=True)
 class StateOutputs:
-    """Outputs that are leaves of the state: which leaf each of them is."""
+    """Outputs that are leaves of the state.
+
+    Attributes:
+        places: for each output, the index of the leaf of the state that it is.
+        structure: the pytree structure of the outputs.
+    """
 
     places: tuple[int, ...]
     structure: Any
@@ -21,7 +26,7 @@ class StateOutputs:
         return jax.tree.unflatten(self.structure, [leaves[i] for i in self.places])
 
     def gradients(self, states: Any, d_ys: list[jax.Array]) -> list[jax.Array | None]:
-        """Of the inexact leaves of the states; None for those that are no output."""
+        """The gradients of the inexact leaves; None for leaves that are not outputs."""
         leaves = jax.tree.leaves(states)
         found: dict[int, jax.Array] = {}
         inexact = [i for i in self.places if is_inexact(leaves[i])]
@@ -33,7 +38,9 @@ class StateOutputs:
 def outputs_of_state(
     readout: Callable, params: Any, state: Any, z: Any
 ) -> StateOutputs | None:
-    """Which leaves of the state a readout returns; None if it returns anything else."""
+    """The leaves of the state that a readout returns; None if it returns anything else."""
+    # read off the traced readout: an output variable that is an input variable is that
+    # input
     batched = jax.vmap(readout, in_axes=(None, 0, 0))
     traced, out = jax.make_jaxpr(batched, return_shape=True)(params, state, z)
     first, count = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))

@@ -1,13 +1,14 @@
-"""A step, traced once and cut at its products with parameters.
+"""Traces the step of a cell once, and partitions it at its matmuls with parameters.
 
-`recur` becomes a list of operations, each of one of two kinds: those that depend on
-parameters alone, which run once, before the loop; and the rest. Among the rest, a
-`dot_general` of something with parameters is a product: what multiplies time and batch
-into one large product, where every other operation is element-wise and cheap.
+`recur` becomes a list of operations of two kinds: those that depend on parameters alone,
+which run once, before the loop; and all others, which run in every step. Among these, a
+`dot_general` with a value of the first kind is a matmul with a weight. Only matmuls gain
+from running for many time steps at once, since the other operations are usually
+element-wise and cheap.
 
-A cut step can be run with anything in place of its products. That is all a schedule needs:
-the products themselves in the forward loop, their results, known already, in the backward
-loop, and a record of their operands when weight gradients are taken.
+A partitioned step can run with any function in place of its matmuls. This is all that the
+schedule of `_recurrence` needs: the matmuls themselves in the forward loop; their known
+results in the backward loop; and a record of their operands for the weight gradients.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,11 +24,13 @@ from ..._sharding import aligned
 
 
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
-"""Primitives that only call a jaxpr: what they call is what they are."""
+"""Primitives that only call a jaxpr, so that its equations can replace them."""
 
 
+# Operations, rather than a rewritten jaxpr, can be split and run in parts with nothing but
+# `Primitive.bind`; how a jaxpr is built by hand changes between versions of JAX.
 class Slot:
-    """The place of one intermediate value."""
+    """A key for one intermediate value; it takes the place of a jaxpr's variable."""
 
 
 Operand = Slot | Literal
@@ -35,7 +38,7 @@ Operand = Slot | Literal
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One primitive applied to values."""
+    """One primitive applied to values: an equation of a jaxpr."""
 
     primitive: Primitive
     params: dict[str, Any]
@@ -44,6 +47,7 @@ class Operation:
 
     def __call__(self, values: dict[Slot, Any]) -> None:
         read = [_read(values, operand) for operand in self.inputs]
+        # an equation holds jaxprs where `bind` takes functions, as for custom_jvp
         params = self.primitive.get_bind_params(self.params)
         found = self.primitive.bind(*read, **params)
         several = self.primitive.multiple_results
@@ -51,11 +55,11 @@ class Operation:
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Operation):
-    """A `dot_general` of an operand, which varies from step to step, and a weight."""
+class Matmul(Operation):
+    """A `dot_general` of an operand, which differs from step to step, and a weight."""
 
     side: int
-    """Which of the two is the weight."""
+    """The position of the weight among the inputs: 0 or 1."""
 
     @property
     def operand(self) -> Slot:
@@ -71,27 +75,35 @@ class Product(Operation):
         return found
 
     def of(self, a: jax.Array, w: jax.Array) -> jax.Array:
-        """The product of this operand and this weight."""
+        """The result of this matmul for the operand `a` and the weight `w`."""
         return self.primitive.bind(
             *((w, a) if self.side == 0 else (a, w)), **self.params
         )
 
     def operand_gradient(self, a: Any, w: jax.Array, dy: jax.Array) -> jax.Array:
-        """What `dy` says of the operand, which is of the shape and dtype of `a`."""
+        """The operand's gradient from the result's; `a` gives only its shape and dtype."""
+        # bilinear: linear in the operand for a given weight, so its transpose is the
+        # gradient and no value of the operand is needed
         like = aligned(jnp.zeros(a.shape, a.dtype), dy)
         return jax.linear_transpose(lambda a: self.of(a, w), like)(dy)[0]
 
     def weight_gradient(self, a: jax.Array, dy: jax.Array) -> jax.Array:
-        """What `dy` says of the weight, in float32 at least: `(T, ...)` in one product.
+        """The weight's gradient for all steps in one matmul, at least in float32.
 
         dw = sum over t of a_t^T dy_t
+
+        `a` and `dy` are `(T, ...)`. Time joins the dimensions that are summed, so the sum
+        over steps is part of the matmul, and no array of weights is made for each step.
         """
         contracting, batch = self.params["dimension_numbers"]
         if self.side == 0:
             contracting, batch = contracting[::-1], batch[::-1]
+        # dimensions of a and w (without time) that the matmul sums, and its batch
+        # dimensions
         (ca, cw), (ba, bw) = contracting, batch
         free_a = [d for d in range(a.ndim - 1) if d not in (*ca, *ba)]
-        # the result has its batch dimensions first, then the free ones of each side
+        # dot_general puts the batch dimensions first, then the free ones of the left input,
+        # then those of the right one
         count = dy.ndim - 1 - len(ba) - len(free_a)
         first = len(ba) + (count if self.side == 0 else 0)
         free_y = list(range(first, first + len(free_a)))
@@ -99,33 +111,37 @@ class Product(Operation):
         kept = (_later(ba), _later(range(len(ba))))
         wide = at_least_float32(a.dtype)
         dw = lax.dot_general(a, dy, (summed, kept), preferred_element_type=wide)
-        # dims of dw: batch, the contracted ones in their order in `a`, the free ones of w
+        # dw has the batch dimensions, then those that the matmul sums, in their order in
+        # `a`, then the free ones of w: put them back in the order of w
         by_place = [w for _, w in sorted(zip(ca, cw, strict=True))]
         ndim = len(bw) + len(cw) + count
         free_w = [d for d in range(ndim) if d not in (*cw, *bw)]
         return jnp.transpose(dw, _inverse([*bw, *by_place, *free_w]))
 
 
-Multiply = Callable[[int, Product, jax.Array, jax.Array], jax.Array]
-"""What stands for product number i, of an operand and a weight."""
+Multiply = Callable[[int, Matmul, jax.Array, jax.Array], jax.Array]
+"""`(i, matmul, operand, weight) -> result`: replaces the i-th matmul of a step."""
 
 
-def multiplied(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Array:
-    """The product itself."""
+def run_matmul(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
+    """Runs the matmul itself."""
     del i
-    return product.of(a, w)
+    return matmul.of(a, w)
 
 
 @dataclass(frozen=True, eq=False)
 class PartitionedStep:
-    """A step `(params, state, z) -> state'` of a batch, cut at its products.
+    """A step `(params, state, z) -> state'` of a batch, partitioned at its matmuls.
 
     Attributes:
         before: the operations on parameters alone.
-        during: the others, products among them.
-        products: those of `during` that are products, in their order.
-        weights: the values that products multiply with.
-        rest: what other operations of `during` take from `before` and from `params`.
+        during: all other operations, matmuls included.
+        constants: the values of arrays that `recur` closes over.
+        params, state, z: the slots of the inputs.
+        after: the operands that make the next state.
+        matmuls: the matmuls among `during`, in their order.
+        weights: the slots of the weights; two matmuls may share one.
+        rest: the slots of `before` and `params` that other operations of `during` read.
     """
 
     before: tuple[Operation, ...]
@@ -135,12 +151,12 @@ class PartitionedStep:
     state: tuple[Slot, ...]
     z: tuple[Slot, ...]
     after: tuple[Operand, ...]
-    products: tuple[Product, ...]
+    matmuls: tuple[Matmul, ...]
     weights: tuple[Slot, ...]
     rest: tuple[Slot, ...]
 
     def hoist(self, params: Any) -> tuple[list[jax.Array], list[jax.Array]]:
-        """What of a step depends on parameters alone: the weights, and the rest."""
+        """Runs the operations on parameters alone, and returns the weights and the rest."""
         leaves = jax.tree.leaves(params)
         values = self.constants | dict(zip(self.params, leaves, strict=True))
         for operation in self.before:
@@ -152,16 +168,16 @@ class PartitionedStep:
         hoisted: tuple[list, list],
         state: Any,
         z: Any,
-        multiply: Multiply = multiplied,
+        multiply: Multiply = run_matmul,
     ) -> Any:
-        """The next state, with `multiply` in place of every product."""
+        """The next state, with `multiply` in place of every matmul."""
         values = dict(zip(self.weights, hoisted[0], strict=True))
         values |= zip(self.rest, hoisted[1], strict=True)
         values |= zip(self.state, jax.tree.leaves(state), strict=True)
         values |= zip(self.z, jax.tree.leaves(z), strict=True)
         i = 0
         for operation in self.during:
-            if isinstance(operation, Product):
+            if isinstance(operation, Matmul):
                 a, w = values[operation.operand], values[operation.weight]
                 values[operation.outputs[0]] = multiply(i, operation, a, w)
                 i += 1
@@ -172,60 +188,70 @@ class PartitionedStep:
 
 
 def partition(step: Callable, params: Any, state: Any, z: Any) -> PartitionedStep:
-    """Traces `step(params, state, z) -> state'`, for arrays of these shapes."""
+    """Traces `step(params, state, z) -> state'` for these shapes, and partitions it."""
     traced = jax.make_jaxpr(step)(params, state, z)
     ins = [Slot() for _ in traced.jaxpr.invars]
     constants: dict[Slot, Any] = {}
     operations, after = _inlined(traced, ins, constants)
     p, s = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
-    alone = {*ins[:p], *constants}
+    # one pass in order of execution: an operation depends on parameters alone if all of its
+    # inputs do
+    from_params = {*ins[:p], *constants}
     before, during = [], []
-    literal: set[Slot] = (
-        set()
-    )  # in `shard_map`, literals that are cast, and what follows
+    # Inside `shard_map`, a literal is cast to vary over the mesh axes. Such casts, and the
+    # operations on their results alone, stay in the loop: as hoisted values they would get
+    # gradients, which would be summed over devices for nothing.
+    literal: set[Slot] = set()
     for operation in operations:
-        if all(isinstance(i, Literal) or i in alone for i in operation.inputs):
+        if all(isinstance(i, Literal) or i in from_params for i in operation.inputs):
             before.append(operation)
-            alone.update(operation.outputs)
+            from_params.update(operation.outputs)
             if _of_cast_literals(operation, literal):
-                during.append(operation)  # no parameter, whose gradient would be summed
+                during.append(operation)
                 literal.update(operation.outputs)
         else:
-            during.append(_as_product(operation, alone))
-    products = tuple(o for o in during if isinstance(o, Product))
-    weights = _unique(product.weight for product in products)
+            during.append(_as_matmul(operation, from_params))
+    matmuls = tuple(o for o in during if isinstance(o, Matmul))
+    weights = _unique(matmul.weight for matmul in matmuls)
     used = [
-        o.inputs[1 - o.side :][:1] if isinstance(o, Product) else o.inputs
+        o.inputs[1 - o.side :][:1] if isinstance(o, Matmul) else o.inputs
         for o in during
     ]
     read = [i for inputs in (*used, after) for i in inputs]
-    rest = _unique(i for i in read if isinstance(i, Slot) and i in alone - literal)
+    rest = _unique(
+        i for i in read if isinstance(i, Slot) and i in from_params - literal
+    )
     return PartitionedStep(
         tuple(before), tuple(during), constants,
         tuple(ins[:p]), tuple(ins[p : p + s]), tuple(ins[p + s :]), tuple(after),
-        products, weights, rest,
+        matmuls, weights, rest,
     )  # fmt: skip
 
 
 def _of_cast_literals(operation: Operation, literal: set[Slot]) -> bool:
+    """Whether an operation casts a literal, or reads nothing but such casts."""
     slots = [i for i in operation.inputs if isinstance(i, Slot)]
     cast = operation.primitive.name == "pvary"
     return all(i in literal for i in slots) and (cast or bool(slots))
 
 
-def _as_product(operation: Operation, alone: set[Slot]) -> Operation:
+def _as_matmul(operation: Operation, from_params: set[Slot]) -> Operation:
     if operation.primitive is not lax.dot_general_p:
         return operation
-    sides = [i for i, x in enumerate(operation.inputs) if x in alone]
+    sides = [i for i, x in enumerate(operation.inputs) if x in from_params]
     if not sides:
         return operation
-    return Product(**vars(operation), side=sides[0])
+    return Matmul(**vars(operation), side=sides[0])
 
 
 def _inlined(
     closed: ClosedJaxpr, inputs: Iterable[Operand], constants: dict[Slot, Any]
 ) -> tuple[list[Operation], list[Operand]]:
-    """The operations of a jaxpr and of those that it calls, and what it returns."""
+    """The operations of a jaxpr, with the jaxprs that it calls inlined, and its outputs.
+
+    Inlining matters: the partition could not see a matmul inside a jitted function that the
+    cell calls.
+    """
     jaxpr = closed.jaxpr
     places: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
     for variable, value in zip(jaxpr.constvars, closed.consts, strict=True):
@@ -250,7 +276,7 @@ def _inlined(
 
 
 def at_least_float32(dtype: Any) -> Any:
-    """The dtype in which gradients are added up."""
+    """The dtype in which gradients are summed."""
     return dtype if dtype.itemsize >= 4 else jnp.float32
 
 
@@ -263,7 +289,7 @@ def _unique(slots: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _later(dims: Iterable[int]) -> list[int]:
-    """The same dimensions of an array with time in front."""
+    """The positions of these dimensions once time is added in front."""
     return [d + 1 for d in dims]
 
 

@@ -1,7 +1,19 @@
-"""A recurrence over blocks of time, with a backward pass of its own, from a cut step.
+"""A recurrence over blocks of time steps, with a hand-written backward pass.
 
-Forward runs the blocks in order and keeps states; backward runs them in reverse. Within a
-block, what is parallel in time is done for all its steps at once, in a cache.
+The forward pass runs the blocks in order and stores the states. The backward pass runs them
+in reverse. Within a block, everything that is parallel over time runs for all steps at
+once, while the block is in the cache.
+
+For one step with S the state before it, f the element-wise part and y = a w its matmuls,
+where the operand a is an element-wise function of S, z and earlier results,
+
+    S' = f(S, z, y)
+
+the backward pass of a block is
+
+    y   = a w             all steps in one matmul; recomputed, or kept from the forward pass
+    dS  = df^T dS'        the reverse loop: element-wise, and for each w a matmul da = dy w^T
+    dw  = sum of a^T dy   all steps in one matmul, after the loop
 """
 
 import dataclasses
@@ -18,11 +30,12 @@ from ..._layer import over_time_and_batch
 from ..._sharding import aligned
 from ._blocks import Split, over_blocks, split
 from ._outputs import StateOutputs
-from ._partition import Multiply, PartitionedStep, Product, at_least_float32
+from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
 
 
 class GradientSums(NamedTuple):
-    """Gradients that are added up over blocks, in float32 at least."""
+    """Gradients summed over blocks, at least in float32: those of the parameters that
+    `project` and `readout` use, of the weights, and of the rest of the hoisted values."""
 
     params: list[jax.Array]
     weights: list[jax.Array]
@@ -31,16 +44,23 @@ class GradientSums(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Recurrence(DifferentiableOp):
-    """One recurrence, in blocks.
+    """One recurrence as a differentiable op, in blocks of time steps.
+
+    The operands are the inexact leaves of `(params, hoisted, state, xs)`, and `nondiff` has
+    the other leaves. The hoisted values are functions of the params, but operands of their
+    own: JAX differentiates `PartitionedStep.hoist` outside of the op. So the gradients of
+    params here are only those of `project` and `readout`.
 
     Attributes:
-        project, readout: of one example and one step.
-        step: `recur` of a batch, cut at its products.
-        forward_block: how many steps are one block, forwards.
-        block: how many steps are one block, backwards.
-        recompute: whether backward computes the products again, rather than keeping them.
-        shapes: arrays in the shapes of params, what is hoisted, the state, and the inputs.
-        state_outputs: for each output, which leaf of the state it is; None if any is not one.
+        project, readout: the cell's, for one sequence and one step.
+        step: `recur` for a batch, partitioned at its matmuls.
+        forward_block: the number of steps in a block of the forward pass.
+        block: the number of steps in a block of the backward pass.
+        recompute: True recomputes the results of the matmuls in the backward pass; False
+            keeps them as residuals.
+        state_outputs: for each output, the leaf of the state that it is; None if some
+            output is not a leaf of the state.
+        shapes: shapes and dtypes of `(params, hoisted, state, xs)`.
     """
 
     project: Callable
@@ -53,11 +73,11 @@ class Recurrence(DifferentiableOp):
     shapes: Any = None
 
     def __call__(self, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-        """`(state, ys)`."""
+        """Runs the recurrence and returns `(state, ys)`."""
         given = (params, self.step.hoist(params), state, xs)
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)
-        kernel = dataclasses.replace(self, shapes=jax.tree.map(shape, given))
-        return call(kernel, *split(given))
+        op = dataclasses.replace(self, shapes=jax.tree.map(shape, given))
+        return call(op, *split(given))
 
     def reference(self, operands, nondiff):
         params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
@@ -91,7 +111,7 @@ class Recurrence(DifferentiableOp):
         return (after, ys), (states, products)
 
     def backward(self, operands, nondiff, saved, grads, wanted):
-        del wanted  # XLA leaves out what nobody reads
+        del wanted  # XLA removes gradients that are not used
         params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
         states, products = saved
         d_state, d_ys = map(_with_gradient, grads)
@@ -99,7 +119,7 @@ class Recurrence(DifferentiableOp):
         def steps(carry, block, first):
             return self._reverse_steps(params, hoisted, carry, first, *block)
 
-        # the state before the first step of each block
+        # the state before each block: the initial one, then the last state of each block
         firsts = jax.tree.map(
             lambda s, after: jnp.concatenate(
                 [s[None], after[self.block - 1 :: self.block]]
@@ -124,11 +144,16 @@ class Recurrence(DifferentiableOp):
             after = self.step.step(hoisted, state, z, _recording([], products))
             return after, (after, () if self.recompute else tuple(products))
 
-        # XLA:CPU fuses a slice whose place it does not know into what is element-wise,
-        # which then is not vectorised: without a loop, all places are known
+        # in a loop, XLA:CPU fuses the slice of this step into the element-wise operations,
+        # which it then does not vectorize, since the position is dynamic. Unrolled, all
+        # positions are static.
         return lax.scan(body, state, zs, unroll=True)
 
     def _reverse_steps(self, params, hoisted, carry, first, xs, states, products, d_ys):
+        """The backward pass of one block: `((d_state, sums), d_xs)`.
+
+        `d_state` is the gradient of the state after the block, then of the one before it.
+        """
         d_state, sums = carry
         zs, pull_project = self._projected(params, xs)
         before = jax.tree.map(
@@ -144,11 +169,11 @@ class Recurrence(DifferentiableOp):
         d_params = added(d_params, split(more).inexact)
         d_rest = self._rest_gradient(hoisted, before, zs, products, found.states)
         d_weights = [jnp.zeros_like(s) for s in sums.weights]
-        for product, a, dy in zip(
-            self.step.products, operands, found.products, strict=True
+        for matmul, a, dy in zip(
+            self.step.matmuls, operands, found.products, strict=True
         ):
-            i = self.step.weights.index(product.weight)
-            d_weights[i] += product.weight_gradient(a, dy)
+            i = self.step.weights.index(matmul.weight)
+            d_weights[i] += matmul.weight_gradient(a, dy)
         total = jax.tree.map(
             lambda s, d: s + d.astype(s.dtype),
             sums,
@@ -157,20 +182,25 @@ class Recurrence(DifferentiableOp):
         return (d_state, total), d_xs
 
     def _projected(self, params, xs):
-        """What a block projects, and how gradients of it reach params and inputs."""
-        apart = split(xs)
+        """The projected inputs of a block, and the vjp of the projection."""
+        leaves = split(xs)
 
         def project(params, inexact):
             zs = over_time_and_batch(
-                self.project, params, Split(inexact, apart.exact).joined(xs)
+                self.project, params, Split(inexact, leaves.exact).joined(xs)
             )
             return split(zs).inexact, zs
 
-        _, pull, zs = jax.vjp(project, params, apart.inexact, has_aux=True)
+        _, pull, zs = jax.vjp(project, params, leaves.inexact, has_aux=True)
         return zs, pull
 
     def _recompute_products(self, hoisted, before, zs, kept):
-        """Operands and results of every product of a block, for all its steps at once."""
+        """The operands and results of every matmul of a block, for all of its steps.
+
+        All states are known by now, so the steps are independent. The batching rule of
+        `dot_general` turns a vmap over time, with an unmapped weight, into one large
+        matmul.
+        """
 
         def step(state, z, kept):
             operands: list[jax.Array] = []
@@ -182,24 +212,24 @@ class Recurrence(DifferentiableOp):
         return jax.vmap(step)(before, zs, kept)
 
     def _reverse_readout(self, params, states, zs, d_ys):
-        """Gradients of states, None where an output has none, of params and of zs."""
+        """The gradients of the states, of params and of zs by the readout; None if zero."""
         if self.state_outputs is not None:
             return self.state_outputs.gradients(states, d_ys), None, None
-        apart = [split(states), split(zs)]
+        leaves = [split(states), split(zs)]
 
         def readout(params, *inexact):
             s, z = (
-                Split(i, a.exact).joined(like)
-                for i, a, like in zip(inexact, apart, (states, zs), strict=True)
+                Split(i, each.exact).joined(like)
+                for i, each, like in zip(inexact, leaves, (states, zs), strict=True)
             )
             return split(over_time_and_batch(self.readout, params, s, z)).inexact
 
-        _, pull = jax.vjp(readout, params, *(a.inexact for a in apart))
+        _, pull = jax.vjp(readout, params, *(each.inexact for each in leaves))
         d_params, d_states, d_zs = pull(d_ys)
         return d_states, split(d_params).inexact, d_zs
 
     def _reverse_loop(self, hoisted, d_state, before, zs, products, d_states):
-        """The loop that is left: gradients of each step from the one after it."""
+        """The reverse loop over the steps of a block, with one matmul for each weight."""
         weights = dict(zip(self.step.weights, hoisted[0], strict=True))
         places: list[int] = []
 
@@ -209,74 +239,84 @@ class Recurrence(DifferentiableOp):
                 d if own is None else d + own
                 for d, own in zip(d_after, d_own, strict=True)
             ]
-            zeros = [jnp.zeros(a.shape, a.dtype) for a in likes]
+            zeros = [jnp.zeros(a.shape, a.dtype) for a in shapes]
             d_operands = aligned(zeros, total)
-            # the last product first: it may lie behind the others
-            for i, product in reversed(list(enumerate(self.step.products))):
+            # The results y_i of the matmuls are inputs of `pull`'s step, and their operands
+            # a_i are outputs. An operand may depend on results of earlier matmuls only, so
+            # dy of the last matmul is known first, then da = dy w^T, then the one before
+            # it. `pull` is element-wise, and XLA merges its repeated parts.
+            for i, matmul in reversed(list(enumerate(self.step.matmuls))):
                 dy = pull((d_operands, total))[2][i]
-                w = weights[product.weight]
-                d_operands[i] = product.operand_gradient(likes[i], w, dy)
+                w = weights[matmul.weight]
+                d_operands[i] = matmul.operand_gradient(shapes[i], w, dy)
             d_before, d_z, d_products = pull((d_operands, total))
             found = [*(total if hoisted[1] else []), *d_z, *d_products]
-            # often dz = dy: one is enough
+            # in many cells y is added to z, and dz and dy are the same array: stack it once
             unique = {id(d): d for d in found}
             places[:] = [list(unique).index(id(d)) for d in found]
             return d_before, list(unique.values())
 
-        pulls, likes = self._linearized(hoisted, before, zs, products)
+        pulls, shapes = self._linearized(hoisted, before, zs, products)
         d_state, unique = lax.scan(body, d_state, (pulls, d_states), reverse=True)
         found = [unique[i] for i in places]
         count = len(d_state) if hoisted[1] else 0
-        end = len(found) - len(self.step.products)
+        end = len(found) - len(self.step.matmuls)
         return d_state, _StepGradients(found[:count], found[count:end], found[end:])
 
     def _linearized(self, hoisted, before, zs, products):
-        """Each step of a block as a linear map, made for all of them at once.
+        """The vjp of each step of a block, with the matmuls taken out, and operand shapes.
 
-        The maps lead from gradients of what the products take, and of the state after the
-        step, to those of the state before it, of z, and of what the products give. All is
-        element-wise: no map holds a weight.
+        The step here is a function of the state, z and the results of the matmuls. It
+        returns the operands of the matmuls and the next state. So its vjp contains no
+        weight, and its residuals are small arrays. `jax.vjp` returns a pytree whose leaves
+        are these residuals; under vmap they get a time axis, and the reverse loop can scan
+        over them.
         """
         shapes: list[jax.ShapeDtypeStruct] = []
 
         def linearize(state, z, products):
-            apart = split(state), split(z)
+            of_state, of_z = split(state), split(z)
 
             def step(state_leaves, z_leaves, products):
                 operands: list[jax.Array] = []
                 after = self.step.step(
                     hoisted,
-                    Split(state_leaves, apart[0].exact).joined(state),
-                    Split(z_leaves, apart[1].exact).joined(z),
+                    Split(state_leaves, of_state.exact).joined(state),
+                    Split(z_leaves, of_z.exact).joined(z),
                     _recording(operands, [], products),
                 )
                 shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
                 return operands, split(after).inexact
 
-            return jax.vjp(step, apart[0].inexact, apart[1].inexact, list(products))[1]
+            return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1]
 
         return jax.vmap(linearize)(before, zs, products), shapes
 
     def _rest_gradient(self, hoisted, before, zs, products, d_states):
-        """The gradient of parameters that are used element-wise."""
+        """The gradient of hoisted values that are not weights, such as biases.
+
+        The reverse loop has given the gradient of every step's next state, so the steps are
+        independent: one vjp of all of them, which sums over time since they share `rest`.
+        """
         weights, rest = hoisted
-        apart = split(rest)
-        if not apart.inexact:
+        leaves = split(rest)
+        if not leaves.inexact:
             return []
 
         def steps(inexact):
             def step(state, z, products):
-                known = _fixed_products(products, [jnp.zeros_like(y) for y in products])
-                inside = (weights, Split(inexact, apart.exact).joined(rest))
+                known = _fixed_products(products)
+                inside = (weights, Split(inexact, leaves.exact).joined(rest))
                 return split(self.step.step(inside, state, z, known)).inexact
 
             return jax.vmap(step)(before, zs, products)
 
-        return jax.vjp(steps, apart.inexact)[1](d_states)[0]
+        return jax.vjp(steps, leaves.inexact)[1](d_states)[0]
 
 
 class _StepGradients(NamedTuple):
-    """Gradients that the reverse loop of a block gives, for each of its steps."""
+    """The gradients of each step of a block: of the state after it, of z, and of the
+    results of its matmuls. `states` is empty if no parameter needs it."""
 
     states: list[jax.Array]
     zs: list[jax.Array]
@@ -286,33 +326,36 @@ class _StepGradients(NamedTuple):
 def _recording(
     operands: list, products: list, kept: Sequence[jax.Array] = ()
 ) -> Multiply:
-    """Products, which are noted; those that were kept are not computed again."""
+    """Appends operands and results of matmuls to two lists; uses results that were kept."""
 
-    def multiply(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Array:
+    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
         operands.append(a)
-        products.append(kept[i] if kept else product.of(a, w))
+        products.append(kept[i] if kept else matmul.of(a, w))
         return products[-1]
 
     return multiply
 
 
-def _fixed_products(
-    products: Sequence[jax.Array], taps: Sequence[jax.Array]
-) -> Multiply:
-    """Products whose results are known already; the gradient of a tap is the result's."""
+def _fixed_products(products: Sequence[jax.Array]) -> Multiply:
+    """Matmuls with known results and the gradient of their operands.
 
-    def multiply(i: int, product: Product, a: jax.Array, w: jax.Array) -> jax.Array:
+    A parameter may act on the operand of a matmul, such as a scale of it, so gradients must
+    pass through the matmul although its result is not recomputed. `custom_vjp` is enough
+    here: this runs only inside a backward pass, whose own derivatives are the reference's.
+    """
+
+    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
         like = jax.ShapeDtypeStruct(a.shape, a.dtype)
 
         @jax.custom_vjp
-        def known(a, w, y, tap):
+        def known(a, w, y):
             return y
 
         def backward(w, dy):
-            return product.operand_gradient(like, w, dy), None, None, dy
+            return matmul.operand_gradient(like, w, dy), None, None
 
-        known.defvjp(lambda a, w, y, tap: (y, w), backward)
-        return known(a, w, products[i], taps[i])
+        known.defvjp(lambda a, w, y: (y, w), backward)
+        return known(a, w, products[i])
 
     return multiply
 
@@ -327,5 +370,5 @@ def _no_sums(params: Any, hoisted: tuple[list, list]) -> GradientSums:
 
 
 def _with_gradient(cotangents: Any) -> list[jax.Array]:
-    """The cotangents of what has any: those of integers are of no dtype at all."""
+    """The cotangents of inexact outputs, without the float0 cotangents of integers."""
     return [d for d in jax.tree.leaves(cotangents) if d.dtype != jax.dtypes.float0]

@@ -1,4 +1,4 @@
-"""The schedule of cuDNN, derived from the cell: what needs no loop leaves it.
+"""`Hoisted`: the schedule of cuDNN for any cell, derived from its `recur`.
 
 Appleyard, Kocisky, Blunsom, "Optimizing performance of recurrent neural networks on GPUs"
 (2016), arXiv:1604.01946.
@@ -19,31 +19,32 @@ from ._recurrence import Recurrence
 
 @dataclass(frozen=True)
 class Hoisted(Strategy):
-    """Scan, with a backward pass that leaves one product per weight in the loop.
+    """A scan whose backward pass has one matmul for each weight in the loop.
 
-    `recur` is traced once and cut at its products with parameters, those inside each
-    other too. Forward keeps the states alone. Backward, with `S` the states before each
-    step, `f` what is element-wise, and `y = s u` a product:
+    `recur` is traced once and partitioned at its matmuls with parameters, nested ones
+    included. The forward pass stores only the states. In the backward pass, with `S` the
+    states before each step, `f` the element-wise part and `y = s u` a matmul,
 
-        Y    = S u                           one product over time and batch
-        ds   = f'(s_t, z_t, y_t)^T ds        the reverse loop; one product, dy u^T, in it
-        du   = S^T dY                        one product, added up in float32
+        Y    = S u                           one matmul over time and batch
+        ds   = f'(s_t, z_t, y_t)^T ds        the reverse loop, with one matmul, dy u^T
+        du   = S^T dY                        one matmul, summed in float32
 
-    where `jax.grad` of a scan has two products and a sum of whole weights in every step.
-    All of it, the projection included, goes a block of time at a time, so that nothing but
-    the states exists for all time. Parameters used element-wise get their gradients
-    after the loop of their block. A cell with nothing to cut runs all the same: its whole
-    step stays in the loop.
+    where `jax.grad` of a scan has two matmuls and a sum of whole weights in every step. All
+    of this, and the projection, runs in blocks of time steps, so that only the states are
+    stored for the whole sequence. Parameters that are used element-wise get their gradients
+    after the loop of each block. A cell without such matmuls works as well: its whole step
+    stays in the loop.
 
-    Under forward mode, and where a gradient is differentiated again, it is `Scan()`.
+    In forward mode, and in derivatives of gradients, it runs as `Scan()`.
 
     Args:
-        block: steps in a block; None takes as many as a few megabytes hold.
-        recompute: False keeps the products of the forward pass, as many floats again as
-            `project` gives, instead of computing them once more.
+        block: steps in a block of the backward pass; None takes as many as fit a few
+            megabytes.
+        recompute: False stores the results of the matmuls in the forward pass, about as
+            many numbers as `project` returns, instead of recomputing them.
 
     Raises:
-        ValueError: for a block that is not an integer of at least 1.
+        ValueError: if `block` is not an integer of at least 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -68,11 +69,12 @@ class Hoisted(Strategy):
             not isinstance(self.block, int) or self.block < 1
         ):
             raise ValueError(
-                f"Hoisted(block={self.block!r}): `block` is a number of steps, an integer "
-                "of at least 1; or None, to let the sizes decide."
+                f"Hoisted(block={self.block!r}): give a number of steps, an integer of at "
+                "least 1; or None, to choose it by the sizes."
             )
 
     def run(self, cell, params, state, zs):
+        # the inputs are projected already, and all states are asked for
         project, readout = (lambda params, z: z), (lambda params, state, z: state)
         step, z = _partitioned(cell, project, params, state, zs)
         return self._run(project, readout, step, z, params, state, zs)
@@ -81,10 +83,10 @@ class Hoisted(Strategy):
         return self.plan(cell, params, state, xs).unroll(params, state, xs)
 
     def plan(self, cell, params, state, xs):
-        # the step is traced with the types that its arrays have in the loop
+        # the step is traced with the types that its arrays will have in the loop
         step, z = _partitioned(cell, cell.project, *aligned((params, state, xs)))
         run = partial(self._run, cell.project, cell.readout, step, z)
-        return Plan(self, run, _how(len(step.products)), _skip(step, z, state))
+        return Plan(self, run, _how(len(step.matmuls)), _skip(step, z, state))
 
     def _run(self, project, readout, step, z, params, state, xs):
         params, state, xs = aligned((params, state, xs))
@@ -109,14 +111,15 @@ class Hoisted(Strategy):
 
 
 _FORWARD_BLOCK = 8
-"""Steps that are one block, forwards: no loop runs inside it, so that it costs compile time."""
+"""Steps in a block of the forward pass, which is unrolled and costs compile time."""
 
 _BYTES, _FEWEST, _MOST = 2 * 2**20, 8, 64
-"""Of what `project` gives for a block, backwards, which should lie in a cache; and steps."""
+"""The size that a block's projected inputs should have in the backward pass, to fit a
+cache, and the least and the largest number of steps in a block."""
 
 
 def _partitioned(cell, project, params, state, xs):
-    """`recur` of a batch, split at its products, and the result of `project` for a step."""
+    """`recur` for a batch, partitioned at its matmuls, and one step's projected input."""
     x = jax.tree.map(lambda x: x[0], xs)
     z = jax.eval_shape(lambda p, x: jax.vmap(partial(project, p))(x), params, x)
     return partition(jax.vmap(cell.recur, in_axes=(None, 0, 0)), params, state, z), z
@@ -130,11 +133,11 @@ def _how(count: int) -> str:
 
 
 def _skip(step: Any, z: Any, state: Any) -> str:
-    if step.products or _numbers(z) > _numbers(state):
+    if step.matmuls or _numbers(z) > _numbers(state):
         return ""
     return (
-        "it has no matmul to hoist and projects no more numbers than its state has; there "
-        "a scan was measured faster"
+        "the cell has no matmul to hoist, and its projection is not larger than its state; "
+        "a plain scan was measured to be faster there"
     )
 
 
@@ -143,6 +146,9 @@ def _numbers(tree: Any) -> int:
 
 
 def _divisor(time: int, block: int) -> int:
-    """A divisor of `time` not far below `block`, if there is one: no rest is left then."""
+    """A divisor of `time` from `block` down to half of it; `block` if there is none.
+
+    A divisor leaves no shorter last block, which would be compiled separately.
+    """
     near = range(block, block // 2, -1)
     return next((b for b in near if time % b == 0), block)

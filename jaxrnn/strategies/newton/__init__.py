@@ -1,4 +1,4 @@
-"""All time steps of a non-linear recurrence at once, by Newton's method."""
+"""`Newton` solves all time steps of a nonlinear recurrence together, by Newton's method."""
 
 from ._jacobians import BlockJacobian as BlockJacobian
 from ._jacobians import DiagonalJacobian as DiagonalJacobian

@@ -1,7 +1,8 @@
-"""Whether a recurrence is element-wise: each unit of its state sees only that unit.
+"""Detects element-wise recurrences, in which each unit of the state depends only on itself.
 
-Read off the traced `recur`, so that no cell need declare it. Conservative: a cell that is
-not found to be element-wise is treated as dense, which costs more and is never wrong.
+The answer is read off the traced `recur`, so that cells need not declare it. It is
+conservative: a cell that is not found to be element-wise is treated as dense, which costs
+more but is always right.
 """
 
 from typing import Any
@@ -21,11 +22,11 @@ _ELEMENTWISE = frozenset(
 
 
 def is_elementwise(cell: Cell, params: Any, state: Any, z: Any) -> bool:
-    """Whether unit u of each leaf of the new state depends on unit u of the old ones alone.
+    """Whether unit u of each leaf of the new state depends only on unit u of the old one.
 
     Args:
         cell: any cell.
-        params, state, z: what `recur` takes, of one example; shapes are enough.
+        params, state, z: the arguments of `recur` for one sequence; shapes are enough.
     """
     shapes = {leaf.shape for leaf in jax.tree.leaves(state)}
     if len(shapes) != 1:
@@ -39,9 +40,15 @@ def is_elementwise(cell: Cell, params: Any, state: Any, z: Any) -> bool:
 
 
 def _follow(jaxpr: Any, depends: list[bool], shape: tuple) -> list[bool] | None:
-    """Which outputs depend on the state, if only element by element; else None."""
+    """For each output, whether it depends on the state; None if not element by element.
+
+    Dependence is propagated through the equations of the jaxpr, and into the jaxprs that
+    they call. An equation that reads the state must be an element-wise primitive, and its
+    inputs from the state and its outputs must have the state's shape, so that nothing is
+    moved between units.
+    """
     states = {v for v, d in zip(jaxpr.invars, depends, strict=True) if d}
-    # literals have a value and no hash
+    # a literal cannot be hashed, so it cannot be looked up in the set
     on_state = lambda v: not hasattr(v, "val") and v in states
     for eqn in jaxpr.eqns:
         inputs = [on_state(v) for v in eqn.invars]

@@ -1,13 +1,13 @@
-"""Linear recurrences, `d_t = A_t d_{t-1} + b_t` from zero, with diagonal and matrix A.
+"""Linear recurrences `d_t = A_t d_{t-1} + b_t` from zero, with diagonal or matrix A.
 
-Matrices: a loop on CPUs, where a parallel scan only does the same work more than once;
-elsewhere a parallel scan (Blelloch 1990) over
+With matrices, CPUs run a loop, since a parallel scan does more work in total; other
+platforms run a parallel scan (Blelloch 1990) over
 `(A_2, b_2) (A_1, b_1) = (A_2 A_1, A_2 b_1 + b_2)`.
 
-The gains of damping are those of a Kalman filter that takes the present iterate for a
-measurement of variance 1 / damping, with process noise of variance 1. Its covariances are
-a parallel scan too: that of Sarkka & Garcia-Fernandez 2021, arXiv:1905.13002, without the
-means.
+Damping multiplies each step by the gain of a Kalman filter. The filter takes the current
+iterate as a measurement of variance 1 / damping, with process noise of variance 1. Its
+covariances are computed by a parallel scan as well (Sarkka & Garcia-Fernandez 2021,
+arXiv:1905.13002, without the means).
 """
 
 import jax
@@ -23,7 +23,7 @@ def diagonal(
     b: Float[Array, "T *B n"],
     resets: Bool[Array, "T *B"] | None = None,
 ) -> Float[Array, "T *B n"]:
-    """`d_t = a_t d_{t-1} + b_t`, element by element, from zero, and again at resets."""
+    """`d_t = a_t d_{t-1} + b_t`, element-wise, from zero at the start and at resets."""
     return diag_scan(a, b, resets=resets)[1]
 
 
@@ -32,8 +32,10 @@ def matrix(
     b: Float[Array, "T *B n"],
     resets: Bool[Array, "T ..."] | None = None,
 ) -> Float[Array, "T *B n"]:
-    """`d_t = a_t d_{t-1} + b_t` with a matrix for each step and row, from zero, and again
-    at resets."""
+    """`d_t = a_t d_{t-1} + b_t` with a matrix for each step and sequence.
+
+    It starts from zero, and from zero again at resets.
+    """
     return jax.lax.platform_dependent(
         a, b, resets, cpu=sequential_matrix, default=parallel_matrix
     )
@@ -63,23 +65,23 @@ def parallel_matrix(a: Array, b: Array, resets: Array | None = None) -> Array:
 
 
 def _uncut(resets: Array | None, x: Array) -> Array:
-    """`x`, and zero at resets: what is cut off is selected away, since it may be NaN."""
+    """`x`, with zero at resets. Selected, not multiplied, since `x` may be NaN there."""
     return x if resets is None else jnp.where(expand_trailing(resets, x.ndim), 0, x)
 
 
 def apply(a: Float[Array, "*B n n"], d: Float[Array, "*B n"]) -> Float[Array, "*B n"]:
-    """The matrix times the vector, for each step and row."""
+    """Matrix times vector, for each step and sequence."""
     return jnp.einsum("...ij,...j->...i", a, d)
 
 
 def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T *B n"]:
-    """What is left of each unit's step: `1 / (1 + damping P_t)`, P_t the variance predicted.
+    """Each unit's gain, `1 / (1 + damping P_t)`, with P_t the predicted variance.
 
     P_t = a_t^2 C_{t-1} + 1,    C_t = P_t / (1 + damping P_t),    C_0 = 0
     """
     share = 1 / (1 + damping)
     elements = (
-        _first_zero(share * a),  # what is before the first step is certain
+        _first_zero(share * a),  # the initial state has no variance
         jnp.full_like(a, share),
         _first_zero(damping * share * a**2),
     )
@@ -97,7 +99,7 @@ def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T
 def matrix_gains(
     a: Float[Array, "T *B n n"], damping: float
 ) -> Float[Array, "T *B n n"]:
-    """What is left of each step: `(I + damping P_t)^-1`, P_t the covariance predicted.
+    """The gain of each step, `(I + damping P_t)^-1`, with P_t the predicted covariance.
 
     P_t = A_t C_{t-1} A_t^T + I,   C_t = P_t (I + damping P_t)^-1,   C_0 = 0
     """
@@ -129,5 +131,5 @@ def _first_zero(x: Array) -> Array:
 
 
 def _shifted(x: Array) -> Array:
-    """The value before each step, zero before the first."""
+    """The value before each step, and zero before the first step."""
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])

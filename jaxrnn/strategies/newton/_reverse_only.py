@@ -1,9 +1,9 @@
-"""Words for those who differentiate forwards through what only goes backwards.
+"""A clear error when forward-mode autodiff reaches a reverse-only rule.
 
-A derivative rule for reverse mode alone makes JAX say that forward mode is not to be had,
-but not what to do about it. A tangent that has to be *computed* is one of forward mode; in
-reverse mode, tangents are only recorded, and transposed. So the primitive here passes on
-what is recorded, and refuses to be computed.
+JAX's own error for `custom_vjp` says that forward mode is not available, but not what to
+do. The difference between the modes: forward mode *computes* tangents; reverse mode only
+records the operations on them, and transposes the record. So the identity primitive here
+can be recorded and transposed, and raises if it is computed.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ Tree = TypeVar("Tree")
 
 
 def reverse_only(owner: str, tree: Tree) -> Tree:
-    """The tree as it is; forward mode through it raises, and says to use `Scan()`."""
+    """The tree unchanged; forward mode through it raises, and says to use `Scan()`."""
 
     def marked(leaf: Any) -> Any:
         floating = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
@@ -33,6 +33,7 @@ def _marked(owner: str, x: jax.Array) -> jax.Array:
     return x
 
 
+# the primal is an argument as well, so that `_batched` can see whether there is one point
 @_marked.defjvp
 def _marked_tangent(owner, primals, tangents):
     return _marked(owner, *primals), _pass_on.bind(*tangents, *primals, owner=owner)
@@ -41,16 +42,17 @@ def _marked_tangent(owner, primals, tangents):
 def _refuse(*_: Any, owner: str, **__: Any) -> Any:
     raise TypeError(
         f"{owner} has no forward-mode derivative (jax.jvp, jax.jacfwd, jax.linearize, "
-        "jax.hessian): its backward pass is written out by hand. Give "
+        "jax.hessian), because its backward pass is written by hand. Give "
         "strategy=jaxrnn.Scan(), which has all of JAX's autodiff; or use reverse mode: "
         "jax.grad, jax.jacrev, and Hessian-vector products by jax.grad of jax.grad."
     )
 
 
 def _batched(args: Any, dims: Any, *, owner: str) -> Any:
-    if dims[1] is None:  # many tangents at one point: jax.jacfwd, jax.hessian
+    # many tangents at one point: forward mode, by jax.jacfwd or jax.hessian
+    if dims[1] is None:
         _refuse(owner=owner)
-    # a batch of points, each with its tangent: vmap inside of what is differentiated
+    # a batch of points, each with its tangent: the derivative of a vmapped function
     args = [jnp.moveaxis(x, dim, 0) for x, dim in zip(args, dims, strict=True)]
     return _pass_on.bind(*args, owner=owner), 0
 
@@ -62,7 +64,8 @@ def _tangent_of_tangent(primals: Any, tangents: Any, *, owner: str) -> Any:
     return _pass_on.bind(*primals, owner=owner), tangent
 
 
-# takes a tangent, and the point where it is one; gives the tangent
+# (tangent, point) -> tangent: the identity in the tangent. Evaluation and lowering refuse;
+# the abstract value, batching, derivative and transpose are those of an identity.
 _pass_on = Primitive("jaxrnn_reverse_only")
 _pass_on.def_impl(_refuse)
 _pass_on.def_abstract_eval(lambda tangent, point, *, owner: tangent)

@@ -1,12 +1,12 @@
-"""All steps of a non-linear recurrence at once, by Newton's method.
+"""`Newton` solves all steps of a nonlinear recurrence together, by Newton's method.
 
-With `J_t` the Jacobian of step t at the present iterate, or a part of it, an iteration
+With `J_t` the Jacobian of step t at the current iterate, or a part of it, an iteration
 solves the linear recurrence
 
-    h_t <- f(h_{t-1}, z_t) + J_t (h^new_{t-1} - h_{t-1})
+    h^new_t = f(h_{t-1}, z_t) + J_t (h^new_{t-1} - h_{t-1})
 
 Lim et al. 2024, arXiv:2309.12252 (DEER); Gonzalez et al. 2024, arXiv:2407.19115 (quasi-DEER
-and ELK); the two under one roof: Gonzalez et al. 2025, arXiv:2509.21716.
+and ELK); a unified view of both: Gonzalez et al. 2025, arXiv:2509.21716.
 """
 
 from dataclasses import dataclass
@@ -37,16 +37,17 @@ from ._state_vectors import Flat
 
 
 class Solution(NamedTuple):
-    """What `Newton.solve` returns.
+    """The result of `Newton.solve`.
 
     Attributes:
-        state: after the last step, leaves `(B, ...)`.
+        state: the state after the last step, leaves `(B, ...)`.
         ys: the outputs, `(T, B, ...)`.
-        states: after every step, leaves `(T, B, ...)`: a `guess` for the next solve.
-        iterations: Newton steps taken.
-        residual: `(B,)`, the worst `|h - f(h_before)| / (1 + |f|)` of each row at the end of
-            the iterations; NaN where they overflowed.
-        fell_back: whether the answer is the sequential one.
+        states: the states after every step, leaves `(T, B, ...)`; usable as the `guess` of
+            another solve.
+        iterations: the number of Newton iterations.
+        residual: `(B,)`, the largest `|h - f(h_before)| / (1 + |f|)` of each sequence after
+            the last iteration; NaN if the iteration overflowed.
+        fell_back: True if the iteration failed, so that `Scan()` gave the answer.
     """
 
     state: Any
@@ -58,7 +59,7 @@ class Solution(NamedTuple):
 
 
 class _Solved(NamedTuple):
-    """The vectors of all states, and how they were found."""
+    """The states after every step, and the report of the iteration."""
 
     states: Any
     iterations: Integer[Array, ""]
@@ -72,54 +73,43 @@ class Newton(Strategy):
 
         d_t = J_t d_{t-1} + f(h_{t-1}, z_t) - h_t,    h <- h + d,    until |h - f| <= tol
 
-    Each iteration is a linear recurrence, which parallelises over time. The number of
-    iterations does not depend on T for a contractive cell, and is hopeless for a chaotic one
-    (Lyapunov exponent above 0; Gonzalez et al. 2025, arXiv:2508.16817). Where the residual
-    has not come below `tol` within `max_iter` iterations, or the answer would be
-    ill-conditioned (the next Newton step exceeds 100 `tol`), the sequential `Scan()` runs,
-    for all rows, and its answer is returned. `solve` reports all of this.
+    Each iteration is a linear recurrence, which is parallel over time. For a contractive
+    cell, the number of iterations does not depend on T; for a chaotic cell (Lyapunov
+    exponent above 0) it is hopelessly large (Gonzalez et al. 2025, arXiv:2508.16817). If
+    the residual is not below `tol` after `max_iter` iterations, or the solution is
+    ill-conditioned (the next Newton step exceeds 100 `tol`), the sequential `Scan()` runs
+    for the whole batch and its answer is returned. `solve` reports what happened.
 
-    Gradients are exact whatever the Jacobian here: one linear recurrence backwards, with
-    the exact Jacobian, in parallel where that is diagonal, in blocks or full by choice, and
-    step by step otherwise. Reverse mode only. Under `jax.vmap` the fallback always runs
-    beside the iteration, since both branches of a batched condition do.
+    Gradients are exact for every choice of `jacobian`: the backward pass is one linear
+    recurrence in reverse with the exact Jacobian. It is parallel if the exact Jacobian is
+    diagonal or in blocks, or if the full one is used, and runs step by step otherwise. Only
+    reverse mode is supported. Under `jax.vmap` the fallback always runs as well, since a
+    batched condition runs both branches.
 
-    When it pays: long T on a device that is idle otherwise (small B and H), a cell that
-    forgets, an element-wise recurrence. On 2 CPU cores, ms forward / with gradients, float32,
-    recurrent weights N(0, 0.25) for element-wise cells, equal to `Scan()` to 1e-6:
+    It pays for long sequences with small batches and states, for cells that forget, above
+    all element-wise ones, on a device that is otherwise idle; on a CPU only with gradients
+    and for small states (measured in docs/measured.md).
 
-    | cell             | T, B    | Jacobian | iterations | `Scan()`   | `Newton()`  |
-    |------------------|---------|----------|------------|------------|-------------|
-    | ParaGRU(16, 16)  | 8192, 1 | diagonal | 4          | 0.9 / 10.3 | 6.8 / 7.9   |
-    | ParaGRU(16, 256) | 8192, 1 | diagonal | 4          | 74 / 115   | 134 / 145   |
-    | ParaGRU(64, 64)  | 1024, 8 | diagonal | 4          | 9.1 / 20.8 | 14.8 / 25.0 |
-    | ParaLSTM(16, 64) | 8192, 1 | blocks   | 4          | 5.5 / 43   | 48 / 56     |
-    | GRU(8, 8)        | 8192, 1 | full     | 4          | 1.8 / 11.3 | 6.5 / 7.0   |
-    | GRU(8, 8)        | 8192, 1 | diagonal | 15         | 1.8 / 11.6 | 20.6 / 26.5 |
-    | GRU(32, 32)      | 1024, 4 | full     | 4          | 2.7 / 7.2  | 18.8 / 25.4 |
-
-    A CPU gains by the backward pass alone, and for small states; no accelerator was measured.
-
-    Memory: with N the size of the state, T B N numbers a copy; 12 to 16 copies forward and
-    15 to 19 with gradients for element-wise cells, on a CPU, where `Scan()` takes 4 to 7 and
-    11 to 19. The full Jacobian adds some two T B N^2. Computation is float32 at least; a
-    bfloat16 state is solved in float32 and rounded once.
+    Memory, with N the size of the state and a copy of T B N floats: for element-wise cells
+    on a CPU, 12 to 16 copies forward and 15 to 19 with gradients, where `Scan()` takes 4 to
+    7 and 11 to 19. The full Jacobian adds about 2 T B N^2 floats. The computation is at
+    least float32; a bfloat16 state is solved in float32 and rounded once.
 
     Args:
-        tol: bound of the residual, relative to 1 + |h|; None for 1e-6, and 1e-12 in
+        tol: the bound of the residual, relative to 1 + |h|; None for 1e-6, or 1e-12 in
             float64.
-        max_iter: iterations before the fallback.
-        jacobian: `FullJacobian()`, `DiagonalJacobian()` or `BlockJacobian()`; None for
-            the smallest that is exact: diagonal or blocks for element-wise cells, full for
+        max_iter: the number of iterations before the fallback.
+        jacobian: `FullJacobian()`, `DiagonalJacobian()` or `BlockJacobian()`; None for the
+            smallest one that is exact: diagonal or blocks for element-wise cells, full for
             others.
-        damping: above 0, each iteration is a Kalman filter that trusts the present iterate
-            with precision `damping` ("ELK"): slower, and less easily thrown off course.
-        max_bytes: what all Jacobians together may take; more is refused.
+        damping: above 0, each iteration is a Kalman filter that trusts the current iterate
+            with precision `damping` ("ELK"): slower, but more robust.
+        max_bytes: the memory that all Jacobians together may take, in bytes.
 
     Raises:
-        TypeError, ValueError: for arguments out of range.
-        NotImplementedError: for a cell whose Jacobians would exceed `max_bytes`, whose
-            state does not fit the Jacobian, or whose state is not of real floats.
+        TypeError, ValueError: if an argument is out of range.
+        NotImplementedError: if a cell's Jacobians would exceed `max_bytes`, or if its state
+            does not fit the chosen Jacobian or is not real floating-point.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -144,8 +134,8 @@ class Newton(Strategy):
     def __post_init__(self):
         if self.tol is not None and not self.tol > 0:
             raise ValueError(
-                f"Newton(tol={self.tol!r}): the residual is never below 0 and seldom 0; "
-                "give a bound above it, such as 1e-6, or None."
+                f"Newton(tol={self.tol!r}): the residual is at least 0 and seldom exactly 0; "
+                "give a bound above 0, such as 1e-6, or None."
             )
         if not isinstance(self.max_iter, int) or self.max_iter < 1:
             raise ValueError(
@@ -159,8 +149,8 @@ class Newton(Strategy):
             )
         if not self.damping >= 0:
             raise ValueError(
-                f"Newton(damping={self.damping!r}): a precision is at least 0, which "
-                "means undamped."
+                f"Newton(damping={self.damping!r}): give a precision of at least 0; 0 means "
+                "no damping."
             )
 
     def check(self, cell, params, state, xs):
@@ -187,10 +177,10 @@ class Newton(Strategy):
             raise Refused(
                 self,
                 cell,
-                f"the Jacobians over T={time}, B={batch} take "
+                f"the Jacobians for T={time}, B={batch} take "
                 f"{needed:.2g} bytes, more than max_bytes={self.max_bytes:.2g}. Give "
-                "jacobian=jaxrnn.strategies.DiagonalJacobian(), shorter sequences, or more "
-                "bytes.",
+                "jacobian=jaxrnn.strategies.DiagonalJacobian(), shorter sequences, or a "
+                "larger max_bytes.",
             )
 
     def run(self, cell, params, state, zs):
@@ -206,21 +196,21 @@ class Newton(Strategy):
         *,
         guess: Any = None,
     ) -> Solution:
-        """`unroll` of one cell by this strategy, with a report, and from a guess.
+        """Unrolls one cell by this strategy, optionally from a guess, with a report.
 
         Args:
             cell: any cell.
             params, xs, state: as for `jaxrnn.unroll`.
             guess: states to start the iteration from, leaves `(T, B, ...)`, such as the
-                `states` of the solution before; None for one step from the initial state
-                everywhere. Changes the number of iterations alone.
+                `states` of an earlier solution; None for one step from the initial state at
+                every time step. It changes only the number of iterations.
 
         Returns:
             A `Solution`. Its `state`, `ys` and `states` are differentiable.
 
         Raises:
-            TypeError, ValueError: for arguments that do not fit.
-            NotImplementedError: for a cell that this strategy does not serve.
+            TypeError, ValueError: if an argument is invalid.
+            NotImplementedError: if this strategy cannot run the cell.
         """
         if not isinstance(cell, Cell):
             raise TypeError(f"Newton.solve takes one cell, but this is {cell!r}.")
@@ -246,20 +236,20 @@ class Newton(Strategy):
 
 
 def _exact(step: Step) -> Jacobian | None:
-    """The parallel form that is exact for an element-wise cell; None for others."""
+    """The smallest Jacobian that is exact for an element-wise cell; None for others."""
     if not step.elementwise:
         return None
     return DiagonalJacobian() if step.leaves == 1 else BlockJacobian()
 
 
 def _checked_guess(guess: Any, state: Any, time: int) -> Any:
-    """States `(T, B, ...)`, of the structure and shapes of all states."""
+    """The guess, if it has the structure and shapes of the states after every step."""
     given = jax.tree.map(jnp.shape, guess)
     wanted = jax.tree.map(lambda s: (time, *s.shape), state)
     if given != wanted:
         raise ValueError(
-            f"guess has the shapes {given}, where {wanted} is needed: give the states "
-            "after every step, as a Solution has them."
+            f"guess has the shapes {given}, where {wanted} is needed: give states after "
+            "every step, such as Solution.states."
         )
     return guess
 
@@ -269,7 +259,7 @@ def _example(x: Any, axes: int) -> jax.ShapeDtypeStruct:
 
 
 def _step(cell: Cell, params: Any, state: Any, z: Any) -> Step:
-    """The recurrence over vectors; `params`, `state` and `z` are shapes of one example."""
+    """The recurrence over vectors; the arguments are shapes for one sequence."""
     flat = Flat.of(state)
     equal = len(set(flat.shapes)) == 1
     return Step(
@@ -288,7 +278,7 @@ def _prepared(cell: Cell, params: Any, state: Any, zs: Any) -> tuple[Flat, Step]
 
 def _before(first: Float[Array, "B n"], states: Vectors) -> Vectors:
     """The state before each step."""
-    # concatenate: `.at[1:].set` is miscompiled on CPUs
+    # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
     return jnp.concatenate([first[None], states[:-1]])
 
 
@@ -303,7 +293,12 @@ def _solve(newton: Newton, cell: Cell, params, xs, state, guess) -> Solution:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _solved(newton: Newton, cell: Cell, params, state, zs, guess) -> _Solved:
-    """The states after every step, exact whatever happened, and what did happen."""
+    """The states after every step, by Newton's method or by the fallback, and a report.
+
+    The iteration itself is not differentiated: at the solution, the implicit function
+    theorem gives the gradients, however it was found. `custom_vjp`, since forward mode
+    would need a rule of its own; `reverse_only` raises a clear error for it.
+    """
     flat, step = _prepared(cell, params, state, zs)
     if guess is None:
         start = aligned(flat.vector(cell.initial_state(params)), zs)
@@ -324,27 +319,28 @@ def _solved(newton: Newton, cell: Cell, params, state, zs, guess) -> _Solved:
 
 
 def _iterate(newton, step, params, first, zs, states):
-    """Newton's iterates, until all rows have converged: `(states, count, residual, done)`."""
+    """Iterates until all sequences have converged: `(states, count, residual, done)`."""
     jacobian, tol = newton._jacobian(step), newton._tolerance(states.dtype)
 
-    def looked_at(states):
+    def evaluated(states):
         after, a = jacobian.linearise(step, params, _before(first, states), zs)
         return states, after, a, _relative(states - after, after)
 
     def unfinished(carry):
         count, (_, _, _, residual) = carry
-        # NaN ends the loop: it stays
+        # NaN > tol is False and ends the loop: the iteration would not recover from it
         return (count < newton.max_iter) & (jnp.max(residual) > tol)
 
     def body(carry):
         count, (states, after, a, _) = carry
         d = jacobian.solve(step, a, after - states, newton.damping)
-        return count + 1, looked_at(states + d)
+        return count + 1, evaluated(states + d)
 
     count, (states, after, a, residual) = jax.lax.while_loop(
-        unfinished, body, (jnp.int32(0), looked_at(states))
+        unfinished, body, (jnp.int32(0), evaluated(states))
     )
-    # a small residual is a small error only where steps do not amplify it
+    # a small residual means a small error only if the steps do not amplify it; the next
+    # Newton step, undamped, estimates the error
     error = _relative(jacobian.solve(step, a, after - states), after)
     done = (jnp.max(residual) <= tol) & (jnp.max(error) <= 100 * tol)
     return states, count, residual, done
@@ -360,7 +356,13 @@ def _solved_forward(newton, cell, params, state, zs, guess):
 
 
 def _solved_backward(newton, cell, kept, cotangent):
-    """The adjoint at the solution, and one batched derivative of all steps by it."""
+    """The adjoint recurrence at the solution, then one vjp of all steps by its result.
+
+    With h_t = f(h_{t-1}, z_t) at the solution, l_t = g_t + J_{t+1}^T l_{t+1} is the total
+    gradient of h_t. It is linear in g with the exact J, also where the iteration used only
+    a part of J. Given all l_t, steps are independent, and a single vjp of the batch of all
+    steps gives the gradients of params, z and the first state. The guess has none.
+    """
     params, state, zs, guess, states = kept
     flat, step = _prepared(cell, params, state, zs)
     before = _before(flat.vector(state), flat.vector(states))
@@ -382,13 +384,13 @@ def _solved_backward(newton, cell, kept, cotangent):
 
 
 def _adjoint_by_steps(step, params, before, zs, g):
-    """`l_t = g_t + J_{t+1}^T l_{t+1}`, without ever forming J."""
+    """`l_t = g_t + J_{t+1}^T l_{t+1}` as a reverse scan of vjps, which never form J."""
 
     def body(later, inputs):
         before, z, g = inputs
         adjoint = g + later
-        row = lambda s, z: step.call(params, s, z)
-        _, pull = jax.vjp(lambda s: jax.vmap(row)(s, z), before)
+        one = lambda s, z: step.call(params, s, z)
+        _, pull = jax.vjp(lambda s: jax.vmap(one)(s, z), before)
         return pull(adjoint)[0], adjoint
 
     return jax.lax.scan(body, jnp.zeros_like(g[0]), (before, zs, g), reverse=True)[1]
