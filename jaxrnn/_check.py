@@ -2,22 +2,17 @@
 
 Each error says what was given, why it cannot work, and what to do. The checks look at
 structures, shapes and dtypes, so they work on tracers and cost nothing under `jax.jit`.
-Only lengths are checked by value, where their values are known. The file is long because
-the checks share their wording: one place decides how errors read.
+Only lengths are checked by value, where their values are known.
 """
 
-import functools
-import sys
-import traceback
-import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._layer import Context, Executor, Layer
+from ._check_step import cached, check_step, signature, structs
+from ._layer import Layer
 from ._typing import Size
 
 
@@ -135,7 +130,7 @@ def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
 
 def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
     """The state of a batch, as `unroll` returns it; None gives the initial state."""
-    one = _state_of(layer, *_signature(params))
+    one = _state_of(layer, *signature(params))
     if state is None:
         return jax.tree.map(
             lambda s: jnp.broadcast_to(s, (batch, *jnp.shape(s))),
@@ -228,22 +223,6 @@ def check_key(key: Any) -> Any:
     )
 
 
-def check_step(layer: Layer, params: Any, state: Any, xs: Any) -> None:
-    """Checks that one step runs, and that it keeps the shapes and dtypes of the state."""
-    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), xs)
-    one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state)
-    problem = _problem_of_step(
-        layer, *_signature(params), *_signature(one), *_signature(x)
-    )
-    if problem is None:
-        return
-    kind, message, in_own_code = problem
-    if in_own_code:
-        # raise the original error again, so that its traceback shows the author's own line
-        _step_for_checks(layer)(*map(_as_structs, (params, one, x)))
-    raise kind(message)
-
-
 def as_arrays(tree: Any, name: str, hint: str) -> Any:
     """The tree with NumPy arrays as JAX arrays; TypeError if a leaf is not an array."""
     leaves, structure = jax.tree.flatten(tree)
@@ -265,157 +244,14 @@ def described(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
 
-def _signature(tree: Any) -> tuple:
-    """The tree's structure and its leaves' shapes and dtypes, hashable."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((leaf.shape, _dtype(leaf)) for leaf in leaves)
-
-
-def _dtype(leaf: Any) -> Any:
-    """The dtype of an array; typed keys have a dtype that NumPy does not know."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-        return leaf.dtype
-    return jnp.dtype(leaf.dtype)
-
-
-def _as_structs(tree: Any) -> Any:
-    return _structs(*_signature(tree))
-
-
-def _structs(structure: Any, leaves: tuple) -> Any:
-    return jax.tree.unflatten(
-        structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
-    )
-
-
-def _cached(fn: Callable) -> Callable:
-    """Caches results by the arguments and by the settings of JAX that change them."""
-
-    @functools.lru_cache(maxsize=512)
-    def remembered(settings, *args):
-        del settings
-        return fn(*args)
-
-    @functools.wraps(fn)
-    def wrapper(*args):
-        config: Any = jax.config
-        settings = (config.jax_enable_x64, config.jax_numpy_dtype_promotion)
-        return remembered(settings, *args)
-
-    return wrapper
-
-
-@_cached
+@cached
 def _params_of(layer: Layer) -> Any:
     return jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 
 
-@_cached
+@cached
 def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
-    return jax.eval_shape(layer.initial_state, _structs(structure, leaves))
-
-
-@_cached
-def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str, bool] | None:
-    """The error's type and message, and whether it came from the user's own code.
-
-    None if the step is valid. Cached, since `unroll` checks at every call and tracing a
-    step costs more than many steps.
-    """
-    params, state, x = (
-        _structs(*signatures[i : i + 2]) for i in range(0, len(signatures), 2)
-    )
-    given = ", ".join(f"{leaf.shape} {leaf.dtype}" for leaf in jax.tree.leaves(x))
-    try:
-        with warnings.catch_warnings():
-            # JAX only warns when it drops the imaginary part of a complex input
-            warnings.filterwarnings("error", message="Casting (from )?complex")
-            after, _ = _step_for_checks(layer)(params, state, x)
-    except (TypeError, ValueError, Warning) as error:
-        what = f"{layer} cannot take a step on an input of {given}"
-        return *_reason(error, what, layer), _in_own_code(error)
-    if _signature(after) == _signature(state):
-        return None
-    dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
-    return (
-        TypeError,
-        (
-            f"{layer} turns a state of {_shown(state)} into one of {_shown(after)}, but a "
-            f"state must keep its shapes and dtypes. The input is {given} and the "
-            f"parameters are {', '.join(dtypes)}: cast one of them, with xs.astype or "
-            "jaxrnn.cast(params, dtype)."
-        ),
-        False,
-    )
-
-
-def _in_own_code(error: Exception) -> bool:
-    """Whether the traceback passes through the user's code, outside of known libraries."""
-    modules = {
-        frame.f_globals.get("__name__", "").split(".")[0]
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    }
-    return bool(modules - _LIBRARIES - set(sys.stdlib_module_names))
-
-
-_LIBRARIES = {"jaxrnn", "jax", "jaxlib", "numpy", "jaxtyping", "beartype", ""}
-
-
-def _reason(error: Exception, what: str, layer: Layer) -> tuple[type, str]:
-    """The error's type and message, with its place in the layer and advice what to do."""
-    words = str(error).splitlines()[0].rstrip(".")
-    notes = [n for n in getattr(error, "__notes__", []) if n.startswith("in layer")]
-    words += "".join(f" ({note})" for note in notes)
-    if (
-        "dtype" in words
-        or isinstance(error, Warning)
-        or (isinstance(error, TypeError) and "shape" not in words)
-    ):
-        return TypeError, (
-            f"{what}: {words}. Cast the input with xs.astype, or the parameters with "
-            "jaxrnn.cast(params, dtype)."
-        )
-    takes = getattr(layer, "input_size", None)
-    wants = "" if takes is None else f"it takes {takes} features; "
-    return ValueError, (
-        f"{what}: {wants}{words}. Give xs of shape (T, B, features), with as many features "
-        "as the layer was made for."
-    )
-
-
-def _step_for_checks(layer: Layer) -> Callable:
-    """`layer.step` on shapes alone; for a layer without `step`, an unroll of one step."""
-
-    def step(params, state, x):
-        try:
-            return jax.eval_shape(layer.step, params, state, x)
-        except NotImplementedError:
-            return jax.eval_shape(functools.partial(_unrolled, layer), params, state, x)
-
-    return step
-
-
-def _unrolled(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
-    states = jax.tree.map(lambda s: s[None], state)
-    xs = jax.tree.map(lambda x: x[None, None], x)
-    after, ys = layer.unroll(params, states, xs, Context(_OneStep()))
-    return jax.tree.map(lambda s: s[0], after), jax.tree.map(lambda y: y[0, 0], ys)
-
-
-class _OneStep(Executor):
-    """Runs sequences of one step, without a loop."""
-
-    def __call__(self, cell, params, state, xs, context):
-        x = jax.tree.map(lambda x: x[0], xs)
-        state, y = jax.vmap(cell.step, in_axes=(None, 0, 0))(params, state, x)
-        return state, jax.tree.map(lambda y: y[None], y)
-
-
-def _shown(tree: Any) -> str:
-    return " ".join(
-        f"{jax.tree_util.keystr(path)}{leaf.shape} {leaf.dtype}".strip()
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    )
+    return jax.eval_shape(layer.initial_state, structs(structure, leaves))
 
 
 def _same_structure(name: str, given: Any, expected: Any, hint: str) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
-from jaxrnn import _check, _unroll, testing
+from jaxrnn import _check_step, _unroll, testing
 from jaxrnn.cells import _s5, _slstm
 from jaxrnn.ops._linear_attention import _decays, _guarded
 from jaxrnn.strategies import _auto, _base, _masked, _scan, kernel_table
@@ -188,7 +188,7 @@ def states_in_the_dtype_of_params(patch):
 
 def dtypes_of_numpy_alone(patch):
     """Checks that ask NumPy about every dtype; NumPy does not know typed keys."""
-    patch.setattr(_check, "_dtype", lambda leaf: jnp.dtype(leaf.dtype))
+    patch.setattr(_check_step, "_dtype", lambda leaf: jnp.dtype(leaf.dtype))
 
 
 def loops_that_vary_otherwise(patch):
