@@ -49,3 +49,18 @@ def expand_trailing(mask: jax.Array, ndim: int) -> jax.Array:
 def add_bias(z: Any, b: Any) -> Any:
     """`z + b`, or `z` if there is no bias."""
     return z if b is None else z + b
+
+
+def previous_states(first: Any, states: Any, *, reverse: bool = False) -> Any:
+    """The state before each step: `first`, and the states after all steps but the last.
+
+    Backwards in time, the state before a step is the one after the next step.
+    """
+
+    # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
+    def one(first: Array, states: Array) -> Array:
+        if reverse:
+            return jnp.concatenate([states[1:], first[None]])
+        return jnp.concatenate([first[None], states[:-1]])
+
+    return jax.tree.map(one, first, states)

@@ -268,7 +268,7 @@ def test_a_mistake_in_a_cell_of_ones_own_is_shown_as_the_cause():
         def recur(self, params, state, z):
             return state.reshape(2, 2)
 
-    with pytest.raises(ValueError, match=r"Mistaken cannot.*reshape") as caught:
+    with pytest.raises(ValueError, match=r"Mistaken\(\) cannot.*reshape") as caught:
         unroll(Mistaken(), jnp.zeros(3), xs)
     cause = traceback.walk_tb(caught.value.__cause__.__traceback__)
     assert "recur" in {frame.f_code.co_name for frame, _ in cause}

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact
 
-from .._arrays import expand_trailing, state_dtype
+from .._arrays import expand_trailing, previous_states, state_dtype
 from .._sharding import aligned
 from ._checks import arrays, as_resets
 
@@ -113,7 +113,9 @@ def linear_recurrence(
     # by `a`, and solves with M for tangents and with M^T for cotangents.
     def matvec(x):
         start, states = x
-        return start, states - a * uncut(cuts, before(reverse, states, start))
+        return start, states - a * uncut(
+            cuts, previous_states(start, states, reverse=reverse)
+        )
 
     def solve(_, rhs):
         return rhs[0], loop.states(a, rhs[1], rhs[0], cuts, reverse)
@@ -133,14 +135,6 @@ def _tied(x: Array, other: Array) -> Array:
     differentiated, or none of it. The compiler removes the select.
     """
     return jnp.where(jnp.zeros(x.shape, bool), other, x)
-
-
-def before(reverse: bool, states: Array, start: Array) -> Array:
-    """The state before each step."""
-    # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
-    if reverse:
-        return jnp.concatenate([states[1:], start[None]])
-    return jnp.concatenate([start[None], states[:-1]])
 
 
 def uncut(cuts: Array | None, x: Array, cut: float = 0.0) -> Array:
@@ -183,7 +177,7 @@ def _adjoint_parallel(a, g, cuts, reverse):
     # m_t = a_t m_{t+1} + a_t g_t: the same recurrence, in the other direction
     start = jnp.zeros_like(g[0])
     m = _states_parallel(a, uncut(cuts, a * g), start, cuts, not reverse)
-    return m[-1 if reverse else 0], g + before(not reverse, m, start)
+    return m[-1 if reverse else 0], g + previous_states(start, m, reverse=not reverse)
 
 
 sequential = Loop(_states_sequential, _adjoint_sequential)

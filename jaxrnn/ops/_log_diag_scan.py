@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._arrays import expand_trailing, state_dtype
+from .._arrays import expand_trailing, previous_states, state_dtype
 from ._checks import as_resets, real_arrays
-from ._diag_scan import before, linear_recurrence, uncut
+from ._diag_scan import linear_recurrence, uncut
 
 
 def log_diag_scan(
@@ -102,7 +102,7 @@ def _states_tangent(reverse, primals, tangents):
     log_a, log_b, start, cuts = primals
     d_a, d_b, d_start, _ = tangents
     states = _states(reverse, log_a, log_b, start, cuts)
-    old = log_a + before(reverse, states, start)
+    old = log_a + previous_states(start, states, reverse=reverse)
     # a state of zero, -inf, has a share of zero; -inf - -inf would be NaN, and the inner
     # `where` keeps that NaN out of the derivative as well
     empty = jnp.isneginf(old) if cuts is None else jnp.isneginf(old) | cuts

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from ._base import Plan, Strategy, accumulate_in_float32, check_inner
+from ._blocks import scan_blocks
 from .hoisted import Hoisted
 
 
@@ -84,38 +84,22 @@ class Checkpointed(Strategy):
         return Plan(self, partial(self.unroll, cell), how, inner=inner)
 
     def unroll(self, cell, params, state, xs):
-        chunk = partial(self.inner.unroll, cell)
-        return self._chunks(chunk, params, state, xs)
+        stored, narrow = accumulate_in_float32(params)
+
+        def chunk(state, xs):
+            state = checkpoint_name(state, _STATE)
+            return self.inner.unroll(cell, narrow(stored), state, xs)
+
+        # `prevent_cse` keeps the compiler from merging the two forward passes, but with
+        # barriers that cost time; in a loop it cannot merge them anyway
+        policy = _TO_HOST if self.offload else None
+        in_loop = jax.checkpoint(chunk, prevent_cse=False, policy=policy)
+        alone = jax.checkpoint(chunk, policy=policy)
+        return scan_blocks(in_loop, state, xs, self._every(xs), last=alone)
 
     def _every(self, xs):
         time = jax.tree.leaves(xs)[0].shape[0]
         return min(time, self.every or _about_sqrt(time))
-
-    def _chunks(self, chunk, params, state, xs):
-        """Scans `chunk(params, state, xs)` over the chunks; the last may be shorter."""
-        time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
-        whole = time - time % every
-        stored, narrow = accumulate_in_float32(params)
-
-        def body(state, xs):
-            state = checkpoint_name(state, _STATE)
-            return chunk(narrow(stored), state, xs)
-
-        folded = jax.tree.map(
-            lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), xs
-        )
-        # `prevent_cse` keeps the compiler from merging the two forward passes, but with
-        # barriers that cost time; in a loop it cannot merge them anyway
-        policy = _TO_HOST if self.offload else None
-        in_loop = jax.checkpoint(body, prevent_cse=False, policy=policy)
-        state, ys = jax.lax.scan(in_loop, state, folded)
-        ys = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
-        if whole == time:
-            return state, ys
-        rest = jax.tree.map(lambda x: x[whole:], xs)
-        state, rest = jax.checkpoint(body, policy=policy)(state, rest)
-        joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
-        return state, joined
 
 
 def _about_sqrt(time: int) -> int:

@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .._layer import LinearCell, MatrixCell, StepMask, over_time_and_batch
 from ..ops._linear_attention import OUTPUTS
 from ._associative import run_linear
 from ._base import Refused, Strategy, accumulate_in_float32
+from ._blocks import scan_blocks
 from ._scan import Scan
 
 
@@ -85,22 +85,13 @@ class Chunked(Strategy):
             1 if isinstance(cell, LinearCell) else max(1, _ROWS // (_SIZE * batch))
         )
         size = min(time, self.size or several * _SIZE)
-        whole = time - time % size
         stored, narrow = accumulate_in_float32(params)
 
         @partial(jax.checkpoint, policy=_OUTPUTS)
         def body(state, xs):
             return chunk(cell, narrow(stored), state, xs)
 
-        folded = jax.tree.map(
-            lambda x: x[:whole].reshape(whole // size, size, *x.shape[1:]), xs
-        )
-        state, ys = jax.lax.scan(body, state, folded)
-        ys = jax.tree.map(lambda y: y.reshape(whole, *y.shape[2:]), ys)
-        if whole == time:
-            return state, ys
-        state, rest = body(state, jax.tree.map(lambda x: x[whole:], xs))
-        return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, rest)
+        return scan_blocks(body, state, xs, size)
 
 
 def _linear_chunk(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ._blocks import is_inexact
+from ._leaves import is_inexact
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._arrays import previous_states
 from ..._autodiff._op import DifferentiableOp, call
 from ..._layer import over_time_and_batch
 from ..._sharding import aligned
-from ._blocks import Split, over_blocks, split
+from .._blocks import scan_blocks
+from ._leaves import Split, split
 from ._outputs import StateOutputs
 from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
 
@@ -104,7 +106,7 @@ class Recurrence(DifferentiableOp):
             ys = over_time_and_batch(self.readout, params, states, zs)
             return after, (states, products, ys)
 
-        after, (states, products, ys) = over_blocks(
+        after, (states, products, ys) = scan_blocks(
             steps, state, xs, self.forward_block
         )
         ys = ys if self.state_outputs is None else self.state_outputs.outputs(states)
@@ -127,7 +129,7 @@ class Recurrence(DifferentiableOp):
             state,
             states,
         )
-        (d_state, sums), d_xs = over_blocks(
+        (d_state, sums), d_xs = scan_blocks(
             steps,
             aligned((d_state, _no_sums(params, hoisted)), xs),
             (xs, states, products, d_ys),
@@ -156,9 +158,7 @@ class Recurrence(DifferentiableOp):
         """
         d_state, sums = carry
         zs, pull_project = self._projected(params, xs)
-        before = jax.tree.map(
-            lambda s, after: jnp.concatenate([s[None], after[:-1]]), first, states
-        )
+        before = previous_states(first, states)
         operands, products = self._recompute_products(hoisted, before, zs, products)
         d_states, d_params, d_zs = self._reverse_readout(params, states, zs, d_ys)
         d_state, found = self._reverse_loop(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._arrays import expand_trailing
+from ..._arrays import expand_trailing, previous_states
 from ...ops import diag_scan
 
 
@@ -92,7 +92,7 @@ def diagonal_gains(a: Float[Array, "T *B n"], damping: float) -> Float[Array, "T
         return a_2 * w * a_1, a_2 * w * c_1 * a_2 + c_2, a_1 * w * j_2 * a_1 + j_1
 
     _, c, _ = jax.lax.associative_scan(combine, elements)
-    predicted = a**2 * _shifted(c) + 1
+    predicted = a**2 * previous_states(jnp.zeros_like(c[0]), c) + 1
     return 1 / (1 + damping * predicted)
 
 
@@ -118,7 +118,9 @@ def matrix_gains(
         )
 
     _, c, _ = jax.lax.associative_scan(combine, elements)
-    predicted = a @ _shifted(c) @ _t(a) + jnp.broadcast_to(eye, a.shape)
+    predicted = a @ previous_states(jnp.zeros_like(c[0]), c) @ _t(a) + jnp.broadcast_to(
+        eye, a.shape
+    )
     return inverse(damping * predicted)
 
 
@@ -128,8 +130,3 @@ def _t(a: Array) -> Array:
 
 def _first_zero(x: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(x[:1]), x[1:]])
-
-
-def _shifted(x: Array) -> Array:
-    """The value before each step, and zero before the first step."""
-    return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from ... import _check
+from ..._arrays import previous_states
 from ..._layer import Cell, over_time_and_batch
 from ..._sharding import aligned
 from .._base import Refused, Strategy
@@ -276,12 +277,6 @@ def _prepared(cell: Cell, params: Any, state: Any, zs: Any) -> tuple[Flat, Step]
     return Flat.of(one), _step(cell, example(params, 0), one, z)
 
 
-def _before(first: Float[Array, "B n"], states: Vectors) -> Vectors:
-    """The state before each step."""
-    # concatenate: `.at[1:].set` is miscompiled on CPUs (openxla/xla#49176)
-    return jnp.concatenate([first[None], states[:-1]])
-
-
 @partial(jax.jit)
 def _solve(newton: Newton, cell: Cell, params, xs, state, guess) -> Solution:
     zs = over_time_and_batch(cell.project, params, xs)
@@ -323,7 +318,7 @@ def _iterate(newton, step, params, first, zs, states):
     jacobian, tol = newton._jacobian(step), newton._tolerance(states.dtype)
 
     def evaluated(states):
-        after, a = jacobian.linearise(step, params, _before(first, states), zs)
+        after, a = jacobian.linearise(step, params, previous_states(first, states), zs)
         return states, after, a, _relative(states - after, after)
 
     def unfinished(carry):
@@ -365,7 +360,7 @@ def _solved_backward(newton, cell, kept, cotangent):
     """
     params, state, zs, guess, states = kept
     flat, step = _prepared(cell, params, state, zs)
-    before = _before(flat.vector(state), flat.vector(states))
+    before = previous_states(flat.vector(state), flat.vector(states))
     g = flat.vector(cotangent.states)
     exact = _exact(step)
     if exact is None and newton.jacobian in (None, FullJacobian()):
