@@ -13,37 +13,31 @@ import numpy as np
 import pytest
 
 from jaxrnn.kernels import _native, release_workspace
-from jaxrnn.kernels._native import OPS
 from jaxrnn.kernels.reference import Marks, Operands, layer, linear
 
 from .helpers import each
 
+
+OPS = _native.ops()
 
 # no multiple of a vector or a panel, one above a panel, one row, one of everything
 SIZES = [(1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (40, 1, 64, 65), (3, 70, 40, 96)]
 MARKS = ["all", "lengths", "reversed lengths", "any", "resets"]
 
 
-def gates(name):
-    return {"lstm": 4, "elman": 1, "indrnn": 1}.get(name.split("_")[0], 3) - (
-        name == "lstm_coupled"
-    )
-
-
 def make(name, sizes, dtype, seed=0):
     """Operands of a kernel, large enough for gates to close and open."""
     (time, batch, inputs, hidden), op = sizes, OPS[name]
-    rng, g = np.random.default_rng(seed), gates(name)
+    rng, columns = np.random.default_rng(seed), op.gates * hidden
     normal = lambda scale, *shape: jnp.asarray(scale * rng.normal(size=shape), dtype)
-    own = name.startswith("indrnn")
     return Operands(
         x=normal(1, time, batch, inputs),
         state=tuple(normal(1, batch, hidden) for _ in range(op.states)),
         start=tuple(normal(1, hidden) for _ in range(op.states)),
-        w=normal(inputs**-0.5, inputs, g * hidden),
-        u=normal(0.5, hidden) if own else normal(hidden**-0.5, hidden, g * hidden),
-        b=normal(1, g * hidden),
-        b_n=normal(1, hidden) if name == "gru_after" else None,
+        w=normal(inputs**-0.5, inputs, columns),
+        u=normal(hidden**-0.5, hidden, columns) if op.has_u else None,
+        b=normal(1, columns),
+        vectors=tuple(normal(0.5, hidden) for _ in range(op.vectors)),
     )
 
 
@@ -169,12 +163,13 @@ def test_activations_to_a_few_units_in_the_last_place():
     x = jnp.asarray(x, jnp.float32)
     one, none = jnp.ones((1, 1)), jnp.zeros(1)
 
-    def run(name, w, u, b, state):
-        shaped = Operands(x[None, :, None], state, (none,) * len(state), w, u, b, None)
+    def run(name, w, u, b, state, *vectors):
+        start = (none,) * len(state)
+        shaped = Operands(x[None, :, None], state, start, w, u, b, vectors)
         return _native.forward(OPS[name], shaped, Marks(), residuals=False)
 
     zeros, ones = jnp.zeros((x.size, 1)), jnp.ones((x.size, 1))
-    ys, _, _ = run("indrnn_tanh", one, none, none, (zeros,))
+    ys, _, _ = run("indrnn_tanh", one, None, none, (zeros,), none)
     exact = np.tanh(np.asarray(x, np.float64))
     np.testing.assert_allclose(np.asarray(ys)[0, :, 0], exact, rtol=4e-7)
     forget = jnp.asarray([[0.0, 1.0, 0.0, 0.0]])

@@ -120,9 +120,9 @@ int64_t env_or(const char* name, int64_t otherwise) {
 bool split_units(const Layer& layer, int64_t batch, int threads) {
   if (threads == 1) return false;
   const int64_t size = layer.is_double ? 8 : 4;
-  const int64_t u = layer.hidden * layer.hidden * facts_of(layer.kind).gates * size;
+  const int64_t u = layer.hidden * layer.hidden * layer.cell->gates * size;
   const int64_t rows = batch / threads;
-  if (!facts_of(layer.kind).has_product) return rows < 1;
+  if (!layer.cell->has_u) return rows < 1;
   const int64_t forced = env_or("JAXRNN_SPLIT", -1);
   if (forced >= 0) return forced;
   return rows < 4 || (u > (1 << 20) && rows < 24);
@@ -155,22 +155,21 @@ void clear_skipped(const Forward& f, int64_t time, int64_t batch, Marks marks) {
   for (int64_t k = 0; k < time * batch; ++k) {
     if (marks.valid[k]) continue;
     clear(f.cs, k, bytes);
-    clear(f.saved, k, bytes * facts_of(f.kind).saved);
+    clear(f.saved, k, bytes * f.cell->saved);
   }
 }
 
 }  // namespace
 
-bool run_forward(const Kernels& kernels, Forward f, int64_t time, int64_t batch,
-                 Marks marks, Team& team) {
-  if (!run_pass(f, time, batch, marks, team, kernels.forward)) return false;
+bool run_forward(Forward f, int64_t time, int64_t batch, Marks marks, Team& team) {
+  const auto pass = f.cell->forward[f.is_double];
+  if (!run_pass(f, time, batch, marks, team, pass)) return false;
   if (marks.valid) clear_skipped(f, time, batch, marks);
   return true;
 }
 
-bool run_backward(const Kernels& kernels, Backward f, int64_t time, int64_t batch,
-                  Marks marks, Team& team) {
-  return run_pass(f, time, batch, marks, team, kernels.backward);
+bool run_backward(Backward f, int64_t time, int64_t batch, Marks marks, Team& team) {
+  return run_pass(f, time, batch, marks, team, f.cell->backward[f.is_double]);
 }
 
 int threads_for(double operations, int available) {
@@ -180,8 +179,8 @@ int threads_for(double operations, int available) {
 }
 
 double operations_of(const Layer& layer, int64_t time, int64_t batch) {
-  const double depth = layer.inputs + (facts_of(layer.kind).has_product ? layer.hidden : 8) + 16;
-  return 2.0 * time * batch * facts_of(layer.kind).gates * layer.hidden * depth;
+  const double depth = layer.inputs + (layer.cell->has_u ? layer.hidden : 8) + 16;
+  return 2.0 * time * batch * layer.cell->gates * layer.hidden * depth;
 }
 
 }  // namespace jaxrnn

@@ -16,8 +16,8 @@ struct Marks {
 };
 
 // False: there was no memory for the workspace.
-bool run_forward(const Kernels&, Forward, int64_t time, int64_t batch, Marks, Team&);
-bool run_backward(const Kernels&, Backward, int64_t time, int64_t batch, Marks, Team&);
+bool run_forward(Forward, int64_t time, int64_t batch, Marks, Team&);
+bool run_backward(Backward, int64_t time, int64_t batch, Marks, Team&);
 
 // Threads that this much work is worth.
 int threads_for(double operations, int available);

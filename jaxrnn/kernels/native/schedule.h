@@ -1,6 +1,7 @@
 // What the two passes share: memory, work for the team, and the rows of a block of steps.
 #pragma once
 
+#include "cells.h"
 #include "gemm.h"
 #include "problem.h"
 
@@ -100,6 +101,8 @@ struct Pass {
   const Layer& layer;
   const Rows& rows;
   Team& team;
+  static constexpr int G = Cell::gates, S = Cell::saved, N = Cell::vectors;
+  static constexpr bool kHasC = Cell::states == 2;
   int64_t T = rows.time, B = rows.batch, I = layer.inputs, H = layer.hidden;
   int64_t P = panels(H), PI = panels(I);
   Block block{};
@@ -111,6 +114,13 @@ struct Pass {
   void take_block(Arena& arena) {
     block.capacity = steps * B;
     block.first = arena.take<int64_t>(rows.lanes * (steps + 1));
+  }
+  // Vector i as `to[i][panel of units]`.
+  void pack_vectors(Real* to) const {
+    for (int i = 0; i < N; ++i)
+      for (int64_t p = 0; p < P; ++p)
+        pack_panel(real(layer.vectors[i]) + p * kPanel, 1, 0, H - p * kPanel,
+                   to + (i * P + p) * kPanel);
   }
   int64_t active(int64_t lane, int64_t t) const { return rows.active[lane * T + t]; }
   // Row `r` of panel `p` in arrays of the block's rows, and in arrays of all positions.
