@@ -137,6 +137,16 @@ def indrnn_relu(z, state, u, vectors):
     return (relu(z + v[None] * h),)
 
 
+def mgu(z, state, u, vectors):
+    """Gates f, n: n = tanh(z_n + (f h) U_n),    h' = (1 - f) h + f n."""
+    del vectors
+    (h,) = state
+    (z_f, z_n), (u_f, u_n) = jnp.split(z, 2, axis=-1), jnp.split(u, 2, axis=-1)
+    f = sigmoid(z_f + h @ u_f)
+    n = jnp.tanh(z_n + (f * h) @ u_n)
+    return ((1 - f) * h + f * n,)
+
+
 def linear(a, b, h0, resets=None):
     """h_t = a_t h_{t-1} + b_t, element by element; a and b `(T, N)`, h0 `(N,)`.
 

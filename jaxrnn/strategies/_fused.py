@@ -21,19 +21,19 @@ _FEW = 4
 class Fused(Strategy):
     """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
 
-    For `LSTM` (also coupled), `GRU` (both resets), `Elman` and `IndRNN` with tanh or ReLU,
-    `LearnedState` of them, and every real `LinearCell`; in float32, and in float64 for
-    testing. Lengths, resets and initial states are the kernel's own: rows that have ended
-    cost nothing. A block of time steps at a time stays in cache from the projection to the
+    It runs `LSTM` (also coupled), `GRU` (both resets), `MGU`, `Elman` and `IndRNN` with tanh or
+    ReLU, `LearnedState` of these cells, and every real `LinearCell`, in float32, and in float64
+    for testing. The kernel itself handles lengths, resets and initial states: a sequence that
+    has ended costs nothing. Each block of time steps stays in cache from the projection to the
     gradient of the weights.
 
-    Four rows or fewer, such as a step at B = 1 that is streamed, are left to XLA: packing the
-    weights would cost more than all of their products.
+    With T B at most 4, such as one streamed step at B = 1, XLA runs the cell: packing the
+    weights would cost more than all of the matmuls.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
-    differentiate the reference in `jaxrnn/kernels/`. `vmap` over inputs and states is one
-    call with a larger batch; where weights are mapped too, one call after the other. Gradients
-    that nobody asks for, such as those of the inputs of a first layer, are not computed.
+    differentiate `jaxrnn/kernels/reference.py`. `vmap` over inputs and states becomes one call
+    with a larger batch; `vmap` over weights becomes a loop of calls. Gradients that are not
+    needed, such as those of the inputs of a first layer, are not computed.
 
     Raises:
         NotImplementedError: for any other cell, dtype or platform, and where the kernels

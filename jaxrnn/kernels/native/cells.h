@@ -147,6 +147,40 @@ struct GruBefore : Defaults {
   }
 };
 
+// U_n multiplies f h, and f also writes: both uses add to its gradient.
+struct Mgu : Defaults {
+  static constexpr int gates = 2, saved = 2;
+  static constexpr bool two_stages = true;
+
+  template <class V>
+  static void first(V& f, V h, V& fh) {
+    f = sigmoid(f);
+    fh = f * h;
+  }
+
+  template <class S>
+  static void forward(S& s) {
+    const auto f = s.z[0], n = tanh_of(s.z[1]);
+    s.h_new = (1 - f) * s.h + f * n;
+    s.saved[0] = f;
+    s.saved[1] = n;
+  }
+
+  template <class S>
+  static void backward(S& s) {
+    const auto f = s.saved[0], n = s.saved[1];
+    s.dz[0] = s.dh * (n - s.h) * f * (1 - f);
+    s.dz[1] = s.dh * f * (1 - n * n);
+    s.direct = s.dh * (1 - f);
+  }
+
+  template <class V>
+  static void last(V d_fh, V f, V h, V& dz_f, V& direct) {
+    dz_f += d_fh * h * f * (1 - f);
+    direct += d_fh * f;
+  }
+};
+
 struct Tanh {
   template <class V>
   static V value(V z) {
@@ -214,6 +248,7 @@ constexpr void each_cell(Visit&& visit) {
   visit("elman_relu", Elman<Relu>{});
   visit("indrnn_tanh", IndRnn<Tanh>{});
   visit("indrnn_relu", IndRnn<Relu>{});
+  visit("mgu", Mgu{});
 }
 
 }  // namespace jaxrnn::JAXRNN_ISA
