@@ -113,12 +113,11 @@ def test_the_kernels_are_there():
 
 @each("name", list(OPS))
 def test_kernels_equal_their_references(name):
-    every = slice(None) if name in ("lstm", "gru_before") else slice(2, None, 2)
-    for sizes, marks in zip(SIZES[every], MARKS[every], strict=True):
+    for sizes, marks in zip(SIZES, MARKS, strict=True):
         check(name, sizes, marks, jnp.float32, 2e-5)
 
 
-@each("name", ["lstm", "gru_before"])
+@each("name", list(OPS))
 def test_kernels_equal_their_references_to_the_last_digits(name, x64):
     check(name, (9, 6, 33, 70), "any", jnp.float64, 1e-12)
 
@@ -133,7 +132,7 @@ def test_the_linear_recurrence():
     assert_near(_native.linear_backward(0.5 * a, got, h0, d_hs), vjp(d_hs), 1e-6)
 
 
-@each("name", ["lstm", "gru_after", "elman_tanh", "elman_relu"])
+@each("name", list(OPS))
 def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
     """Infinities, NaN and denormals in inputs and states, a row each."""
     operands = make(name, (5, 6, 3, 33), jnp.float32)

@@ -85,6 +85,19 @@ def lstm_coupled(z, state, u, vectors):
     return sigmoid(o) * jnp.tanh(c), c
 
 
+def peephole_lstm(z, state, u, vectors):
+    """Gates i, f, g, o; the vectors are p_i, p_f, p_o.
+
+    c' = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g)
+    h' = sigmoid(o + p_o c') tanh(c')
+    """
+    h, c = state
+    p_i, p_f, p_o = (p[None] for p in vectors)
+    i, f, g, o = jnp.split(z + h @ u, 4, axis=-1)
+    c_new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * jnp.tanh(g)
+    return sigmoid(o + p_o * c_new) * jnp.tanh(c_new), c_new
+
+
 def gru_after(z, state, u, vectors):
     """Gates r, z, n side by side in z and U; the vector is b_n.
 

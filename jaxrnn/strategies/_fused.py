@@ -21,11 +21,11 @@ _FEW = 4
 class Fused(Strategy):
     """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
 
-    It runs `LSTM` (also coupled), `GRU` (both resets), `MGU`, `Elman` and `IndRNN` with tanh or
-    ReLU, `LearnedState` of these cells, and every real `LinearCell`, in float32, and in float64
-    for testing. The kernel itself handles lengths, resets and initial states: a sequence that
-    has ended costs nothing. Each block of time steps stays in cache from the projection to the
-    gradient of the weights.
+    It runs `LSTM` (also coupled), `PeepholeLSTM`, `GRU` (both resets), `MGU`, `Elman` and
+    `IndRNN` with tanh or ReLU, `LearnedState` of these cells, and every real `LinearCell`, in
+    float32, and in float64 for testing. The kernel itself handles lengths, resets and initial
+    states: a sequence that has ended costs nothing. Each block of time steps stays in cache
+    from the projection to the gradient of the weights.
 
     With T B at most 4, such as one streamed step at B = 1, XLA runs the cell: packing the
     weights would cost more than all of the matmuls.

@@ -15,7 +15,7 @@ from .._autodiff._fold import SHARED, RowAxes
 from .._autodiff._native_op import NativeKernel
 from .._autodiff._op import call
 from .._layer import Cell, LinearCell
-from ..cells import GRU, LSTM, MGU, Elman, IndRNN
+from ..cells import GRU, LSTM, MGU, Elman, IndRNN, PeepholeLSTM
 from ..kernels import _native, reference
 from ..kernels.reference import Marks as Marks
 from ..kernels.reference import Operands as Operands
@@ -107,6 +107,7 @@ _ROWS: dict[type[Cell], Callable[[Any], Row]] = {
     Elman: lambda cell: Row(f"elman_{_ACTIVATIONS.get(cell.activation)}"),
     IndRNN: lambda cell: Row(f"indrnn_{_ACTIVATIONS.get(cell.activation)}", ("u",)),
     MGU: lambda cell: Row("mgu"),
+    PeepholeLSTM: lambda cell: Row("peephole_lstm", ("p_i", "p_f", "p_o")),
 }
 """The kernel of each cell. Without a step of that name in `reference`, there is no kernel:
 the name of an activation that kernels do not have is `None`."""

@@ -85,6 +85,41 @@ struct Lstm : Defaults {
   }
 };
 
+// The vectors p_i and p_f see c, p_o sees the new c.
+struct PeepholeLstm : Defaults {
+  static constexpr int gates = 4, states = 2, vectors = 3, saved = 4;
+
+  template <class S>
+  static void forward(S& s) {
+    const auto p_i = s.v[0], p_f = s.v[1], p_o = s.v[2];
+    const auto i = sigmoid(s.z[0] + p_i * s.c), f = sigmoid(s.z[1] + p_f * s.c);
+    const auto g = tanh_of(s.z[2]);
+    s.c_new = f * s.c + i * g;
+    const auto o = sigmoid(s.z[3] + p_o * s.c_new);
+    s.h_new = o * tanh_of(s.c_new);
+    s.saved[0] = i;
+    s.saved[1] = f;
+    s.saved[2] = g;
+    s.saved[3] = o;
+  }
+
+  template <class S>
+  static void backward(S& s) {
+    const auto p_i = s.v[0], p_f = s.v[1], p_o = s.v[2];
+    const auto i = s.saved[0], f = s.saved[1], g = s.saved[2], o = s.saved[3];
+    const auto y = tanh_of(s.c_new);
+    s.dz[3] = s.dh * y * o * (1 - o);
+    const auto dc = s.dc + s.dh * o * (1 - y * y) + s.dz[3] * p_o;
+    s.dz[0] = dc * g * i * (1 - i);
+    s.dz[1] = dc * s.c * f * (1 - f);
+    s.dz[2] = dc * i * (1 - g * g);
+    s.dv[0] = s.dz[0] * s.c;
+    s.dv[1] = s.dz[1] * s.c;
+    s.dv[2] = s.dz[3] * s.c_new;
+    s.dc = dc * f + s.dz[0] * p_i + s.dz[1] * p_f;
+  }
+};
+
 // The reset gate multiplies h U_n + b_n: z[3], and the vector b_n.
 struct GruAfter : Defaults {
   static constexpr int gates = 3, apart = 1, vectors = 1, saved = 4;
@@ -249,6 +284,7 @@ constexpr void each_cell(Visit&& visit) {
   visit("indrnn_tanh", IndRnn<Tanh>{});
   visit("indrnn_relu", IndRnn<Relu>{});
   visit("mgu", Mgu{});
+  visit("peephole_lstm", PeepholeLstm{});
 }
 
 }  // namespace jaxrnn::JAXRNN_ISA
