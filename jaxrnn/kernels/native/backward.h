@@ -170,7 +170,7 @@ struct BackwardPass : Pass<Real, Cell> {
     }
     const Real* c_before = kHasC ? began(f.cs, f.start_c, f.c0, t, row) : nullptr;
     Real* sums = d_vectors + (lane * N * P + p) * kPanel;
-    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) JAXRNN_INLINE {
       const int64_t k = at_position(p, position) + v;
       StepBack<V, Cell> s;
       s.h = load(hp + at(p, r) + v);

@@ -170,7 +170,7 @@ struct ForwardPass : Pass<Real, Cell> {
       std::memcpy(after + k, before + k, kPanel * sizeof(Real));
       return;
     }
-    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) JAXRNN_INLINE {
       const int64_t k = at_position(p, position) + v;
       Step<V, Cell> s;
       s.h = load(before + k);
