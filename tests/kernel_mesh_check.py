@@ -6,7 +6,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, Fused, LearnedState, MinGRU, Scan, testing
+from jaxrnn import GRU, LSTM, Fused, LearnedState, MinGRU, PeepholeLSTM, Scan, testing
 
 
 MESH = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
@@ -14,6 +14,7 @@ CELLS = [
     LSTM(3, 5),
     GRU(3, 5),
     GRU(3, 5, reset_after=False),
+    PeepholeLSTM(3, 5),
     LearnedState(LSTM(3, 5)),
     MinGRU(3, 5),
 ]

@@ -5,21 +5,26 @@ import jax.numpy as jnp
 import pytest
 
 import jaxrnn
-from jaxrnn import GRU, LSTM, MGU, Elman, Fused, IndRNN, LearnedState, Stack, testing
+from jaxrnn import (
+    GRU,
+    LSTM,
+    Elman,
+    Fused,
+    IndRNN,
+    LayerNormGRU,
+    LearnedState,
+    Stack,
+    testing,
+)
 from jaxrnn.kernels import _native
 from jaxrnn.strategies import kernel_table
 
+from . import helpers
 from .helpers import Decay, each
 
 
 CELLS = [
-    LSTM(3, 5),
-    LSTM(3, 5, coupled=True),
-    GRU(3, 5),
-    GRU(3, 5, reset_after=False),
-    Elman(3, 5),
-    Elman(3, 5, activation=jax.nn.relu),
-    IndRNN(3, 5),
+    *(cell for cell in helpers.CELLS if kernel_table.find(cell)),
     IndRNN(3, 5, activation=jnp.tanh),
     LearnedState(LSTM(3, 5)),
     Decay(3),
@@ -138,7 +143,7 @@ def test_under_checkpoints():
 @pytest.mark.parametrize(
     "cell, dtype, reason",
     [
-        (MGU(3, 5), jnp.float32, r"cannot run MGU\(input_size=3.*no kernel"),
+        (LayerNormGRU(3, 5), jnp.float32, r"cannot run LayerNormGRU\(.*no kernel"),
         (Elman(3, 5, activation=jnp.sin), jnp.float32, "cannot run Elman.*no kernel"),
         (LSTM(3, 5), jnp.bfloat16, "params, state and inputs are bfloat16"),
     ],
@@ -174,7 +179,7 @@ def test_without_the_library_everything_still_works(name, text, monkeypatch, tmp
 
 
 def test_it_is_the_default_where_it_can_be():
-    model = Stack((LSTM(3, 5), MGU(5, 4), GRU(4, 4)))
+    model = Stack((LSTM(3, 5), LayerNormGRU(5, 4), GRU(4, 4)))
     said = jaxrnn.explain(model, (6, 2, 3))
     ran = [type(d.choice.strategy).__name__ for d in said.decisions]
     assert ran == ["Fused", "Hoisted", "Fused"]

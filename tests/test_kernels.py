@@ -13,41 +13,35 @@ import numpy as np
 import pytest
 
 from jaxrnn.kernels import _native, release_workspace
-from jaxrnn.kernels._native import OPS
-from jaxrnn.kernels.reference import Marks, Operands, layer, linear
+from jaxrnn.kernels.reference import Operands, StepMask, layer, linear
 
 from .helpers import each
 
 
+OPS = _native.ops()
+
 # no multiple of a vector or a panel, one above a panel, one row, one of everything
 SIZES = [(1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (40, 1, 64, 65), (3, 70, 40, 96)]
-MARKS = ["all", "lengths", "reversed lengths", "any", "resets"]
-
-
-def gates(name):
-    return {"lstm": 4, "elman": 1, "indrnn": 1}.get(name.split("_")[0], 3) - (
-        name == "lstm_coupled"
-    )
+MASKS = ["all", "lengths", "reversed lengths", "any", "resets"]
 
 
 def make(name, sizes, dtype, seed=0):
     """Operands of a kernel, large enough for gates to close and open."""
     (time, batch, inputs, hidden), op = sizes, OPS[name]
-    rng, g = np.random.default_rng(seed), gates(name)
+    rng, columns = np.random.default_rng(seed), op.gates * hidden
     normal = lambda scale, *shape: jnp.asarray(scale * rng.normal(size=shape), dtype)
-    own = name.startswith("indrnn")
     return Operands(
         x=normal(1, time, batch, inputs),
         state=tuple(normal(1, batch, hidden) for _ in range(op.states)),
         start=tuple(normal(1, hidden) for _ in range(op.states)),
-        w=normal(inputs**-0.5, inputs, g * hidden),
-        u=normal(0.5, hidden) if own else normal(hidden**-0.5, hidden, g * hidden),
-        b=normal(1, g * hidden),
-        b_n=normal(1, hidden) if name == "gru_after" else None,
+        w=normal(inputs**-0.5, inputs, columns),
+        u=normal(hidden**-0.5, hidden, columns) if op.has_u else None,
+        b=normal(1, columns),
+        vectors=tuple(normal(0.5, hidden) for _ in range(op.vectors)),
     )
 
 
-def make_marks(kind, time, batch):
+def make_mask(kind, time, batch):
     rng = np.random.default_rng(1)
     lengths, steps = rng.integers(0, time + 1, batch), np.arange(time)[:, None]
     reset = jnp.asarray(rng.random((time, batch)) < 0.3)
@@ -58,33 +52,33 @@ def make_marks(kind, time, batch):
     }.get(kind)
     if kind.endswith("lengths"):  # as `unroll` has it; a mask may reset where it skips
         reset = reset & valid
-    return Marks(
+    return StepMask(
         None if valid is None else jnp.asarray(valid), None if kind == "all" else reset
     )
 
 
-def reference_run(op, marks, operands):
+def reference_run(op, mask, operands):
     """Outputs, and the gradients of their weighted sum."""
-    out, vjp = jax.vjp(lambda o: layer(op.step, o, marks), operands)
-    return out, vjp(weights(out, marks))[0]
+    out, vjp = jax.vjp(lambda o: layer(op.step, o, mask), operands)
+    return out, vjp(weights(out, mask))[0]
 
 
-def native_run(op, marks, operands):
-    ys, state, kept = _native.forward(op, operands, marks, residuals=True)
-    alone, alone_state, _ = _native.forward(op, operands, marks, residuals=False)
-    kept = tuple(spoilt(array, marks) for array in kept)  # nobody wrote it there
+def native_run(op, mask, operands):
+    state, ys, kept = _native.forward(op, operands, mask, residuals=True)
+    alone_state, alone, _ = _native.forward(op, operands, mask, residuals=False)
+    kept = tuple(spoilt(array, mask) for array in kept)  # nobody wrote it there
     grads = _native.backward(
-        op, operands, marks, (ys, kept), *weights((ys, state), marks)
+        op, operands, mask, (ys, kept), *weights((state, ys), mask)
     )
-    return ((ys, state), grads), (alone, alone_state)
+    return ((state, ys), grads), (alone_state, alone)
 
 
-def weights(out, marks):
+def weights(out, mask):
     """Something of the size of one for each output; `unroll` sends nothing to padding."""
-    d_ys, d_state = jax.tree.map(lambda o: jnp.sin(1.0 + 3.0 * jnp.cos(o)), out)
-    if marks.valid is not None:
-        d_ys = jnp.where(marks.valid[..., None], d_ys, 0)
-    return d_ys, d_state
+    d_state, d_ys = jax.tree.map(lambda o: jnp.sin(1.0 + 3.0 * jnp.cos(o)), out)
+    if mask.valid is not None:
+        d_ys = jnp.where(mask.valid[..., None], d_ys, 0)
+    return d_state, d_ys
 
 
 def assert_near(got, want, tolerance):
@@ -96,18 +90,18 @@ def assert_near(got, want, tolerance):
         assert error <= tolerance, f"{jax.tree_util.keystr(path)}: {error:.2g}"
 
 
-def spoilt(array, marks):
+def spoilt(array, mask):
     """NaN wherever a step does not run."""
-    valid = marks.valid
+    valid = mask.valid
     return array if valid is None else jnp.where(valid[..., None], array, jnp.nan)
 
 
-def check(name, sizes, marks, dtype, tolerance):
+def check(name, sizes, mask, dtype, tolerance):
     operands = make(name, sizes, dtype)
-    marks = make_marks(marks, *sizes[:2])
-    want = jax.jit(functools.partial(reference_run, OPS[name], marks))(operands)
-    operands = operands._replace(x=spoilt(operands.x, marks))
-    got, alone = jax.jit(functools.partial(native_run, OPS[name], marks))(operands)
+    mask = make_mask(mask, *sizes[:2])
+    want = jax.jit(functools.partial(reference_run, OPS[name], mask))(operands)
+    operands = operands._replace(x=spoilt(operands.x, mask))
+    got, alone = jax.jit(functools.partial(native_run, OPS[name], mask))(operands)
     assert_near(got, want, tolerance)
     assert_near(alone, want[0], tolerance)
 
@@ -119,12 +113,11 @@ def test_the_kernels_are_there():
 
 @each("name", list(OPS))
 def test_kernels_equal_their_references(name):
-    every = slice(None) if name in ("lstm", "gru_before") else slice(2, None, 2)
-    for sizes, marks in zip(SIZES[every], MARKS[every], strict=True):
-        check(name, sizes, marks, jnp.float32, 2e-5)
+    for sizes, mask in zip(SIZES, MASKS, strict=True):
+        check(name, sizes, mask, jnp.float32, 2e-5)
 
 
-@each("name", ["lstm", "gru_before"])
+@each("name", list(OPS))
 def test_kernels_equal_their_references_to_the_last_digits(name, x64):
     check(name, (9, 6, 33, 70), "any", jnp.float64, 1e-12)
 
@@ -139,7 +132,7 @@ def test_the_linear_recurrence():
     assert_near(_native.linear_backward(0.5 * a, got, h0, d_hs), vjp(d_hs), 1e-6)
 
 
-@each("name", ["lstm", "gru_after", "elman_tanh", "elman_relu"])
+@each("name", list(OPS))
 def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
     """Infinities, NaN and denormals in inputs and states, a row each."""
     operands = make(name, (5, 6, 3, 33), jnp.float32)
@@ -154,13 +147,13 @@ def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
     x = x.at[:, 3].set(1e-41)
     h = operands.state[0].at[4].set(jnp.inf)
     operands = operands._replace(x=x, state=(h, *operands.state[1:]))
-    want = jax.jit(functools.partial(layer, OPS[name].step))(operands, Marks())
-    got = jax.jit(lambda o: _native.forward(OPS[name], o, Marks(), residuals=False))(
+    want = jax.jit(functools.partial(layer, OPS[name].step))(operands, StepMask())
+    got = jax.jit(lambda o: _native.forward(OPS[name], o, StepMask(), residuals=False))(
         operands
     )
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    assert np.isnan(np.asarray(want[0])).any()
+    assert np.isnan(np.asarray(want[1])).any()
 
 
 def test_activations_to_a_few_units_in_the_last_place():
@@ -169,17 +162,18 @@ def test_activations_to_a_few_units_in_the_last_place():
     x = jnp.asarray(x, jnp.float32)
     one, none = jnp.ones((1, 1)), jnp.zeros(1)
 
-    def run(name, w, u, b, state):
-        shaped = Operands(x[None, :, None], state, (none,) * len(state), w, u, b, None)
-        return _native.forward(OPS[name], shaped, Marks(), residuals=False)
+    def run(name, w, u, b, state, *vectors):
+        start = (none,) * len(state)
+        shaped = Operands(x[None, :, None], state, start, w, u, b, vectors)
+        return _native.forward(OPS[name], shaped, StepMask(), residuals=False)
 
     zeros, ones = jnp.zeros((x.size, 1)), jnp.ones((x.size, 1))
-    ys, _, _ = run("indrnn_tanh", one, none, none, (zeros,))
+    _, ys, _ = run("indrnn_tanh", one, None, none, (zeros,), none)
     exact = np.tanh(np.asarray(x, np.float64))
     np.testing.assert_allclose(np.asarray(ys)[0, :, 0], exact, rtol=4e-7)
     forget = jnp.asarray([[0.0, 1.0, 0.0, 0.0]])
     closed = jnp.asarray([-200.0, 0.0, 0.0, 0.0])
-    _, (_, c), _ = run("lstm", forget, jnp.zeros((1, 4)), closed, (zeros, ones))
+    (_, c), _, _ = run("lstm", forget, jnp.zeros((1, 4)), closed, (zeros, ones))
     exact = 1 / (1 + np.exp(-np.asarray(x, np.float64)))
     np.testing.assert_allclose(np.asarray(c)[:, 0], exact, rtol=4e-7)
 
@@ -190,7 +184,7 @@ from jaxrnn.kernels import _native
 from tests import test_kernels as t
 out = {}
 for name in ("lstm", "gru_before", "indrnn_tanh"):
-    run = jax.jit(functools.partial(t.native_run, t.OPS[name], t.make_marks("lengths", 9, 6)))
+    run = jax.jit(functools.partial(t.native_run, t.OPS[name], t.make_mask("lengths", 9, 6)))
     got = run(t.make(name, (9, 6, 33, 70), jnp.float32))
     out |= {f"{name}{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(got))}
 np.savez(sys.argv[1], **out)
@@ -224,14 +218,14 @@ def test_every_instruction_set_gives_the_same(tmp_path):
 
 def compiled_step():
     operands = make("lstm", (3, 4, 5, 33), jnp.float32)
-    run = jax.jit(functools.partial(native_run, OPS["lstm"], Marks()))
+    run = jax.jit(functools.partial(native_run, OPS["lstm"], StepMask()))
     return lambda: jax.block_until_ready(run(operands))
 
 
 def test_many_threads_at_once_agree():
     """More callers than cores, on work that is shared out among XLA's threads."""
     operands = make("lstm", (6, 9, 64, 128), jnp.float32)
-    run = jax.jit(functools.partial(native_run, OPS["lstm"], Marks()))
+    run = jax.jit(functools.partial(native_run, OPS["lstm"], StepMask()))
     want = jax.tree.map(np.asarray, run(operands))
     with ThreadPoolExecutor(16) as pool:
         for got in pool.map(lambda _: run(operands), range(200)):

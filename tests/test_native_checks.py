@@ -8,7 +8,7 @@ from jaxrnn.kernels import _native
 
 
 T, B, X, H = 3, 2, 4, 5
-_native.library()
+OPS = _native.ops()
 
 
 def array(*shape, dtype=jnp.float32):
@@ -49,7 +49,7 @@ WRONG = {
     "no steps": ("forward", gru(x=array(0, B, X)), RESULTS, {}, "at least one step"),
     "u": ("forward", gru(u=array(H, 2 * H)), RESULTS, {}, r"float32\[5,15\] is needed"),
     "mark": ("forward", gru(reset=array(T, B)), RESULTS, {}, "reset is float32"),
-    "cell": ("forward", gru(), RESULTS, {"cell": 8}, "no cell 8"),
+    "cell": ("forward", gru(), RESULTS, {"cell": len(OPS)}, "no cell"),
     "negative": ("forward", gru(), RESULTS, {"cell": -1}, "no cell -1"),
     "few": ("forward", gru()[:-1], RESULTS, {}, "reset is missing, of 7 arguments"),
     "many": ("forward", [*gru(), array(1)], RESULTS, {}, "9 arguments are given"),
@@ -77,7 +77,8 @@ WRONG = {
 
 
 def call(handler, args, results, attributes):
-    given = {"forward": {"cell": 3, "residuals": False}, "backward": {"cell": 3}}
+    cell = {"cell": OPS["gru_before"].code}
+    given = {"forward": {**cell, "residuals": False}, "backward": cell}
     attributes = {**given.get(handler, {"cuts": False}), **attributes}
     shapes = [jax.ShapeDtypeStruct(r.shape, r.dtype) for r in results]
     run = jax.ffi.ffi_call(f"jaxrnn_{handler}", shapes)

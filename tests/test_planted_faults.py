@@ -14,6 +14,7 @@ import pytest
 import jaxrnn
 from jaxrnn import _check_step, _unroll, testing
 from jaxrnn.cells import _s5, _slstm
+from jaxrnn.kernels.reference import StepMask
 from jaxrnn.ops._linear_attention import _decays, _guarded
 from jaxrnn.strategies import _auto, _base, _masked, _scan, kernel_table
 from jaxrnn.training import _losses
@@ -147,9 +148,7 @@ def booleans_as_they_come(patch):
 
     def unroll(self, cell, params, state, xs):
         found = kernel_table.find(cell)
-        return kernel_table.run_layer(
-            found, cell, params, xs, state, kernel_table.Marks()
-        )
+        return kernel_table.run_layer(found, cell, params, state, xs, StepMask())
 
     patch.setattr(jaxrnn.Fused, "unroll", unroll)
 

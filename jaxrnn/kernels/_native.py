@@ -6,6 +6,7 @@ version of Python and every jaxlib from the one whose headers it was built with.
 
 import ctypes
 import functools
+import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,38 +17,37 @@ from jaxtyping import Array
 
 from .._arrays import expand_trailing
 from . import reference
-from .reference import Marks, Operands, Step
+from .reference import Operands, Step, StepMask
 
 
 @dataclass(frozen=True)
 class Op:
-    """One cell that there is a kernel for.
+    """A cell with a kernel, as the table of `native/cells.h` describes it.
 
     Attributes:
-        code: its place in `CellKind` of `native/problem.h`.
-        step: the reference.
-        states: arrays of its state.
-        saved: values of each unit and step that are kept for the way back.
+        name: also the name of its step in `reference`.
+        code: its place in the table.
+        gates: of W, U and b.
+        states: arrays of the state.
+        saved: values of each unit and step that the backward pass needs again.
+        vectors: parameters of one number for each unit.
+        has_u: whether it has the matrix U.
     """
 
+    name: str
     code: int
-    step: Step
-    states: int = 1
-    saved: int = 0
+    gates: int
+    states: int
+    saved: int
+    vectors: int
+    has_u: bool
+
+    @property
+    def step(self) -> Step:
+        return getattr(reference, self.name)
 
 
-OPS = {
-    "lstm": Op(0, reference.lstm, states=2, saved=4),
-    "lstm_coupled": Op(1, reference.lstm_coupled, states=2, saved=3),
-    "gru_after": Op(2, reference.gru_after, saved=4),
-    "gru_before": Op(3, reference.gru_before, saved=3),
-    "elman_tanh": Op(4, reference.elman_tanh),
-    "elman_relu": Op(5, reference.elman_relu),
-    "indrnn_tanh": Op(6, reference.indrnn_tanh),
-    "indrnn_relu": Op(7, reference.indrnn_relu),
-}
-
-_INTERFACE = 3  # of `native/ffi.cc`
+_INTERFACE = 4  # of `native/ffi.cc`
 
 _TARGETS = (
     "jaxrnn_forward",
@@ -97,6 +97,7 @@ def library() -> ctypes.CDLL:
     if interface() != _INTERFACE:
         raise Missing(f"its kernels were built for another version of jaxrnn. {_HOW}")
     loaded.jaxrnn_instruction_set.restype = ctypes.c_char_p
+    loaded.jaxrnn_cells.restype = ctypes.c_char_p
     loaded.jaxrnn_workspace_kept.restype = ctypes.c_size_t
     loaded.jaxrnn_workspace_limit.argtypes = [ctypes.c_size_t]
     for name in _TARGETS:
@@ -114,6 +115,17 @@ def missing() -> str | None:
     return None
 
 
+@functools.cache
+def ops() -> dict[str, Op]:
+    """The kernels by name, as the library lists them.
+
+    Raises:
+        Missing: if there is no library.
+    """
+    cells = json.loads(library().jaxrnn_cells())
+    return {cell["name"]: Op(code=code, **cell) for code, cell in enumerate(cells)}
+
+
 def _call(name: str, results, *args, **attributes):
     library()
     call = jax.ffi.ffi_call(name, results, vmap_method="sequential")
@@ -124,15 +136,15 @@ def _like(array: Array, *shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape or array.shape, array.dtype)
 
 
-def _marks(marks: Marks) -> list[Array]:
-    none = jnp.zeros((0, 0), bool)
-    return [none if mark is None else mark for mark in marks]
+def _masks(mask: StepMask) -> list[Array]:
+    empty = jnp.zeros((0, 0), bool)
+    return [empty if part is None else part for part in mask]
 
 
 def forward(
-    op: Op, operands: Operands, marks: Marks, *, residuals: bool
-) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
-    """`(ys, state, residuals)`; the last is empty where no gradient is wanted."""
+    op: Op, operands: Operands, mask: StepMask, *, residuals: bool
+) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
+    """`(state, ys, residuals)`; `residuals=False` leaves them empty."""
     x, h = operands.x, operands.state[0]
     time, batch, hidden = *x.shape[:2], h.shape[1]
     results = [_like(x, time, batch, hidden), *[_like(h)] * op.states]
@@ -144,27 +156,27 @@ def forward(
         "jaxrnn_forward",
         results,
         *jax.tree.leaves(operands),
-        *_marks(marks),
+        *_masks(mask),
         cell=op.code,
         residuals=residuals,
     )
-    return ys, tuple(rest[: op.states]), tuple(rest[op.states :])
+    return tuple(rest[: op.states]), ys, tuple(rest[op.states :])
 
 
 def backward(
     op: Op,
     operands: Operands,
-    marks: Marks,
+    mask: StepMask,
     saved: tuple[Array, tuple[Array, ...]],
-    d_ys: Array,
     d_state: tuple[Array, ...],
+    d_ys: Array,
     *,
     inputs: bool = True,
     weights: bool = True,
 ) -> Operands:
     """The gradients of all operands; `saved` are the outputs and residuals of `forward`.
 
-    Without `inputs`, or without `weights`, theirs are zeros that cost nothing.
+    With `inputs=False` or `weights=False`, those gradients are zeros and are not computed.
     """
     ys, residuals = saved
     leaves, structure = jax.tree.flatten(operands)
@@ -175,7 +187,7 @@ def backward(
         "jaxrnn_backward",
         [_like(leaf) if keep else _like(leaf, 0) for leaf, keep in pairs],
         *leaves,
-        *_marks(marks),
+        *_masks(mask),
         ys,
         *residuals,
         d_ys,

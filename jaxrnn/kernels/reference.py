@@ -1,11 +1,10 @@
-"""What every kernel of a layer computes, slowly: the specification that it is tested against.
+"""The specification of every kernel of a layer, in plain JAX: slow, and tested against.
 
     z_t = x_t W + b
-    h_t, c_t = step(z_t, state_{t-1}, U, b_n)
+    h_t, c_t = step(z_t, state_{t-1}, U, vectors)
 
 A step that is reset begins at `start`; a step that is not valid keeps the state that it
-begins at, and its output is zero. `step` is one of the functions below: each cell that has
-a kernel has one.
+begins at, and its output is zero. `step` is the function below that has the kernel's name.
 """
 
 from collections.abc import Callable
@@ -26,34 +25,33 @@ class Operands(NamedTuple):
     state: tuple[Float[Array, "B H"], ...]
     start: tuple[Float[Array, "H"], ...]
     w: Float[Array, "I GH"]
-    u: Float[Array, "..."]
+    u: Float[Array, "H GH"] | None
     b: Float[Array, "GH"]
-    b_n: Float[Array, "H"] | None
+    vectors: tuple[Float[Array, "H"], ...] = ()
 
 
-class Marks(NamedTuple):
-    """Which steps run, and which of them begin anew; None for all, and for none."""
+class StepMask(NamedTuple):
+    """Which steps run (None: all), and which start from the initial state (None: no step)."""
 
     valid: Bool[Array, "T B"] | None = None
     reset: Bool[Array, "T B"] | None = None
 
 
-Step = Callable[[Any, tuple[Array, ...], Array, Array | None], tuple[Array, ...]]
+Step = Callable[[Array, tuple[Array, ...], Any, tuple[Array, ...]], tuple[Array, ...]]
 
 
-def layer(step: Step, operands: Operands, marks: Marks) -> tuple[Array, tuple]:
-    """`(ys, state)` by one `lax.scan`, with all of JAX's derivatives."""
+def layer(step: Step, operands: Operands, mask: StepMask) -> tuple[tuple, Array]:
+    """`(state, ys)` by one `lax.scan`, with all of JAX's derivatives."""
 
     def body(state, inputs):
         x, valid, reset = inputs
         z = x @ operands.w + operands.b[None]
         begin = _where(reset, operands.start, state)
-        after = step(z, begin, operands.u, operands.b_n)
+        after = step(z, begin, operands.u, operands.vectors)
         y = after[0] if valid is None else jnp.where(valid[:, None], after[0], 0)
         return after if valid is None else _where(valid, after, begin), y
 
-    state, ys = jax.lax.scan(body, operands.state, (operands.x, *marks))
-    return ys, state
+    return jax.lax.scan(body, operands.state, (operands.x, *mask))
 
 
 def _where(mask: Array | None, yes: tuple, no: tuple) -> tuple:
@@ -65,33 +63,46 @@ def _where(mask: Array | None, yes: tuple, no: tuple) -> tuple:
     )
 
 
-def lstm(z, state, u, b_n):
+def lstm(z, state, u, vectors):
     """Gates i, f, g, o side by side in z and U.
 
     c' = sigmoid(f) c + sigmoid(i) tanh(g),    h' = sigmoid(o) tanh(c')
     """
-    del b_n
+    del vectors
     h, c = state
     i, f, g, o = jnp.split(z + h @ u, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
     return sigmoid(o) * jnp.tanh(c), c
 
 
-def lstm_coupled(z, state, u, b_n):
+def lstm_coupled(z, state, u, vectors):
     """Gates i, g, o; sigmoid(f) = 1 - sigmoid(i) = sigmoid(-i)."""
-    del b_n
+    del vectors
     h, c = state
     i, g, o = jnp.split(z + h @ u, 3, axis=-1)
     c = sigmoid(-i) * c + sigmoid(i) * jnp.tanh(g)
     return sigmoid(o) * jnp.tanh(c), c
 
 
-def gru_after(z, state, u, b_n):
-    """Gates r, z, n side by side in z and U; the reset gate multiplies the product.
+def peephole_lstm(z, state, u, vectors):
+    """Gates i, f, g, o; the vectors are p_i, p_f, p_o.
+
+    c' = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g)
+    h' = sigmoid(o + p_o c') tanh(c')
+    """
+    h, c = state
+    p_i, p_f, p_o = (p[None] for p in vectors)
+    i, f, g, o = jnp.split(z + h @ u, 4, axis=-1)
+    c_new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * jnp.tanh(g)
+    return sigmoid(o + p_o * c_new) * jnp.tanh(c_new), c_new
+
+
+def gru_after(z, state, u, vectors):
+    """Gates r, z, n side by side in z and U; the vector is b_n.
 
     n = tanh(z_n + r (h U_n + b_n)),    h' = (1 - z) n + z h
     """
-    (h,) = state
+    (h,), (b_n,) = state, vectors
     z_r, z_z, z_n = jnp.split(z, 3, axis=-1)
     h_r, h_z, h_n = jnp.split(h @ u, 3, axis=-1)
     r, z = sigmoid(z_r + h_r), sigmoid(z_z + h_z)
@@ -99,9 +110,9 @@ def gru_after(z, state, u, b_n):
     return ((1 - z) * n + z * h,)
 
 
-def gru_before(z, state, u, b_n):
+def gru_before(z, state, u, vectors):
     """n = tanh(z_n + (r h) U_n),    h' = (1 - z) n + z h."""
-    del b_n
+    del vectors
     (h,) = state
     size = h.shape[-1]
     gates = sigmoid(z[:, : 2 * size] + h @ u[:, : 2 * size])
@@ -110,32 +121,42 @@ def gru_before(z, state, u, b_n):
     return ((1 - keep) * n + keep * h,)
 
 
-def elman_tanh(z, state, u, b_n):
+def elman_tanh(z, state, u, vectors):
     """h' = tanh(z + h U)."""
-    del b_n
+    del vectors
     (h,) = state
     return (jnp.tanh(z + h @ u),)
 
 
-def elman_relu(z, state, u, b_n):
+def elman_relu(z, state, u, vectors):
     """h' = max(z + h U, 0)."""
-    del b_n
+    del vectors
     (h,) = state
     return (relu(z + h @ u),)
 
 
-def indrnn_tanh(z, state, u, b_n):
-    """h' = tanh(z + u h): u is a vector."""
-    del b_n
-    (h,) = state
-    return (jnp.tanh(z + u[None] * h),)
+def indrnn_tanh(z, state, u, vectors):
+    """h' = tanh(z + v h), with a vector v in place of U."""
+    del u
+    (h,), (v,) = state, vectors
+    return (jnp.tanh(z + v[None] * h),)
 
 
-def indrnn_relu(z, state, u, b_n):
-    """h' = max(z + u h, 0)."""
-    del b_n
+def indrnn_relu(z, state, u, vectors):
+    """h' = max(z + v h, 0), with a vector v in place of U."""
+    del u
+    (h,), (v,) = state, vectors
+    return (relu(z + v[None] * h),)
+
+
+def mgu(z, state, u, vectors):
+    """Gates f, n: n = tanh(z_n + (f h) U_n),    h' = (1 - f) h + f n."""
+    del vectors
     (h,) = state
-    return (relu(z + u[None] * h),)
+    (z_f, z_n), (u_f, u_n) = jnp.split(z, 2, axis=-1), jnp.split(u, 2, axis=-1)
+    f = sigmoid(z_f + h @ u_f)
+    n = jnp.tanh(z_n + (f * h) @ u_n)
+    return ((1 - f) * h + f * n,)
 
 
 def linear(a, b, h0, resets=None):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import LinearCell, over_time_and_batch
+from ..kernels.reference import StepMask
 from . import kernel_table
 from ._base import Refused, Strategy, platform, unmasked
 from ._masked import Masked, resets_of
@@ -20,19 +21,19 @@ _FEW = 4
 class Fused(Strategy):
     """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
 
-    For `LSTM` (also coupled), `GRU` (both resets), `Elman` and `IndRNN` with tanh or ReLU,
-    `LearnedState` of them, and every real `LinearCell`; in float32, and in float64 for
-    testing. Lengths, resets and initial states are the kernel's own: rows that have ended
-    cost nothing. A block of time steps at a time stays in cache from the projection to the
-    gradient of the weights.
+    It runs `LSTM` (also coupled), `PeepholeLSTM`, `GRU` (both resets), `MGU`, `Elman` and
+    `IndRNN` with tanh or ReLU, `LearnedState` of these cells, and every real `LinearCell`, in
+    float32, and in float64 for testing. The kernel itself handles lengths, resets and initial
+    states: a sequence that has ended costs nothing. Each block of time steps stays in cache
+    from the projection to the gradient of the weights.
 
     `Auto` passes it over for T B of 4 or fewer, such as one streamed step: packing the
-    weights would cost more than all products with them.
+    weights would cost more than all of the matmuls.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
-    differentiate the reference in `jaxrnn/kernels/`. `vmap` over inputs and states is one
-    call with a larger batch; where weights are mapped too, one call after the other. Gradients
-    that nobody asks for, such as those of the inputs of a first layer, are not computed.
+    differentiate `jaxrnn/kernels/reference.py`. `vmap` over inputs and states becomes one call
+    with a larger batch; `vmap` over weights becomes a loop of calls. Gradients that are not
+    needed, such as those of the inputs of a first layer, are not computed.
 
     Raises:
         NotImplementedError: for any other cell, dtype or platform, and where the kernels
@@ -94,10 +95,8 @@ class Fused(Strategy):
             return super().unroll(cell, params, state, xs)
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             inputs = inputs.astype(jax.tree.leaves(state)[0].dtype)
-        marks = (
-            kernel_table.Marks(xs.valid, xs.reset) if masked else kernel_table.Marks()
-        )
-        return kernel_table.run_layer(found, own, params, inputs, state, marks)
+        mask = StepMask(xs.valid, xs.reset) if masked else StepMask()
+        return kernel_table.run_layer(found, own, params, state, inputs, mask)
 
     def run(self, cell, params, state, zs):
         """Linear cells: coefficients by XLA, the recurrence by the kernel."""

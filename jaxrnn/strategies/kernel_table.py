@@ -1,11 +1,11 @@
 """The native kernels as differentiable functions, and which cell has one.
 
-The table `find` is the one place that knows both cells and kernels.
+The table `_ROWS` is the one place that knows both cells and kernels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,10 @@ from .._autodiff._fold import SHARED, RowAxes
 from .._autodiff._native_op import NativeOp
 from .._autodiff._op import call
 from .._layer import Cell, LinearCell
-from ..cells import GRU, LSTM, Elman, IndRNN
-from ..kernels import _native
-from ..kernels._native import OPS, Op
-from ..kernels.reference import Marks as Marks
+from ..cells import GRU, LSTM, MGU, Elman, IndRNN, PeepholeLSTM
+from ..kernels import _native, reference
 from ..kernels.reference import Operands as Operands
+from ..kernels.reference import StepMask as StepMask
 from ..kernels.reference import layer as reference_layer
 from ..kernels.reference import linear as reference_linear
 from ..layers import LearnedState
@@ -31,26 +30,30 @@ def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
 
 @dataclass(frozen=True)
 class LayerKernel(NativeOp):
-    """A whole layer: projection, recurrence and readout."""
+    """A whole layer, projection, recurrence and readout, by the kernel of this name."""
 
-    op: Op
+    name: str
     rows = RowAxes(
-        operands=_row_axes(1, 0, SHARED), nondiff=1, out=(1, 0), saved=(1, 1)
+        operands=_row_axes(1, 0, SHARED), nondiff=1, out=(0, 1), saved=(1, 1)
     )
 
+    @property
+    def _op(self):
+        return _native.ops()[self.name]
+
     def reference(self, operands, nondiff):
-        return reference_layer(self.op.step, operands, nondiff)
+        return reference_layer(getattr(reference, self.name), operands, nondiff)
 
     def native_value(self, operands, nondiff):
-        return _native.forward(self.op, operands, nondiff, residuals=False)[:2]
+        return _native.forward(self._op, operands, nondiff, residuals=False)[:2]
 
     def native_forward(self, operands, nondiff):
-        ys, state, kept = _native.forward(self.op, operands, nondiff, residuals=True)
-        return (ys, state), (ys, kept)
+        state, ys, kept = _native.forward(self._op, operands, nondiff, residuals=True)
+        return (state, ys), (ys, kept)
 
     def native_backward(self, operands, nondiff, saved, grads, wanted):
         return _native.backward(
-            self.op,
+            self._op,
             operands,
             nondiff,
             saved,
@@ -64,7 +67,7 @@ class LayerKernel(NativeOp):
 class LinearKernel(NativeOp):
     """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`.
 
-    The nondiff are resets `(T, B)`, or None.
+    `nondiff` are resets `(T, B)`, or None.
     """
 
     rows = RowAxes(operands=(1, 1, 0), nondiff=1, out=1, saved=1)
@@ -89,31 +92,63 @@ class LinearKernel(NativeOp):
 _ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "relu"}
 
 
-@dataclass(frozen=True)
-class Found:
-    """The kernel of a cell, and where among its params the cell's own are."""
+class Row(NamedTuple):
+    """The name of a kernel, and the params that are its vectors, one number for each unit."""
 
-    kernel: LayerKernel
+    kernel: str
+    vectors: tuple[str, ...] = ()
+
+
+def _gru(cell: GRU) -> Row:
+    return Row("gru_after", ("b_n",)) if cell.reset_after else Row("gru_before")
+
+
+_ROWS: dict[type[Cell], Callable[[Any], Row]] = {
+    LSTM: lambda cell: Row("lstm_coupled" if cell.coupled else "lstm"),
+    GRU: _gru,
+    Elman: lambda cell: Row(f"elman_{_ACTIVATIONS.get(cell.activation)}"),
+    IndRNN: lambda cell: Row(f"indrnn_{_ACTIVATIONS.get(cell.activation)}", ("u",)),
+    MGU: lambda cell: Row("mgu"),
+    PeepholeLSTM: lambda cell: Row("peephole_lstm", ("p_i", "p_f", "p_o")),
+}
+"""The kernel of each cell. A name without a step in `reference` means that there is no
+kernel: an activation that kernels do not have has the name None."""
+
+
+@dataclass(frozen=True)
+class KernelMatch:
+    """The kernel of a cell, and the function that picks the cell's own params."""
+
+    row: Row
     own: Callable[[Any], Any]
 
+    @property
+    def kernel(self) -> LayerKernel:
+        return LayerKernel(self.row.kernel)
 
-def find(cell: Cell) -> Found | None:
+    def weights(self, params: Any, hidden: int) -> tuple[Any, ...]:
+        """`w, u, b, vectors`: zeros for biases that the cell does not have."""
+        own = self.own(params)
+        zeros = lambda size: jnp.zeros(size, own.w.dtype)
+        either = lambda given, size: zeros(size) if given is None else given
+        vectors = tuple(either(getattr(own, v), hidden) for v in self.row.vectors)
+        u = None if "u" in self.row.vectors else own.u
+        return own.w, u, either(own.b, own.w.shape[1]), vectors
+
+
+def find(cell: Cell) -> KernelMatch | None:
     """The kernel for a cell; None if there is none."""
     if type(cell) is LearnedState:
         inner = find(cell.cell)
-        return inner and Found(inner.kernel, lambda params: inner.own(params.cell))
-    name = ""
-    if not _standard(cell):
+        return inner and KernelMatch(inner.row, lambda params: inner.own(params.cell))
+    if type(cell) not in _ROWS or not _standard(cell):
         return None
-    if type(cell) is LSTM:
-        name = "lstm_coupled" if cell.coupled else "lstm"
-    elif type(cell) is GRU:
-        name = "gru_after" if cell.reset_after else "gru_before"
-    elif type(cell) is Elman:
-        name = f"elman_{_ACTIVATIONS.get(cell.activation)}"
-    elif type(cell) is IndRNN:
-        name = f"indrnn_{_ACTIVATIONS.get(cell.activation)}"
-    return Found(LayerKernel(OPS[name]), lambda params: params) if name in OPS else None
+    row = _ROWS[type(cell)](cell)
+    return (
+        KernelMatch(row, lambda params: params)
+        if hasattr(reference, row.kernel)
+        else None
+    )
 
 
 def _standard(cell: Any) -> bool:
@@ -124,24 +159,15 @@ def _standard(cell: Any) -> bool:
     return same and getattr(cell, "clip", None) is None
 
 
-def _biases(op: Op, own: Any) -> tuple[Array, Array | None]:
-    """`b` and `b_n` of a cell, zero where it has none and its kernel wants one."""
-    if own.b is not None:
-        return own.b, getattr(own, "b_n", None)
-    zeros = lambda *shape: jnp.zeros(shape, own.w.dtype)
-    return zeros(own.w.shape[1]), zeros(len(own.u)) if op == OPS["gru_after"] else None
-
-
 def run_layer(
-    found: Found, cell: Cell, params: Any, x: Array, state: Any, nondiff: Marks
+    found: KernelMatch, cell: Cell, params: Any, state: Any, x: Array, mask: StepMask
 ) -> tuple[Any, Array]:
     """`(state, ys)` of a cell that has a kernel."""
     leaves, structure = jax.tree.flatten(state)
     start = jax.tree.leaves(cell.initial_state(params))
-    own = found.own(params)
-    weights = own.w, own.u, *_biases(found.kernel.op, own)
+    weights = found.weights(params, leaves[0].shape[-1])
     operands = Operands(x, tuple(leaves), tuple(start), *weights)
-    ys, after = call(found.kernel, operands, nondiff)
+    after, ys = call(found.kernel, operands, mask)
     return jax.tree.unflatten(structure, after), ys
 
 

@@ -61,40 +61,42 @@ int64_t any_size() {
 Call valid_layer(bool backward) {
   Call call;
   call.handler = backward ? "backward" : "forward";
-  call.cell = below(kCellCount);
+  call.cell = below(best_kernels().cell_count);
   call.flag = chance(2);
-  const CellFacts& cell = kCells[call.cell];
+  const CellKernel& cell = best_kernels().cells[call.cell];
   const auto real = one_of({XLA_FFI_DataType_F32, XLA_FFI_DataType_F64});
   const int64_t T = 1 + below(5), B = chance(20) ? 0 : 1 + below(9), I = 1 + below(6),
                 H = chance(4) ? 1 + below(40) : 1 + below(6), GH = cell.gates * H;
   auto add = [&](std::vector<Buffer>& to, std::vector<int64_t> dims) {
     to.push_back({real, dims});
   };
-  const std::vector<int64_t> u = cell.has_product ? std::vector{H, GH} : std::vector{H};
+  const bool has_c = cell.states == 2;
   add(call.args, {T, B, I});
-  for (int i = 0; i <= cell.has_c; ++i) add(call.args, {B, H});
-  for (int i = 0; i <= cell.has_c; ++i) add(call.args, {H});
-  for (const auto& dims : {std::vector{I, GH}, u, std::vector{GH}}) add(call.args, dims);
-  if (cell.has_b_n) add(call.args, {H});
+  for (int i = 0; i < cell.states; ++i) add(call.args, {B, H});
+  for (int i = 0; i < cell.states; ++i) add(call.args, {H});
+  add(call.args, {I, GH});
+  if (cell.has_u) add(call.args, {H, GH});
+  add(call.args, {GH});
+  for (int i = 0; i < cell.vectors; ++i) add(call.args, {H});
   const std::vector<Buffer> operands = call.args;
   for (int mark = 0; mark < 2; ++mark)
     call.args.push_back({XLA_FFI_DataType_PRED, chance(2) ? std::vector<int64_t>{0, 0}
                                                           : std::vector{T, B}});
   if (!backward) {
     add(call.rets, {T, B, H});
-    for (int i = 0; i <= cell.has_c; ++i) add(call.rets, {B, H});
+    for (int i = 0; i < cell.states; ++i) add(call.rets, {B, H});
   }
   auto& kept = backward ? call.args : call.rets;
   if (backward) add(kept, {T, B, H});
-  if ((backward || call.flag) && cell.has_c) add(kept, {T, B, H});
+  if ((backward || call.flag) && has_c) add(kept, {T, B, H});
   if ((backward || call.flag) && cell.saved) add(kept, {T, B, cell.saved * H});
   if (!backward) return call;
   add(call.args, {T, B, H});
-  for (int i = 0; i <= cell.has_c; ++i) add(call.args, {B, H});
+  for (int i = 0; i < cell.states; ++i) add(call.args, {B, H});
   call.rets = operands;
   if (chance(2)) call.rets[0].dims = {0};
   if (chance(2))
-    for (size_t i = 3 + 2 * cell.has_c; i < call.rets.size(); ++i) call.rets[i].dims = {0};
+    for (size_t i = 1 + 2 * cell.states; i < call.rets.size(); ++i) call.rets[i].dims = {0};
   return call;
 }
 
@@ -147,7 +149,7 @@ void spoil(Call& call) {
   } else if (how == 1) {
     list.push_back(chance(2) ? list.back() : nonsense());
   } else if (how == 2) {
-    call.cell = chance(2) ? below(2 * kCellCount) : any_size();
+    call.cell = chance(2) ? below(2 * best_kernels().cell_count) : any_size();
   } else if (how == 3) {
     call.flag = !call.flag;
   } else if (how == 4) {
@@ -220,7 +222,7 @@ struct Memory {
         if (dim < 0 || __builtin_mul_overflow(bytes, dim, &bytes) || bytes > (1 << 20))
           bytes = 0;
       owned.emplace_back(new char[bytes]);
-      // bytes of all kinds: marks are not only 0 and 1, numbers not only finite
+      // bytes of all kinds: mask are not only 0 and 1, numbers not only finite
       for (int64_t i = 0; i < bytes; ++i) owned.back()[i] = static_cast<char>(below(256));
       buffers.push_back({XLA_FFI_Buffer_STRUCT_SIZE, nullptr, buffer.type,
                          owned.back().get(), static_cast<int64_t>(buffer.dims.size()),

@@ -1,6 +1,6 @@
-// Runs the kernels under a sanitizer, without Python: every kind of schedule, of marks and of
+// Runs the kernels under a sanitizer, without Python: every kind of schedule, of mask and of
 // awkward size, on buffers of exactly the right length, from several threads at once. Prints
-// the number of runs; a sanitizer that finds something ends the process.
+// the names of the cells that ran; a sanitizer that finds something ends the process.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -12,38 +12,17 @@
 
 #define JAXRNN_ISA portable
 #define JAXRNN_VECTOR_BYTES 16
-#include "backward.h"
-#include "forward.h"
 #include "host.cc"
 #include "linear.h"
+#include "table.h"
 #include "team.cc"
 #include "workspace.cc"
 
 namespace jaxrnn::portable {
-namespace {
 
-// One cell of each shape is enough here, and compiles in a third of the time.
-template <template <class, class> class Pass, class Problem>
-size_t dispatch(const Problem& f, const Rows& rows, Team& team, void* memory) {
-  Arena arena{static_cast<char*>(memory)};
-  auto with = [&](auto cell) {
-    Pass<float, decltype(cell)> pass(f, rows, team, arena);
-    if (memory) pass();
-  };
-  switch (f.kind) {
-    case CellKind::lstm: with(LstmCell<false>{}); break;
-    case CellKind::gru_after: with(GruAfter{}); break;
-    case CellKind::gru_before: with(GruBefore{}); break;
-    default: with(Simple<Relu, false>{});
-  }
-  return arena.used;
-}
-
-}  // namespace
-
+// In place of the kernels for double, which would take as long again to compile: those for float.
 extern const Kernels kernels;
-const Kernels kernels{"portable", dispatch<ForwardPass, Forward>,
-                      dispatch<BackwardPass, Backward>, linear<float>,
+const Kernels kernels{"portable", table<float, float>.cells, count_cells(), linear<float>,
                       linear_backward<float>};
 
 }  // namespace jaxrnn::portable
@@ -57,10 +36,10 @@ using Array = std::vector<float>;
 enum class Marked { nowhere, at_start, at_end, anywhere };
 
 struct Case {
-  CellKind kind;
+  const CellKernel* cell;
   int64_t time, batch, inputs, hidden;
   int threads;
-  Marked marks;
+  Marked mask;
 };
 
 // What nobody wrote yet, and padding: who reads it passes it on to what comes out.
@@ -108,45 +87,47 @@ void jobs_of_every_size() {
 Array run(const Case& c) {
   const int64_t T = c.time, B = c.batch, I = c.inputs, H = c.hidden;
   const bool d_x_wanted = c.time != 5;
-  const bool own = c.kind == CellKind::indrnn_relu, has_c = c.kind == CellKind::lstm;
-  const int64_t G = facts_of(c.kind).gates, S = own ? 0 : c.kind == CellKind::gru_after ? 4 : G;
+  const bool has_c = c.cell->states == 2;
+  const int64_t G = c.cell->gates, S = c.cell->saved, N = c.cell->vectors;
   Array x = filled(T * B * I, 1);
   const Array h0 = filled(B * H, 2), c0 = filled(B * H, 3),
               start = filled(H, 4), w = filled(I * G * H, 5),
-              u = filled(own ? H : H * G * H, 6), b = filled(G * H, 7),
-              b_n = filled(H, 8);
+              u = filled(c.cell->has_u ? H * G * H : 0, 6), b = filled(G * H, 7),
+              vectors = filled(N * H, 8);
   Array d_ys = filled(T * B * H, 9);
   std::vector<uint8_t> valid(T * B), reset(T * B);
   for (int64_t t = 0; t < T; ++t)
     for (int64_t r = 0; r < B; ++r) {
-      valid[t * B + r] = c.marks == Marked::at_start ? t < r % (T + 1)
-                         : c.marks == Marked::at_end ? t >= r % (T + 1)
+      valid[t * B + r] = c.mask == Marked::at_start ? t < r % (T + 1)
+                         : c.mask == Marked::at_end ? t >= r % (T + 1)
                                                      : (t * 5 + r * 3) % 4 != 0;
       reset[t * B + r] = (t + r) % 3 == 0;
-      if (c.marks == Marked::nowhere || valid[t * B + r]) continue;
+      if (c.mask == Marked::nowhere || valid[t * B + r]) continue;
       const int64_t row = t * B + r;
       std::fill_n(x.begin() + row * I, I, kUnwritten);
       std::fill_n(d_ys.begin() + row * H, H, kUnwritten);
     }
-  const Marks marks = c.marks != Marked::nowhere ? Marks{valid.data(), reset.data()} : Marks{};
+  const StepMask mask = c.mask != Marked::nowhere ? StepMask{valid.data(), reset.data()} : StepMask{};
   Array ys = unwritten(T * B * H), h = unwritten(B * H), c_end = h, cs = ys,
         saved = unwritten(T * B * S * H);
   Array d_x = unwritten(x.size()), d_h0 = h, d_c0 = h, d_start_h = unwritten(H),
         d_start_c = d_start_h, d_w = unwritten(w.size()), d_u = unwritten(u.size()),
-        d_b = unwritten(b.size()), d_b_n = d_start_h;
+        d_b = unwritten(b.size());
+  std::vector<Array> d_vectors(N, d_start_h);
   auto describe = [&](Layer& f) {
-    f.kind = c.kind;
+    f.cell = c.cell;
     f.inputs = I, f.hidden = H;
     f.x = x.data(), f.h0 = h0.data(), f.c0 = has_c ? c0.data() : nullptr;
     f.start_h = f.start_c = start.data();
-    f.w = w.data(), f.u = u.data(), f.b = b.data(), f.b_n = b_n.data();
+    f.w = w.data(), f.u = u.data(), f.b = b.data();
+    for (int64_t i = 0; i < N; ++i) f.vectors[i] = vectors.data() + i * H;
   };
   with_team(c.threads, [&](Team& team) {
     Forward f{};
     describe(f);
     f.ys = ys.data(), f.h = h.data(), f.c = c_end.data(), f.cs = cs.data();
     f.saved = S ? saved.data() : nullptr;
-    require(run_forward(portable::kernels, f, T, B, marks, team), "memory, forward");
+    require(run_forward(f, T, B, mask, team), "memory, forward");
     Backward g{};
     describe(g);
     g.ys = ys.data(), g.cs = cs.data(), g.saved = saved.data();
@@ -154,13 +135,14 @@ Array run(const Case& c) {
     g.d_x = d_x_wanted ? d_x.data() : nullptr;
     g.d_h0 = d_h0.data(), g.d_c0 = d_c0.data();
     g.d_start_h = d_start_h.data(), g.d_start_c = d_start_c.data();
-    g.d_w = d_w.data(), g.d_u = d_u.data(), g.d_b = d_b.data(), g.d_b_n = d_b_n.data();
-    require(run_backward(portable::kernels, g, T, B, marks, team), "memory, backward");
+    g.d_w = d_w.data(), g.d_u = d_u.data(), g.d_b = d_b.data();
+    for (int64_t i = 0; i < N; ++i) g.d_vectors[i] = d_vectors[i].data();
+    require(run_backward(g, T, B, mask, team), "memory, backward");
   });
   std::vector<const Array*> parts{&ys, &h, &d_h0, &d_start_h, &d_w, &d_u, &d_b};
   if (d_x_wanted) parts.push_back(&d_x);
   if (has_c) parts.insert(parts.end(), {&c_end, &d_c0, &d_start_c});
-  if (c.kind == CellKind::gru_after) parts.push_back(&d_b_n);
+  for (const Array& d_vector : d_vectors) parts.push_back(&d_vector);
   Array all;
   for (const Array* part : parts) all.insert(all.end(), part->begin(), part->end());
   for (float value : all) require(std::isfinite(value), "what nobody wrote was read");
@@ -177,24 +159,23 @@ bool agree(const Array& a, const Array& b) {
 
 int main() {
   jobs_of_every_size();
-  int runs = 0;
-  for (CellKind kind : {CellKind::lstm, CellKind::gru_after, CellKind::gru_before,
-                        CellKind::indrnn_relu})
-    for (Marked marks :
+  const Kernels& all = portable::kernels;
+  for (const CellKernel* cell = all.cells; cell < all.cells + all.cell_count; ++cell) {
+    for (Marked mask :
          {Marked::nowhere, Marked::at_start, Marked::at_end, Marked::anywhere})
-      for (Case c : {Case{kind, 1, 1, 1, 1, 1, marks}, {kind, 6, 9, 5, 33, 1, marks},
-                     {kind, 5, 1, 33, 70, 1, marks}}) {
+      for (Case c : {Case{cell, 1, 1, 1, 1, 1, mask}, {cell, 6, 9, 5, 33, 1, mask},
+                     {cell, 5, 1, 33, 70, 1, mask}}) {
         workspace_limit(0);  // memory that is new, so what nobody wrote is seen
         const Array alone = run(c);
         workspace_limit(size_t{1} << 30);
-        c.threads = 3;  // with lanes where there are rows enough, else with split units
+        c.threads = 3;  // with groups where there are rows enough, else with split units
         std::vector<std::thread> callers;
         for (int i = 0; i < 3; ++i)
           callers.emplace_back([&] { require(agree(run(c), alone), "threads disagree"); });
         for (auto& caller : callers) caller.join();
-        runs += 4;
       }
+    std::printf("%s\n", cell->name);
+  }
   workspace_release();
   require(workspace_kept() == 0, "something is kept after a release");
-  std::printf("%d\n", runs);
 }

@@ -3,7 +3,6 @@
 // in cache, one product each takes them to the weights and to the inputs.
 #pragma once
 
-#include "cells.h"
 #include "schedule.h"
 
 namespace jaxrnn::JAXRNN_ISA {
@@ -15,48 +14,49 @@ struct BackwardPass : Pass<Real, Cell> {
   using Base::active, Base::at, Base::at_position, Base::block, Base::each_row,
       Base::each_vector, Base::real, Base::rows, Base::team;
   using Base::B, Base::H, Base::I, Base::P, Base::PI, Base::T;
-  static constexpr int G = Cell::gates, GW = Cell::w_gates, GU = Cell::u_gates;
-  static constexpr int S = Cell::saved;
+  using Base::G, Base::S, Base::N, Base::kHasC;
+  static constexpr int kSums = sums_of<Cell>;
   // gates whose gradient reaches the old state by a product with U itself
-  static constexpr int kCarried = Cell::two_stages ? GU - 1 : GU;
+  static constexpr int kCarried = !Cell::has_u ? 0 : Cell::two_stages ? G - 1 : G;
 
   const Backward& f;
   // blocks: inputs, states before a step, r times them, gradients of the sums
   Real *x, *hp, *rh, *dz;
   // all rows: gradients of the state, of r h; for each share a panel of rows
   Real *dh, *dc, *d_rh, *scratch;
-  Real *wt, *ut, *u, *zeros;                // weights, transposed
-  Real *d_w, *d_u, *d_b;                    // what has been added up, in panels
-  Real *d_start_h, *d_start_c;              // for each lane
+  Real *wt, *ut, *vectors, *zeros;          // weights, the matrices transposed
+  Real *d_w, *d_u, *d_b;                    // sums so far, in panels
+  Real *d_vectors, *d_start_h, *d_start_c;  // the same for each group
 
   BackwardPass(const Backward& backward, const Rows& all, Team& threads, Arena& arena)
       : Base{backward, all, threads}, f(backward) {
     this->take_block(arena);
-    const int64_t capacity = block.capacity, lanes = rows.lanes;
+    const int64_t capacity = block.capacity, groups = rows.groups;
     x = arena.take<Real>(PI * capacity * kPanel);
     hp = arena.take<Real>(P * capacity * kPanel);
     rh = arena.take<Real>(Cell::two_stages ? P * capacity * kPanel : 0);
-    dz = arena.take<Real>(G * P * capacity * kPanel);
+    dz = arena.take<Real>(kSums * P * capacity * kPanel);
     dh = arena.take<Real>(P * B * kPanel);
-    dc = arena.take<Real>(Cell::has_c ? P * B * kPanel : 0);
+    dc = arena.take<Real>(kHasC ? P * B * kPanel : 0);
     d_rh = arena.take<Real>(Cell::two_stages ? P * B * kPanel : 0);
     scratch = arena.take<Real>(PI * capacity * kPanel);
-    wt = arena.take<Real>(PI * GW * H * kPanel);
-    ut = arena.take<Real>(Cell::has_product ? P * GU * H * kPanel : 0);
-    u = arena.take<Real>(P * kPanel);
+    wt = arena.take<Real>(PI * G * H * kPanel);
+    ut = arena.take<Real>(Cell::has_u ? P * G * H * kPanel : 0);
+    vectors = arena.take<Real>(N * P * kPanel);
     zeros = arena.take<Real>(kPanel);
-    d_w = arena.take<Real>(GW * P * I * kPanel);
-    d_u = arena.take<Real>(Cell::has_product ? GU * P * H * kPanel : P * kPanel);
+    d_w = arena.take<Real>(G * P * I * kPanel);
+    d_u = arena.take<Real>(Cell::has_u ? G * P * H * kPanel : 0);
     d_b = arena.take<Real>(G * P * kPanel);
-    d_start_h = arena.take<Real>(lanes * P * kPanel);
-    d_start_c = arena.take<Real>(lanes * P * kPanel);
+    d_vectors = arena.take<Real>(groups * N * P * kPanel);
+    d_start_h = arena.take<Real>(groups * P * kPanel);
+    d_start_c = arena.take<Real>(groups * P * kPanel);
   }
 
   void operator()() {
     pack();
     for (int64_t t = (T - 1) / this->steps * this->steps; t >= 0; t -= this->steps) {
       block.place(rows, t, t + this->steps < T ? t + this->steps : T);
-      f.split_units ? by_units() : by_lanes();
+      f.split_units ? by_units() : by_groups();
       products();
     }
     finish();
@@ -69,30 +69,27 @@ struct BackwardPass : Pass<Real, Cell> {
   void pack() {
     clear(zeros, kPanel);
     clear(d_b, G * P * kPanel);
-    clear(d_start_h, rows.lanes * P * kPanel);
-    clear(d_start_c, rows.lanes * P * kPanel);
-    run_each(team, f.d_x ? PI * GW : 0, [&](int64_t i) {
-      const int64_t pi = i / GW, g = i % GW;
-      pack_panel_transposed(real(f.w) + pi * kPanel * GW * H + g * H, H, GW * H,
+    clear(d_vectors, rows.groups * N * P * kPanel);
+    clear(d_start_h, rows.groups * P * kPanel);
+    clear(d_start_c, rows.groups * P * kPanel);
+    this->pack_vectors(vectors);
+    run_each(team, f.d_x ? PI * G : 0, [&](int64_t i) {
+      const int64_t pi = i / G, g = i % G;
+      pack_panel_transposed(real(f.w) + pi * kPanel * G * H + g * H, H, G * H,
                             I - pi * kPanel, wt + i * H * kPanel);
     });
-    run_each(team, P * GU, [&](int64_t i) {
-      const int64_t p = i / GU, g = i % GU;
-      if (Cell::has_product) {
-        pack_panel_transposed(real(f.u) + p * kPanel * GU * H + g * H, H, GU * H,
-                              H - p * kPanel, ut + i * H * kPanel);
-        clear(d_u + i * H * kPanel, H * kPanel);
-      } else {
-        pack_panel(real(f.u) + p * kPanel, 1, 0, H - p * kPanel, u + p * kPanel);
-        clear(d_u + p * kPanel, kPanel);
-      }
+    run_each(team, Cell::has_u ? P * G : 0, [&](int64_t i) {
+      const int64_t p = i / G, g = i % G;
+      pack_panel_transposed(real(f.u) + p * kPanel * G * H + g * H, H, G * H,
+                            H - p * kPanel, ut + i * H * kPanel);
+      clear(d_u + i * H * kPanel, H * kPanel);
     });
-    run_each(team, GW * P,
+    run_each(team, G * P,
              [&](int64_t gp) { clear(d_w + gp * I * kPanel, I * kPanel); });
     run_each(team, B, [&](int64_t position) {
       const int64_t row = rows.order[position];
       pack_row(real(f.d_h) + row * H, H, B, position, dh);
-      if (Cell::has_c) pack_row(real(f.d_c) + row * H, H, B, position, dc);
+      if (kHasC) pack_row(real(f.d_c) + row * H, H, B, position, dc);
       for (int64_t t = 0; f.d_x && rows.valid && t < T; ++t)
         if (!rows.runs(t, row)) clear(real(f.d_x) + (t * B + row) * I, I);
     });
@@ -108,8 +105,8 @@ struct BackwardPass : Pass<Real, Cell> {
     }
   }
 
-  void pack_inputs(int64_t lane, Range some) {
-    each_row(lane, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
+  void pack_inputs(int64_t group, Range some) {
+    each_row(group, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
       if (!rows.runs(t, row)) return clear_inputs(r);
       pack_row(real(f.x) + (t * B + row) * I, I, block.capacity, r, x);
       const Real* before = began(f.ys, f.start_h, f.h0, t, row);
@@ -131,14 +128,14 @@ struct BackwardPass : Pass<Real, Cell> {
     for (int64_t p = 0; Cell::two_stages && p < P; ++p) clear(rh + at(p, r), kPanel);
   }
 
-  void by_lanes() {
-    this->each_lane([&](int64_t lane) {
+  void by_groups() {
+    this->each_group([&](int64_t group) {
       const Range all{0, P};
-      pack_inputs(lane, this->all_steps());
+      pack_inputs(group, this->all_steps());
       for (int64_t t = block.t1 - 1; t >= block.t0; --t) {
-        step(lane, t, all);
-        if (Cell::two_stages) last_stage(lane, t, all);
-        carry(lane, t, all);
+        step(group, t, all);
+        if (Cell::two_stages) last_stage(group, t, all);
+        carry(group, t, all);
       }
     });
   }
@@ -158,37 +155,43 @@ struct BackwardPass : Pass<Real, Cell> {
     this->each_panel_share([&](Range units) { carry(0, block.t0, units); });
   }
 
-  void step(int64_t lane, int64_t t, Range units) {
+  void step(int64_t group, int64_t t, Range units) {
     for (int64_t p = units.from; p < units.to; ++p)
-      for (int64_t j = 0; j < active(lane, t); ++j)
-        point(t, p, rows.start[lane] + j, block.row(lane, t) + j);
+      for (int64_t j = 0; j < active(group, t); ++j)
+        point(group, t, p, rows.start[group] + j, block.row(group, t) + j);
   }
 
   // One row, one panel: from the gradient of the new state to those of the gates' sums.
-  void point(int64_t t, int64_t p, int64_t position, int64_t r) {
+  void point(int64_t group, int64_t t, int64_t p, int64_t position, int64_t r) {
     const int64_t row = rows.order[position], out = t * B + row;
     if (!rows.runs(t, row)) {
-      for (int g = 0; g < G; ++g) clear(dz + at(g * P + p, r), kPanel);
+      for (int g = 0; g < kSums; ++g) clear(dz + at(g * P + p, r), kPanel);
       return;
     }
-    const Real* c_before =
-        Cell::has_c ? began(f.cs, f.start_c, f.c0, t, row) : nullptr;
-    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+    const Real* c_before = kHasC ? began(f.cs, f.start_c, f.c0, t, row) : nullptr;
+    Real* sums = d_vectors + (group * N * P + p) * kPanel;
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) JAXRNN_INLINE {
       const int64_t k = at_position(p, position) + v;
-      V keep[S > 0 ? S : 1], sums[G], direct;
-      for (int s = 0; s < S; ++s)
-        keep[s] = load(real(f.saved) + (out * S + s) * H + unit, left);
-      V carried = Cell::has_c ? load(dc + k) : V{};
-      Cell::backward(
-          load(dh + k) + load(real(f.d_ys) + out * H + unit, left), carried, keep,
-          Cell::needs_h ? load(hp + at(p, r) + v) : V{},
-          Cell::needs_new ? load(real(f.ys) + out * H + unit, left) : V{},
-          Cell::has_c ? load(c_before + unit, left) : V{},
-          Cell::has_c ? load(real(f.cs) + out * H + unit, left) : V{},
-          Cell::has_product ? V{} : load(u + p * kPanel + v), sums, direct);
-      store(dh + k, direct);
-      if (Cell::has_c) store(dc + k, carried);
-      for (int g = 0; g < G; ++g) store(dz + at(g * P + p, r) + v, sums[g]);
+      StepBack<V, Cell> s;
+      s.h = load(hp + at(p, r) + v);
+      s.h_new = load(real(f.ys) + out * H + unit, left);
+      if (kHasC) {
+        s.c = load(c_before + unit, left);
+        s.c_new = load(real(f.cs) + out * H + unit, left);
+        s.dc = load(dc + k);
+      }
+      for (int i = 0; i < N; ++i) s.v[i] = load(vectors + (i * P + p) * kPanel + v);
+      for (int i = 0; i < S; ++i)
+        s.saved[i] = load(real(f.saved) + (out * S + i) * H + unit, left);
+      s.dh = load(dh + k) + load(real(f.d_ys) + out * H + unit, left);
+      Cell::backward(s);
+      store(dh + k, s.direct);
+      if (kHasC) store(dc + k, s.dc);
+      for (int g = 0; g < kSums; ++g) store(dz + at(g * P + p, r) + v, s.dz[g]);
+      for (int i = 0; i < N; ++i) {
+        Real* sum = sums + i * P * kPanel + v;
+        store(sum, load(sum) + s.dv[i]);
+      }
     });
   }
 
@@ -196,14 +199,14 @@ struct BackwardPass : Pass<Real, Cell> {
     return {dz + at(g * P, r), block.capacity * kPanel};
   }
 
-  void last_stage(int64_t lane, int64_t t, Range units) {
+  void last_stage(int64_t group, int64_t t, Range units) {
     if constexpr (Cell::two_stages) {
-      const int64_t first = rows.start[lane], r0 = block.row(lane, t);
+      const int64_t first = rows.start[group], r0 = block.row(group, t);
       for (int64_t p = units.from; p < units.to; ++p) {
-        panel_product(active(lane, t), gate_gradients(GU - 1, r0), H,
-                      ut + (p * GU + GU - 1) * H * kPanel, zeros, 0,
+        panel_product(active(group, t), gate_gradients(G - 1, r0), H,
+                      ut + (p * G + G - 1) * H * kPanel, zeros, 0,
                       d_rh + at_position(p, first));
-        for (int64_t j = 0; j < active(lane, t); ++j)
+        for (int64_t j = 0; j < active(group, t); ++j)
           if (rows.runs(t, rows.order[first + j]))
             last_point(t, p, first + j, r0 + j);
       }
@@ -214,35 +217,36 @@ struct BackwardPass : Pass<Real, Cell> {
     const int64_t out = t * B + rows.order[position];
     each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
       const int64_t k = at_position(p, position) + v;
-      V direct = load(dh + k), dz_r;
+      Real* dz_first = dz + at(p, r) + v;
+      V direct = load(dh + k), d_gate = load(dz_first);
       Cell::last(load(d_rh + k), load(real(f.saved) + out * S * H + unit, left),
-                 load(hp + at(p, r) + v), dz_r, direct);
+                 load(hp + at(p, r) + v), d_gate, direct);
       store(dh + k, direct);
-      store(dz + at(p, r) + v, dz_r);
+      store(dz_first, d_gate);
     });
   }
 
   // dh += dz U', and what a reset cuts off goes to the initial state.
-  void carry(int64_t lane, int64_t t, Range units) {
-    const int64_t first = rows.start[lane];
+  void carry(int64_t group, int64_t t, Range units) {
+    const int64_t first = rows.start[group];
     for (int64_t p = units.from; p < units.to; ++p) {
       Real* to = dh + at_position(p, first);
-      for (int g = 0; Cell::has_product && g < kCarried; ++g)
-        panel_product(active(lane, t), gate_gradients(Cell::u_to[g], block.row(lane, t)),
-                      H, ut + (p * GU + g) * H * kPanel, to, kPanel, to);
-      for (int64_t j = 0; rows.reset && j < active(lane, t); ++j) {
+      for (int g = 0; g < kCarried; ++g)
+        panel_product(active(group, t), gate_gradients(u_sum<Cell>(g), block.row(group, t)),
+                      H, ut + (p * G + g) * H * kPanel, to, kPanel, to);
+      for (int64_t j = 0; rows.reset && j < active(group, t); ++j) {
         const int64_t row = rows.order[first + j];
         if (!rows.starts(t, row)) continue;
-        cut(at_position(p, first + j), (lane * P + p) * kPanel);
+        route_reset_gradient(at_position(p, first + j), (group * P + p) * kPanel);
       }
     }
   }
 
-  void cut(int64_t k, int64_t start) {
+  void route_reset_gradient(int64_t k, int64_t start) {
     for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
       store(d_start_h + start + v, load(d_start_h + start + v) + load(dh + k + v));
       store(dh + k + v, V{});
-      if (!Cell::has_c) continue;
+      if (!kHasC) continue;
       store(d_start_c + start + v, load(d_start_c + start + v) + load(dc + k + v));
       store(dc + k + v, V{});
     }
@@ -250,23 +254,25 @@ struct BackwardPass : Pass<Real, Cell> {
 
   // The gradients of inputs and weights, if wanted, from a block's, the longest pieces first.
   void products() {
-    const int64_t from = f.d_x ? 0 : PI, to = f.d_w ? PI + GW * P + GU * P : PI;
+    const int64_t gate_panels = G * P;
+    const int64_t from = f.d_x ? 0 : PI;
+    const int64_t to = f.d_w ? PI + gate_panels * (Cell::has_u ? 2 : 1) : PI;
     run_each(team, to - from, [&](int64_t k) {
       const int64_t i = from + k;
       if (i < PI) return input_gradient(i);
-      if (i < PI + GW * P) return w_gradient(i - PI);
-      Cell::has_product ? u_gradient(i - PI - GW * P) : own_gradient(i - PI - GW * P);
+      if (i < PI + gate_panels) return w_gradient(i - PI);
+      u_gradient(i - PI - gate_panels);
     });
   }
 
   void input_gradient(int64_t pi) {
     Real* sums = scratch + at(pi, 0);
-    for (int g = 0; g < GW; ++g)
-      panel_product(block.rows, gate_gradients(g, 0), H, wt + (pi * GW + g) * H * kPanel,
+    for (int g = 0; g < G; ++g)
+      panel_product(block.rows, gate_gradients(g, 0), H, wt + (pi * G + g) * H * kPanel,
                     g ? sums : zeros, g ? kPanel : 0, sums);
     const int64_t columns = I - pi * kPanel < kPanel ? I - pi * kPanel : kPanel;
-    for (int64_t lane = 0; lane < rows.lanes; ++lane)
-      each_row(lane, this->all_steps(), [&](int64_t t, int64_t, int64_t row, int64_t r) {
+    for (int64_t group = 0; group < rows.groups; ++group)
+      each_row(group, this->all_steps(), [&](int64_t t, int64_t, int64_t row, int64_t r) {
         if (!rows.runs(t, row)) return;
         std::memcpy(real(f.d_x) + (t * B + row) * I + pi * kPanel, sums + r * kPanel,
                     columns * sizeof(Real));
@@ -290,19 +296,9 @@ struct BackwardPass : Pass<Real, Cell> {
   }
 
   void u_gradient(int64_t gp) {
-    const int64_t g = gp / P, to = Cell::u_to[g] * P + gp % P;
-    weight_gradient(Cell::two_stages && g == GU - 1 ? rh : hp, H, to,
+    const int64_t g = gp / P, sum = u_sum<Cell>(g) * P + gp % P;
+    weight_gradient(Cell::two_stages && g == G - 1 ? rh : hp, H, sum,
                     d_u + gp * H * kPanel);
-    if (Cell::u_to[g] >= GW) add_rows(to);  // a gate that W does not reach
-  }
-
-  void own_gradient(int64_t p) {
-    for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
-      V sum = load(d_u + p * kPanel + v);
-      for (int64_t r = 0; r < block.rows; ++r)
-        sum += load(dz + at(p, r) + v) * load(hp + at(p, r) + v);
-      store(d_u + p * kPanel + v, sum);
-    }
   }
 
   void add_rows(int64_t gp) {
@@ -325,24 +321,31 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
+  // Adds those of the other groups to the first group's sums.
+  void add_groups(Real* sums, int64_t count) const {
+    for (int64_t group = 1; group < rows.groups; ++group)
+      for (int64_t k = 0; k < count; ++k) sums[k] += sums[group * count + k];
+  }
+
   void finish() {
     if (f.d_w) {
-      unpack(d_w, I, GW, real(f.d_w));
-      unpack(d_u, Cell::has_product ? H : 1, GU, real(f.d_u));
-      unpack(d_b, 1, GW, real(f.d_b));
-      if (G > GW) unpack(d_b + GW * P * kPanel, 1, 1, real(f.d_b_n));
+      unpack(d_w, I, G, real(f.d_w));
+      if (Cell::has_u) unpack(d_u, H, G, real(f.d_u));
+      unpack(d_b, 1, G, real(f.d_b));
+      add_groups(d_vectors, N * P * kPanel);
+      for (int i = 0; i < N; ++i)
+        unpack(d_vectors + i * P * kPanel, 1, 1, real(f.d_vectors[i]));
     }
-    for (int64_t lane = 1; lane < rows.lanes; ++lane)
-      for (int64_t k = 0; k < P * kPanel; ++k) {
-        d_start_h[k] += d_start_h[lane * P * kPanel + k];
-        d_start_c[k] += d_start_c[lane * P * kPanel + k];
-      }
+    add_groups(d_start_h, P * kPanel);
     unpack(d_start_h, 1, 1, real(f.d_start_h));
-    if (Cell::has_c) unpack(d_start_c, 1, 1, real(f.d_start_c));
+    if (kHasC) {
+      add_groups(d_start_c, P * kPanel);
+      unpack(d_start_c, 1, 1, real(f.d_start_c));
+    }
     for (int64_t position = 0; position < B; ++position) {
       const int64_t row = rows.order[position];
       unpack_row(dh, H, B, position, real(f.d_h0) + row * H);
-      if (Cell::has_c) unpack_row(dc, H, B, position, real(f.d_c0) + row * H);
+      if (kHasC) unpack_row(dc, H, B, position, real(f.d_c0) + row * H);
     }
   }
 };

@@ -1,115 +1,218 @@
-// The point-wise part of each cell: all that a further cell needs.
+// The point-wise part of each cell, and the table of cells: see "A new kernel" in CONTRIBUTING.
 //
-// A cell says how many gates it has, which of them a product with W or U adds to, what it
-// saves for the way back, and two functions of one vector of units: `forward` from the sums
-// of the gates to the new state, `backward` from the gradient of the new state to those of
-// the sums. `direct` is what the old state receives beside the products with U.
+// A cell has constants (`Defaults` says what they mean) and functions of one vector of units
+// of one sequence at one step. `forward` computes the new state from the sums of the gates,
+// z = x W + h U + b; `backward` computes the gradients of the sums from those of the new state.
+// `direct` is the part of the gradient of h that does not pass through U.
 #pragma once
 
 #include "vector.h"
 
 namespace jaxrnn::JAXRNN_ISA {
 
+// A cell says how many `gates` W, U and b have, and overrides the constants that differ.
+struct Defaults {
+  static constexpr int states = 1;   // h; with 2, h and c
+  static constexpr int saved = 0;    // values of a unit and step that `backward` needs again
+  static constexpr int vectors = 0;  // parameters of one number for each unit
+  static constexpr int apart = 0;    // last gates whose h U has a sum of its own, behind the rest
+  static constexpr bool has_u = true;
+  // The product with the last gate of U takes not h but a gate times h: `first` computes it
+  // from the sum of gate 0, `saved` begins with that gate, and `last` adds the gradients.
+  static constexpr bool two_stages = false;
+};
+
+constexpr int at_least_one(int count) { return count > 0 ? count : 1; }
+
+template <class Cell>
+constexpr int sums_of = Cell::gates + Cell::apart;
+
+// The sum that h times gate `gate` of U is added to.
+template <class Cell>
+constexpr int u_sum(int gate) {
+  return gate < Cell::gates - Cell::apart ? gate : gate + Cell::apart;
+}
+
+// What `forward` is given and what it computes.
+template <class V, class Cell>
+struct Step {
+  V h, c{};  // before the step
+  V z[sums_of<Cell>], v[at_least_one(Cell::vectors)];
+
+  V h_new, c_new{};
+  V saved[at_least_one(Cell::saved)];
+};
+
+// What `backward` is given and what it computes.
+template <class V, class Cell>
+struct StepBack {
+  V h, c{}, h_new, c_new{}, v[at_least_one(Cell::vectors)];
+  V saved[at_least_one(Cell::saved)];
+  V dh;    // of the new state
+  V dc{};  // of the new state; `backward` replaces it by the gradient of c
+
+  V direct{}, dz[sums_of<Cell>] = {}, dv[at_least_one(Cell::vectors)] = {};
+};
+
 // Coupled gates: sigmoid(f) = 1 - sigmoid(i), and three gates are left.
 template <bool kCoupled>
-struct LstmCell {
-  static constexpr int gates = kCoupled ? 3 : 4, w_gates = gates, u_gates = gates;
-  static constexpr int saved = gates;
-  static constexpr int u_to[4] = {0, 1, 2, 3};
-  static constexpr bool has_c = true, has_product = true, two_stages = false;
-  static constexpr bool needs_h = false, needs_new = false;
+struct Lstm : Defaults {
+  static constexpr int gates = kCoupled ? 3 : 4, states = 2, saved = gates;
 
-  template <class V>
-  static void forward(const V* z, V, V c, V, V& h_new, V& c_new, V* s) {
-    const V i = sigmoid(z[0]), g = tanh_of(z[gates - 2]), o = sigmoid(z[gates - 1]);
-    const V f = kCoupled ? sigmoid(-z[0]) : sigmoid(z[1]);
-    c_new = f * c + i * g;
-    h_new = o * tanh_of(c_new);
-    s[0] = i;
-    if (!kCoupled) s[1] = f;
-    s[gates - 2] = g;
-    s[gates - 1] = o;
+  template <class S>
+  static void forward(S& s) {
+    const auto i = sigmoid(s.z[0]), g = tanh_of(s.z[gates - 2]), o = sigmoid(s.z[gates - 1]);
+    const auto f = kCoupled ? sigmoid(-s.z[0]) : sigmoid(s.z[1]);
+    s.c_new = f * s.c + i * g;
+    s.h_new = o * tanh_of(s.c_new);
+    s.saved[0] = i;
+    if (!kCoupled) s.saved[1] = f;
+    s.saved[gates - 2] = g;
+    s.saved[gates - 1] = o;
   }
 
-  template <class V>
-  static void backward(V dh, V& dc, const V* s, V, V, V c, V c_new, V, V* dz, V& direct) {
-    const V i = s[0], f = kCoupled ? 1 - i : s[1], g = s[gates - 2], o = s[gates - 1];
-    const V y = tanh_of(c_new);
-    dc = dc + dh * o * (1 - y * y);
-    const V di = dc * g, df = dc * c, slope = i * (1 - i);
-    dz[0] = kCoupled ? (di - df) * slope : di * slope;
-    if (!kCoupled) dz[1] = df * f * (1 - f);
-    dz[gates - 2] = dc * i * (1 - g * g);
-    dz[gates - 1] = dh * y * o * (1 - o);
-    dc = dc * f;
-    direct = V{};
+  template <class S>
+  static void backward(S& s) {
+    const auto i = s.saved[0], g = s.saved[gates - 2], o = s.saved[gates - 1];
+    const auto f = kCoupled ? 1 - i : s.saved[1], y = tanh_of(s.c_new);
+    const auto dc = s.dc + s.dh * o * (1 - y * y);
+    const auto di = dc * g, df = dc * s.c, slope = i * (1 - i);
+    s.dz[0] = kCoupled ? (di - df) * slope : di * slope;
+    if (!kCoupled) s.dz[1] = df * f * (1 - f);
+    s.dz[gates - 2] = dc * i * (1 - g * g);
+    s.dz[gates - 1] = s.dh * y * o * (1 - o);
+    s.dc = dc * f;
   }
 };
 
-// Gate 3 holds U_n h + b_n, which the reset gate multiplies.
-struct GruAfter {
-  static constexpr int gates = 4, w_gates = 3, u_gates = 3, saved = 4;
-  static constexpr int u_to[4] = {0, 1, 3, 0};
-  static constexpr bool has_c = false, has_product = true, two_stages = false;
-  static constexpr bool needs_h = true, needs_new = false;
+// The vectors p_i and p_f see c, p_o sees the new c.
+struct PeepholeLstm : Defaults {
+  static constexpr int gates = 4, states = 2, vectors = 3, saved = 4;
 
-  template <class V>
-  static void forward(const V* z, V h, V, V, V& h_new, V&, V* s) {
-    const V r = sigmoid(z[0]), keep = sigmoid(z[1]), n = tanh_of(z[2] + r * z[3]);
-    h_new = (1 - keep) * n + keep * h;
-    s[0] = r;
-    s[1] = keep;
-    s[2] = n;
-    s[3] = z[3];
+  template <class S>
+  static void forward(S& s) {
+    const auto p_i = s.v[0], p_f = s.v[1], p_o = s.v[2];
+    const auto i = sigmoid(s.z[0] + p_i * s.c), f = sigmoid(s.z[1] + p_f * s.c);
+    const auto g = tanh_of(s.z[2]);
+    s.c_new = f * s.c + i * g;
+    const auto o = sigmoid(s.z[3] + p_o * s.c_new);
+    s.h_new = o * tanh_of(s.c_new);
+    s.saved[0] = i;
+    s.saved[1] = f;
+    s.saved[2] = g;
+    s.saved[3] = o;
   }
 
-  template <class V>
-  static void backward(V dh, V&, const V* s, V h, V, V, V, V, V* dz, V& direct) {
-    const V r = s[0], keep = s[1], n = s[2];
-    dz[2] = dh * (1 - keep) * (1 - n * n);
-    dz[0] = dz[2] * s[3] * r * (1 - r);
-    dz[1] = dh * (h - n) * keep * (1 - keep);
-    dz[3] = dz[2] * r;
-    direct = dh * keep;
+  template <class S>
+  static void backward(S& s) {
+    const auto p_i = s.v[0], p_f = s.v[1], p_o = s.v[2];
+    const auto i = s.saved[0], f = s.saved[1], g = s.saved[2], o = s.saved[3];
+    const auto y = tanh_of(s.c_new);
+    s.dz[3] = s.dh * y * o * (1 - o);
+    const auto dc = s.dc + s.dh * o * (1 - y * y) + s.dz[3] * p_o;
+    s.dz[0] = dc * g * i * (1 - i);
+    s.dz[1] = dc * s.c * f * (1 - f);
+    s.dz[2] = dc * i * (1 - g * g);
+    s.dv[0] = s.dz[0] * s.c;
+    s.dv[1] = s.dz[1] * s.c;
+    s.dv[2] = s.dz[3] * s.c_new;
+    s.dc = dc * f + s.dz[0] * p_i + s.dz[1] * p_f;
   }
 };
 
-// Two products a step: U_n is applied to r h. `first` makes r h, `forward` the rest;
-// `backward` leaves gate 0 to `last`, which is given the gradient of r h.
-struct GruBefore {
-  static constexpr int gates = 3, w_gates = 3, u_gates = 3, saved = 3;
-  static constexpr int u_to[4] = {0, 1, 2, 0};
-  static constexpr bool has_c = false, has_product = true, two_stages = true;
-  static constexpr bool needs_h = true, needs_new = false;
+// The reset gate multiplies h U_n + b_n: z[3], and the vector b_n.
+struct GruAfter : Defaults {
+  static constexpr int gates = 3, apart = 1, vectors = 1, saved = 4;
 
-  template <class V>
-  static void first(V& z_r, V h, V& rh) {
-    z_r = sigmoid(z_r);
-    rh = z_r * h;
+  template <class S>
+  static void forward(S& s) {
+    const auto r = sigmoid(s.z[0]), z = sigmoid(s.z[1]), h_n = s.z[3] + s.v[0];
+    const auto n = tanh_of(s.z[2] + r * h_n);
+    s.h_new = (1 - z) * n + z * s.h;
+    s.saved[0] = r;
+    s.saved[1] = z;
+    s.saved[2] = n;
+    s.saved[3] = h_n;
   }
 
-  template <class V>
-  static void forward(const V* z, V h, V, V, V& h_new, V&, V* s) {
-    const V keep = sigmoid(z[1]), n = tanh_of(z[2]);
-    h_new = (1 - keep) * n + keep * h;
-    s[0] = z[0];
-    s[1] = keep;
-    s[2] = n;
+  template <class S>
+  static void backward(S& s) {
+    const auto r = s.saved[0], z = s.saved[1], n = s.saved[2], h_n = s.saved[3];
+    s.dz[2] = s.dh * (1 - z) * (1 - n * n);
+    s.dz[0] = s.dz[2] * h_n * r * (1 - r);
+    s.dz[1] = s.dh * (s.h - n) * z * (1 - z);
+    s.dz[3] = s.dz[2] * r;
+    s.dv[0] = s.dz[3];
+    s.direct = s.dh * z;
   }
+};
+
+// U_n multiplies r h.
+struct GruBefore : Defaults {
+  static constexpr int gates = 3, saved = 3;
+  static constexpr bool two_stages = true;
 
   template <class V>
-  static void backward(V dh, V&, const V* s, V h, V, V, V, V, V* dz, V& direct) {
-    const V keep = s[1], n = s[2];
-    dz[0] = V{};
-    dz[1] = dh * (h - n) * keep * (1 - keep);
-    dz[2] = dh * (1 - keep) * (1 - n * n);
-    direct = dh * keep;
+  static void first(V& r, V h, V& rh) {
+    r = sigmoid(r);
+    rh = r * h;
+  }
+
+  template <class S>
+  static void forward(S& s) {
+    const auto r = s.z[0], z = sigmoid(s.z[1]), n = tanh_of(s.z[2]);
+    s.h_new = (1 - z) * n + z * s.h;
+    s.saved[0] = r;
+    s.saved[1] = z;
+    s.saved[2] = n;
+  }
+
+  template <class S>
+  static void backward(S& s) {
+    const auto z = s.saved[1], n = s.saved[2];
+    s.dz[1] = s.dh * (s.h - n) * z * (1 - z);
+    s.dz[2] = s.dh * (1 - z) * (1 - n * n);
+    s.direct = s.dh * z;
   }
 
   template <class V>
   static void last(V d_rh, V r, V h, V& dz_r, V& direct) {
-    dz_r = d_rh * h * r * (1 - r);
-    direct = direct + d_rh * r;
+    dz_r += d_rh * h * r * (1 - r);
+    direct += d_rh * r;
+  }
+};
+
+// U_n multiplies f h, and f also writes: both uses add to its gradient.
+struct Mgu : Defaults {
+  static constexpr int gates = 2, saved = 2;
+  static constexpr bool two_stages = true;
+
+  template <class V>
+  static void first(V& f, V h, V& fh) {
+    f = sigmoid(f);
+    fh = f * h;
+  }
+
+  template <class S>
+  static void forward(S& s) {
+    const auto f = s.z[0], n = tanh_of(s.z[1]);
+    s.h_new = (1 - f) * s.h + f * n;
+    s.saved[0] = f;
+    s.saved[1] = n;
+  }
+
+  template <class S>
+  static void backward(S& s) {
+    const auto f = s.saved[0], n = s.saved[1];
+    s.dz[0] = s.dh * (n - s.h) * f * (1 - f);
+    s.dz[1] = s.dh * f * (1 - n * n);
+    s.direct = s.dh * (1 - f);
+  }
+
+  template <class V>
+  static void last(V d_fh, V f, V h, V& dz_f, V& direct) {
+    dz_f += d_fh * h * f * (1 - f);
+    direct += d_fh * f;
   }
 };
 
@@ -135,24 +238,53 @@ struct Relu {
   }
 };
 
-// One gate: Elman with a product, IndRNN where each unit sees itself alone through u.
-template <class Activation, bool kProduct>
-struct Simple {
-  static constexpr int gates = 1, w_gates = 1, u_gates = 1, saved = 0;
-  static constexpr int u_to[4] = {0, 0, 0, 0};
-  static constexpr bool has_c = false, has_product = kProduct, two_stages = false;
-  static constexpr bool needs_h = !kProduct, needs_new = true;
+template <class Activation>
+struct Elman : Defaults {
+  static constexpr int gates = 1;
 
-  template <class V>
-  static void forward(const V* z, V h, V, V u, V& h_new, V&, V*) {
-    h_new = Activation::value(kProduct ? z[0] : z[0] + u * h);
+  template <class S>
+  static void forward(S& s) {
+    s.h_new = Activation::value(s.z[0]);
   }
 
-  template <class V>
-  static void backward(V dh, V&, const V*, V, V h_new, V, V, V u, V* dz, V& direct) {
-    dz[0] = Activation::back(dh, h_new);
-    direct = kProduct ? V{} : u * dz[0];
+  template <class S>
+  static void backward(S& s) {
+    s.dz[0] = Activation::back(s.dh, s.h_new);
   }
 };
+
+// Each unit sees itself alone: the vector u.
+template <class Activation>
+struct IndRnn : Defaults {
+  static constexpr int gates = 1, vectors = 1;
+  static constexpr bool has_u = false;
+
+  template <class S>
+  static void forward(S& s) {
+    s.h_new = Activation::value(s.z[0] + s.v[0] * s.h);
+  }
+
+  template <class S>
+  static void backward(S& s) {
+    s.dz[0] = Activation::back(s.dh, s.h_new);
+    s.dv[0] = s.dz[0] * s.h;
+    s.direct = s.v[0] * s.dz[0];
+  }
+};
+
+// Every cell that has a kernel. The name is the one of its step in `reference.py`.
+template <class Visit>
+constexpr void each_cell(Visit&& visit) {
+  visit("lstm", Lstm<false>{});
+  visit("lstm_coupled", Lstm<true>{});
+  visit("gru_after", GruAfter{});
+  visit("gru_before", GruBefore{});
+  visit("elman_tanh", Elman<Tanh>{});
+  visit("elman_relu", Elman<Relu>{});
+  visit("indrnn_tanh", IndRnn<Tanh>{});
+  visit("indrnn_relu", IndRnn<Relu>{});
+  visit("mgu", Mgu{});
+  visit("peephole_lstm", PeepholeLstm{});
+}
 
 }  // namespace jaxrnn::JAXRNN_ISA

@@ -41,15 +41,15 @@ class LayerCall {
   Reader<ffi::RemainingRets> out;
   ffi::DataType type = ffi::F32;
   int64_t T = 0, B = 0, I = 0, H = 0;
-  CellFacts facts{};
-  Marks marks{};
+  StepMask mask{};
 
-  // x, h0, [c0], start_h, [start_c], w, u, b, [b_n], valid, reset: the order in `_native.py`.
-  void read(int64_t kind, Layer& layer) {
-    if (kind < 0 || kind >= kCellCount)
-      return checks.fail("there is no cell " + std::to_string(kind));
-    layer.kind = static_cast<CellKind>(kind);
-    facts = facts_of(layer.kind);
+  // x, h0, [c0], start_h, [start_c], w, [u], b, vectors, valid, reset: as in `_native.py`.
+  void read(int64_t number, Layer& layer) {
+    const Kernels& all = best_kernels();
+    if (number < 0 || number >= all.cell_count)
+      return checks.fail("there is no cell " + std::to_string(number));
+    const CellKernel& cell = all.cells[number];
+    layer.cell = &cell;
     const auto x = in.next("x"), h0 = in.next("h0");
     if (!x || !h0 || !sizes(*x, *h0)) return;
     layer.is_double = type == ffi::F64;
@@ -57,16 +57,17 @@ class LayerCall {
     layer.hidden = H;
     layer.x = checks.array("x", *x, type, {T, B, I});
     layer.h0 = checks.array("h0", *h0, type, {B, H});
-    if (facts.has_c) layer.c0 = in.array("c0", type, {B, H});
+    if (cell.states == 2) layer.c0 = in.array("c0", type, {B, H});
     layer.start_h = in.array("start_h", type, {H});
-    if (facts.has_c) layer.start_c = in.array("start_c", type, {H});
-    const int64_t GH = facts.gates * H;
+    if (cell.states == 2) layer.start_c = in.array("start_c", type, {H});
+    const int64_t GH = cell.gates * H;
     layer.w = in.array("w", type, {I, GH});
-    layer.u = facts.has_product ? in.array("u", type, {H, GH}) : in.array("u", type, {H});
+    if (cell.has_u) layer.u = in.array("u", type, {H, GH});
     layer.b = in.array("b", type, {GH});
-    if (facts.has_b_n) layer.b_n = in.array("b_n", type, {H});
-    marks.valid = mark("valid");
-    marks.reset = mark("reset");
+    for (int64_t i = 0; i < cell.vectors; ++i)
+      layer.vectors[i] = in.array(("vector " + std::to_string(i)).c_str(), type, {H});
+    mask.valid = mask_of("valid");
+    mask.reset = mask_of("reset");
   }
 
   // Everything is as it must be.
@@ -112,7 +113,7 @@ class LayerCall {
     return checks.passed();
   }
 
-  const uint8_t* mark(const char* name) {
+  const uint8_t* mask_of(const char* name) {
     return static_cast<const uint8_t*>(in.maybe(name, ffi::PRED, {T, B}, {0, 0}));
   }
 
@@ -126,61 +127,65 @@ ffi::Error done(bool had_memory) {
 }
 
 ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets rets,
-                   int64_t kind, bool residuals) {
+                   int64_t number, bool residuals) {
   LayerCall call(args, rets);
   Forward f{};
-  call.read(kind, f);
+  call.read(number, f);
+  if (!f.cell) return call.checks.error();
   const auto [T, B, H] = std::tuple(call.T, call.B, call.H);
-  const CellFacts& cell = call.facts;
+  const CellKernel& cell = *f.cell;
   f.ys = call.out.array("ys", call.type, {T, B, H});
   f.h = call.out.array("h", call.type, {B, H});
-  if (cell.has_c) f.c = call.out.array("c", call.type, {B, H});
-  if (cell.has_c && residuals) f.cs = call.out.array("cs", call.type, {T, B, H});
+  if (cell.states == 2) f.c = call.out.array("c", call.type, {B, H});
+  if (cell.states == 2 && residuals) f.cs = call.out.array("cs", call.type, {T, B, H});
   if (cell.saved && residuals)
     f.saved = call.out.array("saved", call.type, {T, B, cell.saved * H});
   if (!call.complete()) return call.checks.error();
   if (call.done_without_rows()) return ffi::Error::Success();
   PoolTeam team(pool, operations_of(f, T, B));
-  return done(run_forward(best_kernels(), f, T, B, call.marks, *team));
+  return done(run_forward(f, T, B, call.mask, *team));
 }
 
 // The gradients of a layer, all or none of its weights' among them.
 void read_gradients(LayerCall& call, Backward& f) {
-  const int64_t T = call.T, B = call.B, I = call.I, H = call.H, GH = call.facts.gates * H;
+  const CellKernel& cell = *f.cell;
+  const int64_t T = call.T, B = call.B, I = call.I, H = call.H, GH = cell.gates * H;
   Reader<ffi::RemainingRets>& out = call.out;
   const ffi::DataType type = call.type;
   f.d_x = out.maybe("d_x", type, {T, B, I}, {0});
   f.d_h0 = out.array("d_h0", type, {B, H});
-  if (call.facts.has_c) f.d_c0 = out.array("d_c0", type, {B, H});
+  if (cell.states == 2) f.d_c0 = out.array("d_c0", type, {B, H});
   f.d_start_h = out.array("d_start_h", type, {H});
-  if (call.facts.has_c) f.d_start_c = out.array("d_start_c", type, {H});
+  if (cell.states == 2) f.d_start_c = out.array("d_start_c", type, {H});
   f.d_w = out.maybe("d_w", type, {I, GH}, {0});
   auto weight = [&](const char* name, Dims dims) {
     return f.d_w ? out.array(name, type, dims) : out.array(name, type, {0});
   };
-  f.d_u = call.facts.has_product ? weight("d_u", {H, GH}) : weight("d_u", {H});
+  if (cell.has_u) f.d_u = weight("d_u", {H, GH});
   f.d_b = weight("d_b", {GH});
-  if (call.facts.has_b_n) f.d_b_n = weight("d_b_n", {H});
+  for (int64_t i = 0; i < cell.vectors; ++i)
+    f.d_vectors[i] = weight(("the gradient of vector " + std::to_string(i)).c_str(), {H});
 }
 
 ffi::Error backward(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                    ffi::RemainingRets rets, int64_t kind) {
+                    ffi::RemainingRets rets, int64_t number) {
   LayerCall call(args, rets);
   Backward f{};
-  call.read(kind, f);
+  call.read(number, f);
+  if (!f.cell) return call.checks.error();
   const auto [T, B, H] = std::tuple(call.T, call.B, call.H);
-  const CellFacts& cell = call.facts;
+  const CellKernel& cell = *f.cell;
   f.ys = call.in.array("ys", call.type, {T, B, H});
-  if (cell.has_c) f.cs = call.in.array("cs", call.type, {T, B, H});
+  if (cell.states == 2) f.cs = call.in.array("cs", call.type, {T, B, H});
   if (cell.saved) f.saved = call.in.array("saved", call.type, {T, B, cell.saved * H});
   f.d_ys = call.in.array("d_ys", call.type, {T, B, H});
   f.d_h = call.in.array("d_h", call.type, {B, H});
-  if (cell.has_c) f.d_c = call.in.array("d_c", call.type, {B, H});
+  if (cell.states == 2) f.d_c = call.in.array("d_c", call.type, {B, H});
   read_gradients(call, f);
   if (!call.complete()) return call.checks.error();
   if (call.done_without_rows()) return ffi::Error::Success();
   PoolTeam team(pool, 2 * operations_of(f, T, B));
-  return done(run_backward(best_kernels(), f, T, B, call.marks, *team));
+  return done(run_backward(f, T, B, call.mask, *team));
 }
 
 // The arrays of a linear recurrence: some like the state, the others (T, ...) of such.
@@ -256,6 +261,24 @@ ffi::Error linear_backward(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffe
   return ffi::Error::Success();
 }
 
+std::string cells_as_json() {
+  std::string text;
+  const Kernels& all = best_kernels();
+  for (const CellKernel* cell = all.cells; cell < all.cells + all.cell_count; ++cell) {
+    auto fact = [&](const char* name, const std::string& value) {
+      text += std::string(", \"") + name + "\": " + value;
+    };
+    text += std::string(text.empty() ? "[" : ", ") + "{\"name\": \"" + cell->name + '"';
+    fact("gates", std::to_string(cell->gates));
+    fact("states", std::to_string(cell->states));
+    fact("saved", std::to_string(cell->saved));
+    fact("vectors", std::to_string(cell->vectors));
+    fact("has_u", cell->has_u ? "true" : "false");
+    text += '}';
+  }
+  return text + ']';
+}
+
 }  // namespace
 }  // namespace jaxrnn
 
@@ -299,9 +322,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
 
 extern "C" {
 // Raised whenever arguments change, so that a library that was left behind is refused.
-int jaxrnn_interface() { return 3; }
+int jaxrnn_interface() { return 4; }
 const char* jaxrnn_instruction_set() {
   return jaxrnn::best_kernels().name;
+}
+// The table of cells as JSON, in the order of their numbers.
+const char* jaxrnn_cells() {
+  static const std::string text = jaxrnn::cells_as_json();
+  return text.c_str();
 }
 size_t jaxrnn_workspace_kept() { return jaxrnn::workspace_kept(); }
 void jaxrnn_workspace_limit(size_t bytes) { jaxrnn::workspace_limit(bytes); }

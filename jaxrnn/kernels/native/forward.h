@@ -2,7 +2,6 @@
 // it is in cache, then the recurrence step by step.
 #pragma once
 
-#include "cells.h"
 #include "schedule.h"
 
 namespace jaxrnn::JAXRNN_ISA {
@@ -14,23 +13,24 @@ struct ForwardPass : Pass<Real, Cell> {
   using Base::active, Base::at, Base::at_position, Base::block, Base::each_row,
       Base::each_vector, Base::real, Base::rows, Base::team;
   using Base::B, Base::H, Base::I, Base::P, Base::PI, Base::T;
-  static constexpr int G = Cell::gates, GW = Cell::w_gates, GU = Cell::u_gates;
-  static constexpr int S = Cell::saved;
+  using Base::G, Base::S, Base::N, Base::kHasC;
+  static constexpr int kSums = sums_of<Cell>;
 
   const Forward& f;
-  Real *w, *u, *bias, *x, *z, *h[2], *c, *rh;
+  Real *w, *u, *bias, *vectors, *x, *z, *h[2], *c, *rh;
 
   ForwardPass(const Forward& forward, const Rows& all, Team& threads, Arena& arena)
       : Base{forward, all, threads}, f(forward) {
     this->take_block(arena);
     const int64_t capacity = block.capacity;
-    w = arena.take<Real>(GW * P * I * kPanel);
-    u = arena.take<Real>(Cell::has_product ? GU * P * H * kPanel : P * kPanel);
-    bias = arena.take<Real>(G * P * kPanel);
+    w = arena.take<Real>(G * P * I * kPanel);
+    u = arena.take<Real>(Cell::has_u ? G * P * H * kPanel : 0);
+    bias = arena.take<Real>(kSums * P * kPanel);
+    vectors = arena.take<Real>(N * P * kPanel);
     x = arena.take<Real>(PI * capacity * kPanel);
-    z = arena.take<Real>(G * P * capacity * kPanel);
+    z = arena.take<Real>(kSums * P * capacity * kPanel);
     for (Real*& state : h) state = arena.take<Real>(P * B * kPanel);
-    c = arena.take<Real>(Cell::has_c ? P * B * kPanel : 0);
+    c = arena.take<Real>(kHasC ? P * B * kPanel : 0);
     rh = arena.take<Real>(Cell::two_stages ? P * B * kPanel : 0);
   }
 
@@ -38,7 +38,7 @@ struct ForwardPass : Pass<Real, Cell> {
     pack();
     for (int64_t t = 0; t < T; t += this->steps) {
       block.place(rows, t, t + this->steps < T ? t + this->steps : T);
-      f.split_units ? by_units() : by_lanes();
+      f.split_units ? by_units() : by_groups();
     }
     finish();
   }
@@ -46,49 +46,47 @@ struct ForwardPass : Pass<Real, Cell> {
   void pack() {
     run_each(team, G * P, [&](int64_t gp) {
       const int64_t g = gp / P, p = gp % P, n = H - p * kPanel;
-      const Real* b = g < GW ? real(f.b) + g * H : real(f.b_n);
-      pack_panel(b + p * kPanel, 1, 0, n, bias + gp * kPanel);
-      if (g < GW)
-        pack_panel(real(f.w) + g * H + p * kPanel, I, GW * H, n, w + gp * I * kPanel);
-      if (Cell::has_product && g < GU)
-        pack_panel(real(f.u) + g * H + p * kPanel, H, GU * H, n, u + gp * H * kPanel);
-      if (!Cell::has_product)
-        pack_panel(real(f.u) + p * kPanel, 1, 0, n, u + p * kPanel);
+      const int64_t column = g * H + p * kPanel;
+      pack_panel(real(f.b) + column, 1, 0, n, bias + gp * kPanel);
+      pack_panel(real(f.w) + column, I, G * H, n, w + gp * I * kPanel);
+      if (Cell::has_u) pack_panel(real(f.u) + column, H, G * H, n, u + gp * H * kPanel);
     });
+    std::memset(bias + G * P * kPanel, 0, (kSums - G) * P * kPanel * sizeof(Real));
+    this->pack_vectors(vectors);
     run_each(team, B, [&](int64_t position) {
       const int64_t row = rows.order[position];
       for (Real* state : h) pack_row(real(f.h0) + row * H, H, B, position, state);
-      if (Cell::has_c) pack_row(real(f.c0) + row * H, H, B, position, c);
+      if (kHasC) pack_row(real(f.c0) + row * H, H, B, position, c);
       for (int64_t t = 0; rows.valid && t < T; ++t)
         if (!rows.runs(t, row))
           std::memset(real(f.ys) + (t * B + row) * H, 0, H * sizeof(Real));
     });
-    for (int64_t lane = 0; lane < rows.lanes; ++lane) restart(lane, 0, {0, P});
+    for (int64_t group = 0; group < rows.groups; ++group) restart(group, 0, {0, P});
   }
 
   // Rows that are reset before step t, which may be a step that they skip.
-  void restart(int64_t lane, int64_t t, Range units) {
+  void restart(int64_t group, int64_t t, Range units) {
     if (!rows.reset || t >= T) return;
-    for (int64_t j = 0; j < active(lane, t); ++j) {
-      const int64_t position = rows.start[lane] + j, row = rows.order[position];
+    for (int64_t j = 0; j < active(group, t); ++j) {
+      const int64_t position = rows.start[group] + j, row = rows.order[position];
       if (!rows.starts(t, row)) continue;
       for (int64_t p = units.from; p < units.to; ++p)
         each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
           const int64_t k = at_position(p, position) + v;
           store(h[t & 1] + k, load(real(f.start_h) + unit, left));
-          if (Cell::has_c) store(c + k, load(real(f.start_c) + unit, left));
+          if (kHasC) store(c + k, load(real(f.start_c) + unit, left));
         });
     }
   }
 
-  void by_lanes() {
-    this->each_lane([&](int64_t lane) {
+  void by_groups() {
+    this->each_group([&](int64_t group) {
       const Range all{0, P};
-      pack_x(lane, this->all_steps());
-      project(block.rows_of(lane), {0, G * P});
+      pack_x(group, this->all_steps());
+      project(block.rows_of(group), {0, kSums * P});
       for (int64_t t = block.t0; t < block.t1; ++t) {
-        if (Cell::two_stages) first_stage(lane, t, all);
-        step(lane, t, all);
+        if (Cell::two_stages) first_stage(group, t, all);
+        step(group, t, all);
       }
     });
   }
@@ -96,7 +94,7 @@ struct ForwardPass : Pass<Real, Cell> {
   void by_units() {
     run(team, team.size, [&](int s) { pack_x(0, this->part_of_steps(team.size, s)); });
     run(team, team.size, [&](int s) {
-      project(block.rows_of(0), part(G * P, team.size, s));
+      project(block.rows_of(0), part(kSums * P, team.size, s));
     });
     for (int64_t t = block.t0; t < block.t1; ++t) {
       if (Cell::two_stages)
@@ -105,8 +103,8 @@ struct ForwardPass : Pass<Real, Cell> {
     }
   }
 
-  void pack_x(int64_t lane, Range some) {
-    each_row(lane, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
+  void pack_x(int64_t group, Range some) {
+    each_row(group, some, [&](int64_t t, int64_t, int64_t row, int64_t r) {
       pack_row(real(f.x) + (t * B + row) * I, I, block.capacity, r, x);
     });
   }
@@ -115,51 +113,51 @@ struct ForwardPass : Pass<Real, Cell> {
     const int64_t count = some.to - some.from;
     for (int64_t gp = gate_panels.from; gp < gate_panels.to; ++gp) {
       const Left<Real> left{x + some.from * kPanel, block.capacity * kPanel};
-      const int64_t depth = gp < GW * P ? I : 0;  // a gate without W: its bias alone
+      const int64_t depth = gp < G * P ? I : 0;  // a sum without W starts at zero
       panel_product(count, left, depth, w + gp * I * kPanel, bias + gp * kPanel, 0,
                     z + at(gp, some.from));
     }
   }
 
   // z += state U, for the gates from `from` to `to` of one panel of units.
-  void product(int64_t lane, int64_t t, int64_t p, const Real* state, int from, int to) {
-    const Left<Real> left{state + rows.start[lane] * kPanel, B * kPanel};
+  void product(int64_t group, int64_t t, int64_t p, const Real* state, int from, int to) {
+    const Left<Real> left{state + rows.start[group] * kPanel, B * kPanel};
     for (int g = from; g < to; ++g) {
-      Real* sums = z + at(Cell::u_to[g] * P + p, block.row(lane, t));
-      panel_product(active(lane, t), left, H, u + (g * P + p) * H * kPanel, sums, kPanel,
+      Real* sums = z + at(u_sum<Cell>(g) * P + p, block.row(group, t));
+      panel_product(active(group, t), left, H, u + (g * P + p) * H * kPanel, sums, kPanel,
                     sums);
     }
   }
 
-  void first_stage(int64_t lane, int64_t t, Range units) {
+  void first_stage(int64_t group, int64_t t, Range units) {
     if constexpr (Cell::two_stages) {
       const Real* state = h[t & 1];
       for (int64_t p = units.from; p < units.to; ++p) {
-        product(lane, t, p, state, 0, GU - 1);
-        for (int64_t j = 0; j < active(lane, t); ++j)
+        product(group, t, p, state, 0, G - 1);
+        for (int64_t j = 0; j < active(group, t); ++j)
           each_vector(p, [&](int64_t v, int64_t, int64_t) {
-            const int64_t k = at_position(p, rows.start[lane] + j) + v;
-            Real* gate = z + at(p, block.row(lane, t) + j) + v;
-            V z_r = load(gate), product_with_r;
-            Cell::first(z_r, load(state + k), product_with_r);
-            store(gate, z_r);
-            store(rh + k, product_with_r);
+            const int64_t k = at_position(p, rows.start[group] + j) + v;
+            Real* gate = z + at(p, block.row(group, t) + j) + v;
+            V value = load(gate), times_h;
+            Cell::first(value, load(state + k), times_h);
+            store(gate, value);
+            store(rh + k, times_h);
           });
       }
     }
   }
 
-  void step(int64_t lane, int64_t t, Range units) {
+  void step(int64_t group, int64_t t, Range units) {
     for (int64_t p = units.from; p < units.to; ++p) {
       if (Cell::two_stages) {
-        product(lane, t, p, rh, GU - 1, GU);
-      } else if (Cell::has_product) {
-        product(lane, t, p, h[t & 1], 0, GU);
+        product(group, t, p, rh, G - 1, G);
+      } else if (Cell::has_u) {
+        product(group, t, p, h[t & 1], 0, G);
       }
-      for (int64_t j = 0; j < active(lane, t); ++j)
-        point(t, p, rows.start[lane] + j, block.row(lane, t) + j);
+      for (int64_t j = 0; j < active(group, t); ++j)
+        point(t, p, rows.start[group] + j, block.row(group, t) + j);
     }
-    restart(lane, t + 1, units);
+    restart(group, t + 1, units);
   }
 
   // One row, one panel of units: from the sums of the gates to the new state.
@@ -172,31 +170,33 @@ struct ForwardPass : Pass<Real, Cell> {
       std::memcpy(after + k, before + k, kPanel * sizeof(Real));
       return;
     }
-    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) {
+    each_vector(p, [&](int64_t v, int64_t unit, int64_t left) JAXRNN_INLINE {
       const int64_t k = at_position(p, position) + v;
-      V sums[G], keep[S > 0 ? S : 1], h_new, c_new{};
-      for (int g = 0; g < G; ++g) sums[g] = load(z + at(g * P + p, r) + v);
-      Cell::forward(sums, load(before + k), Cell::has_c ? load(c + k) : V{},
-                    Cell::has_product ? V{} : load(u + p * kPanel + v), h_new, c_new, keep);
-      store(after + k, h_new);
-      store(real(f.ys) + out * H + unit, h_new, left);
-      if (Cell::has_c) store(c + k, c_new);
-      if (Cell::has_c && f.cs) store(real(f.cs) + out * H + unit, c_new, left);
+      Step<V, Cell> s;
+      s.h = load(before + k);
+      if (kHasC) s.c = load(c + k);
+      for (int g = 0; g < kSums; ++g) s.z[g] = load(z + at(g * P + p, r) + v);
+      for (int i = 0; i < N; ++i) s.v[i] = load(vectors + (i * P + p) * kPanel + v);
+      Cell::forward(s);
+      store(after + k, s.h_new);
+      store(real(f.ys) + out * H + unit, s.h_new, left);
+      if (kHasC) store(c + k, s.c_new);
+      if (kHasC && f.cs) store(real(f.cs) + out * H + unit, s.c_new, left);
       if (f.saved)
-        for (int s = 0; s < S; ++s)
-          store(real(f.saved) + (out * S + s) * H + unit, keep[s], left);
+        for (int i = 0; i < S; ++i)
+          store(real(f.saved) + (out * S + i) * H + unit, s.saved[i], left);
     });
   }
 
   // The state of a row is where its last step left it.
   void finish() {
-    for (int64_t lane = 0; lane < rows.lanes; ++lane)
-      for (int64_t j = 0; j < rows.start[lane + 1] - rows.start[lane]; ++j) {
-        const int64_t position = rows.start[lane] + j, row = rows.order[position];
+    for (int64_t group = 0; group < rows.groups; ++group)
+      for (int64_t j = 0; j < rows.start[group + 1] - rows.start[group]; ++j) {
+        const int64_t position = rows.start[group] + j, row = rows.order[position];
         int64_t t = T;
-        while (t > 0 && active(lane, t - 1) <= j) --t;
+        while (t > 0 && active(group, t - 1) <= j) --t;
         unpack_row(h[t & 1], H, B, position, real(f.h) + row * H);
-        if (Cell::has_c) unpack_row(c, H, B, position, real(f.c) + row * H);
+        if (kHasC) unpack_row(c, H, B, position, real(f.c) + row * H);
       }
   }
 };

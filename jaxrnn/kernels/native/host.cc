@@ -62,11 +62,11 @@ struct Plan {
 // running can be left out; anywhere else, or where they are reset, they are kept by masking.
 enum class Valid { everywhere, at_start, at_end, anywhere };
 
-Valid place_of(const Marks& marks, int64_t time, int64_t batch) {
-  const uint8_t* valid = marks.valid;
+Valid place_of(const StepMask& mask, int64_t time, int64_t batch) {
+  const uint8_t* valid = mask.valid;
   if (!valid) return Valid::everywhere;
-  for (int64_t k = 0; marks.reset && k < time * batch; ++k)
-    if (marks.reset[k] && !valid[k]) return Valid::anywhere;
+  for (int64_t k = 0; mask.reset && k < time * batch; ++k)
+    if (mask.reset[k] && !valid[k]) return Valid::anywhere;
   bool falling = true, rising = true;
   for (int64_t k = batch; k < time * batch; ++k) {
     const bool before = valid[k - batch], now = valid[k];
@@ -76,24 +76,24 @@ Valid place_of(const Marks& marks, int64_t time, int64_t batch) {
   return falling ? Valid::at_start : rising ? Valid::at_end : Valid::anywhere;
 }
 
-// Rows by falling length, dealt out in turn, so that each lane has long and short ones.
-Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
+// Rows by falling length, dealt out in turn, so that each group has long and short ones.
+Plan plan_rows(int64_t time, int64_t batch, int64_t groups, StepMask mask) {
   Plan plan;
-  const Valid place = place_of(marks, time, batch);
+  const Valid place = place_of(mask, time, batch);
   const bool leave_out = place == Valid::at_start || place == Valid::at_end;
   std::vector<int64_t> steps(batch, time);
   for (int64_t b = 0; leave_out && b < batch; ++b) {
     steps[b] = 0;
-    for (int64_t t = 0; t < time; ++t) steps[b] += marks.valid[t * batch + b] != 0;
+    for (int64_t t = 0; t < time; ++t) steps[b] += mask.valid[t * batch + b] != 0;
   }
   std::vector<int32_t> sorted(batch);
   std::iota(sorted.begin(), sorted.end(), 0);
   std::stable_sort(sorted.begin(), sorted.end(),
                    [&](int32_t a, int32_t b) { return steps[a] > steps[b]; });
   plan.start.assign(1, 0);
-  for (int64_t lane = 0; lane < lanes; ++lane) {
+  for (int64_t group = 0; group < groups; ++group) {
     const int64_t first = plan.start.back();
-    for (int64_t i = lane; i < batch; i += lanes) plan.order.push_back(sorted[i]);
+    for (int64_t i = group; i < batch; i += groups) plan.order.push_back(sorted[i]);
     int64_t running = plan.order.size() - first;
     plan.start.push_back(first + running);
     const size_t base = plan.active.size();
@@ -103,8 +103,8 @@ Plan plan_rows(int64_t time, int64_t batch, int64_t lanes, Marks marks) {
       plan.active[base + (place == Valid::at_end ? time - 1 - t : t)] = running;
     }
   }
-  plan.rows = {time,          batch, lanes, plan.order.data(), plan.start.data(),
-               plan.active.data(), marks.valid, marks.reset};
+  plan.rows = {time,          batch, groups, plan.order.data(), plan.start.data(),
+               plan.active.data(), mask.valid, mask.reset};
   return plan;
 }
 
@@ -120,21 +120,21 @@ int64_t env_or(const char* name, int64_t otherwise) {
 bool split_units(const Layer& layer, int64_t batch, int threads) {
   if (threads == 1) return false;
   const int64_t size = layer.is_double ? 8 : 4;
-  const int64_t u = layer.hidden * layer.hidden * facts_of(layer.kind).gates * size;
+  const int64_t u = layer.hidden * layer.hidden * layer.cell->gates * size;
   const int64_t rows = batch / threads;
-  if (!facts_of(layer.kind).has_product) return rows < 1;
+  if (!layer.cell->has_u) return rows < 1;
   const int64_t forced = env_or("JAXRNN_SPLIT", -1);
   if (forced >= 0) return forced;
   return rows < 4 || (u > (1 << 20) && rows < 24);
 }
 
 template <class Problem>
-bool run_pass(Problem f, int64_t time, int64_t batch, Marks marks, Team& team,
+bool run_pass(Problem f, int64_t time, int64_t batch, StepMask mask, Team& team,
               size_t (*pass)(const Problem&, const Rows&, Team&, void*)) {
   f.split_units = split_units(f, batch, team.size);
-  const int64_t lanes = f.split_units ? 1 : std::min<int64_t>(team.size, batch);
+  const int64_t groups = f.split_units ? 1 : std::min<int64_t>(team.size, batch);
   f.block = env_or("JAXRNN_BLOCK", 512);
-  const Plan plan = plan_rows(time, batch, lanes, marks);
+  const Plan plan = plan_rows(time, batch, groups, mask);
   Workspace memory(pass(f, plan.rows, team, nullptr));
   if (!memory.data()) return false;
   pass(f, plan.rows, team, memory.data());
@@ -147,30 +147,29 @@ namespace {
 
 // Zeros in what is kept of steps that did not run: a check for NaN in the results
 // of a program would find what memory held.
-void clear_skipped(const Forward& f, int64_t time, int64_t batch, Marks marks) {
+void clear_skipped(const Forward& f, int64_t time, int64_t batch, StepMask mask) {
   const int64_t bytes = f.hidden * (f.is_double ? sizeof(double) : sizeof(float));
   auto clear = [&](void* kept, int64_t k, int64_t size) {
     if (kept) std::memset(static_cast<char*>(kept) + k * size, 0, size);
   };
   for (int64_t k = 0; k < time * batch; ++k) {
-    if (marks.valid[k]) continue;
+    if (mask.valid[k]) continue;
     clear(f.cs, k, bytes);
-    clear(f.saved, k, bytes * facts_of(f.kind).saved);
+    clear(f.saved, k, bytes * f.cell->saved);
   }
 }
 
 }  // namespace
 
-bool run_forward(const Kernels& kernels, Forward f, int64_t time, int64_t batch,
-                 Marks marks, Team& team) {
-  if (!run_pass(f, time, batch, marks, team, kernels.forward)) return false;
-  if (marks.valid) clear_skipped(f, time, batch, marks);
+bool run_forward(Forward f, int64_t time, int64_t batch, StepMask mask, Team& team) {
+  const auto pass = f.cell->forward[f.is_double];
+  if (!run_pass(f, time, batch, mask, team, pass)) return false;
+  if (mask.valid) clear_skipped(f, time, batch, mask);
   return true;
 }
 
-bool run_backward(const Kernels& kernels, Backward f, int64_t time, int64_t batch,
-                  Marks marks, Team& team) {
-  return run_pass(f, time, batch, marks, team, kernels.backward);
+bool run_backward(Backward f, int64_t time, int64_t batch, StepMask mask, Team& team) {
+  return run_pass(f, time, batch, mask, team, f.cell->backward[f.is_double]);
 }
 
 int threads_for(double operations, int available) {
@@ -180,8 +179,8 @@ int threads_for(double operations, int available) {
 }
 
 double operations_of(const Layer& layer, int64_t time, int64_t batch) {
-  const double depth = layer.inputs + (facts_of(layer.kind).has_product ? layer.hidden : 8) + 16;
-  return 2.0 * time * batch * facts_of(layer.kind).gates * layer.hidden * depth;
+  const double depth = layer.inputs + (layer.cell->has_u ? layer.hidden : 8) + 16;
+  return 2.0 * time * batch * layer.cell->gates * layer.hidden * depth;
 }
 
 }  // namespace jaxrnn

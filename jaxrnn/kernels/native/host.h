@@ -10,14 +10,14 @@ namespace jaxrnn {
 const Kernels& best_kernels();
 const Kernels* kernels_named(const char* name);
 
-struct Marks {
+struct StepMask {
   const uint8_t* valid;  // (T, B), or null
   const uint8_t* reset;
 };
 
 // False: there was no memory for the workspace.
-bool run_forward(const Kernels&, Forward, int64_t time, int64_t batch, Marks, Team&);
-bool run_backward(const Kernels&, Backward, int64_t time, int64_t batch, Marks, Team&);
+bool run_forward(Forward, int64_t time, int64_t batch, StepMask, Team&);
+bool run_backward(Backward, int64_t time, int64_t batch, StepMask, Team&);
 
 // Threads that this much work is worth.
 int threads_for(double operations, int available);

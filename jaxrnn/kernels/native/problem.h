@@ -6,41 +6,23 @@
 
 namespace jaxrnn {
 
-// The order is part of the interface to Python (`_native.py`).
-enum class CellKind : int64_t {
-  lstm,
-  lstm_coupled,
-  gru_after,
-  gru_before,
-  elman_tanh,
-  elman_relu,
-  indrnn_tanh,
-  indrnn_relu,
-};
+struct Team;
+struct Rows;
+struct Forward;
+struct Backward;
 
-// What a cell's arrays look like. The kernels know more, in `cells.h`.
-struct CellFacts {
-  int64_t gates;  // of W, and of U
-  int64_t saved;  // values of each unit and step that are kept for the way back
-  bool has_c, has_b_n;
-  bool has_product;  // U is a matrix; else each unit sees itself alone
-};
+// The vectors of one number for each unit that a cell may have.
+constexpr int kMaxVectors = 4;
 
-constexpr CellFacts kCells[] = {
-    {4, 4, true, false, true},   // lstm
-    {3, 3, true, false, true},   // lstm_coupled
-    {3, 4, false, true, true},   // gru_after
-    {3, 3, false, false, true},  // gru_before
-    {1, 0, false, false, true},  // elman
-    {1, 0, false, false, true},
-    {1, 0, false, false, false},  // indrnn
-    {1, 0, false, false, false},
+// One cell, a row of the table that `table.h` makes: its facts, and both passes, for float and
+// for double. `arena` null: nothing is computed, the bytes needed are returned.
+struct CellKernel {
+  const char* name;
+  int64_t gates, states, saved, vectors;  // as in `cells.h`
+  bool has_u;
+  size_t (*forward[2])(const Forward&, const Rows&, Team&, void* arena);
+  size_t (*backward[2])(const Backward&, const Rows&, Team&, void* arena);
 };
-constexpr int64_t kCellCount = sizeof(kCells) / sizeof(kCells[0]);
-
-inline const CellFacts& facts_of(CellKind kind) {
-  return kCells[static_cast<int64_t>(kind)];
-}
 
 // Threads that work on one call. `run` returns when fn(context, 0 ... shares - 1) are done.
 struct Team {
@@ -49,35 +31,36 @@ struct Team {
 };
 
 // Which steps of which rows are run. Rows are sorted, so that those of step t are the first
-// ones of each lane; a lane is a group of rows that one thread keeps.
+// ones of each group: the sequences that one thread keeps.
 struct Rows {
-  int64_t time, batch, lanes;
+  int64_t time, batch, groups;
   const int32_t* order;    // (batch): the row that stands at a position
-  const int64_t* start;    // (lanes + 1): the first position of each lane
-  const int32_t* active;   // (lanes, time): how many positions of a lane step t runs
+  const int64_t* start;    // (groups + 1): the first position of each group
+  const int32_t* active;   // (groups, time): how many positions of a group step t runs
   const uint8_t* valid;    // (time, batch); null if every step is
-  const uint8_t* reset;    // (time, batch); null if no step starts anew
+  const uint8_t* reset;    // (time, batch); null if no step is reset
 
   bool runs(int64_t t, int64_t row) const { return !valid || valid[t * batch + row]; }
   bool starts(int64_t t, int64_t row) const { return reset && reset[t * batch + row]; }
 };
 
-// Arrays are dense and row-major; G gates, S saved values, both of H units each.
+// Arrays are dense and row-major; G gates, S saved values, both of H units each. Arrays that
+// the cell does not have are null.
 struct Layer {
-  CellKind kind;
+  const CellKernel* cell;
   bool is_double;
-  bool split_units;  // one lane, whose units are shared out; else the lanes are
+  bool split_units;  // one group, whose units are shared out; else the groups are
   int64_t inputs, hidden;
   int64_t block;      // rows in a block of time steps, about
   const void* x;      // (T, B, I)
   const void* h0;     // (B, H)
-  const void* c0;     // (B, H), for cells that have it
+  const void* c0;     // (B, H)
   const void* start_h;  // (H): where a reset starts
   const void* start_c;  // (H)
   const void* w;      // (I, G H)
-  const void* u;      // (H, G H), or (H) where each unit sees itself alone
+  const void* u;      // (H, G H)
   const void* b;      // (G H)
-  const void* b_n;    // (H), of the GRU with the reset after the product
+  const void* vectors[kMaxVectors];  // (H)
 };
 
 struct Forward : Layer {
@@ -92,7 +75,8 @@ struct Forward : Layer {
 struct Backward : Layer {
   const void *ys, *cs, *saved;
   const void *d_ys, *d_h, *d_c;
-  void *d_x, *d_h0, *d_c0, *d_start_h, *d_start_c, *d_w, *d_u, *d_b, *d_b_n;
+  void *d_x, *d_h0, *d_c0, *d_start_h, *d_start_c, *d_w, *d_u, *d_b;
+  void* d_vectors[kMaxVectors];
 };
 
 // h_t = a_t h_{t-1} + b_t, element by element; every array (T, N), states (N).
@@ -112,11 +96,11 @@ struct LinearBackward {
   bool cuts;
 };
 
-// One instruction set. `arena` null: nothing is computed, the bytes needed are returned.
+// One instruction set.
 struct Kernels {
   const char* name;
-  size_t (*forward)(const Forward&, const Rows&, Team&, void* arena);
-  size_t (*backward)(const Backward&, const Rows&, Team&, void* arena);
+  const CellKernel* cells;
+  int64_t cell_count;
   void (*linear)(const Linear&, Team&);
   void (*linear_backward)(const LinearBackward&, Team&);
 };

@@ -1,6 +1,7 @@
 // What the two passes share: memory, work for the team, and the rows of a block of steps.
 #pragma once
 
+#include "cells.h"
 #include "gemm.h"
 #include "problem.h"
 
@@ -45,31 +46,31 @@ void run_each(Team& team, int64_t count, Fn&& fn) {
   });
 }
 
-// The steps from t0 to t1. Its rows lie lane by lane, in each lane step by step, those that
+// The steps from t0 to t1. Its rows lie group by group, in each group step by step, those that
 // are past their end left out.
 struct Block {
   int64_t t0, t1, capacity;
   int64_t rows = 0;
-  int64_t* first;  // (lanes, steps + 1): where a step's rows begin
+  int64_t* first;  // (groups, steps + 1): where a step's rows begin
 
   void place(const Rows& all, int64_t from, int64_t to) {
     t0 = from;
     t1 = to;
     rows = 0;
-    for (int64_t lane = 0; lane < all.lanes; ++lane) {
-      int64_t* at = first + lane * (t1 - t0 + 1);
+    for (int64_t group = 0; group < all.groups; ++group) {
+      int64_t* at = first + group * (t1 - t0 + 1);
       for (int64_t t = t0; t < t1; ++t) {
         at[t - t0] = rows;
-        rows += all.active[lane * all.time + t];
+        rows += all.active[group * all.time + t];
       }
       at[t1 - t0] = rows;
     }
   }
 
-  int64_t row(int64_t lane, int64_t t) const {
-    return first[lane * (t1 - t0 + 1) + t - t0];
+  int64_t row(int64_t group, int64_t t) const {
+    return first[group * (t1 - t0 + 1) + t - t0];
   }
-  Range rows_of(int64_t lane) const { return {row(lane, t0), row(lane, t1)}; }
+  Range rows_of(int64_t group) const { return {row(group, t0), row(group, t1)}; }
 };
 
 inline int64_t steps_in_block(const Rows& rows, int64_t wanted) {
@@ -100,6 +101,8 @@ struct Pass {
   const Layer& layer;
   const Rows& rows;
   Team& team;
+  static constexpr int G = Cell::gates, S = Cell::saved, N = Cell::vectors;
+  static constexpr bool kHasC = Cell::states == 2;
   int64_t T = rows.time, B = rows.batch, I = layer.inputs, H = layer.hidden;
   int64_t P = panels(H), PI = panels(I);
   Block block{};
@@ -110,9 +113,16 @@ struct Pass {
 
   void take_block(Arena& arena) {
     block.capacity = steps * B;
-    block.first = arena.take<int64_t>(rows.lanes * (steps + 1));
+    block.first = arena.take<int64_t>(rows.groups * (steps + 1));
   }
-  int64_t active(int64_t lane, int64_t t) const { return rows.active[lane * T + t]; }
+  // Vector i as `to[i][panel of units]`.
+  void pack_vectors(Real* to) const {
+    for (int i = 0; i < N; ++i)
+      for (int64_t p = 0; p < P; ++p)
+        pack_panel(real(layer.vectors[i]) + p * kPanel, 1, 0, H - p * kPanel,
+                   to + (i * P + p) * kPanel);
+  }
+  int64_t active(int64_t group, int64_t t) const { return rows.active[group * T + t]; }
   // Row `r` of panel `p` in arrays of the block's rows, and in arrays of all positions.
   int64_t at(int64_t p, int64_t r) const { return (p * block.capacity + r) * kPanel; }
   int64_t at_position(int64_t p, int64_t position) const {
@@ -123,13 +133,13 @@ struct Pass {
     const Range r = part(block.t1 - block.t0, shares, share);
     return {block.t0 + r.from, block.t0 + r.to};
   }
-  // Calls fn(step, position, row, block row) for what a lane runs in some steps of a block.
+  // Calls fn(step, position, row, block row) for what a group runs in some steps of a block.
   template <class Fn>
-  void each_row(int64_t lane, Range some, Fn&& fn) const {
+  void each_row(int64_t group, Range some, Fn&& fn) const {
     for (int64_t t = some.from; t < some.to; ++t) {
-      const int64_t first = rows.start[lane];
-      for (int64_t j = 0; j < active(lane, t); ++j)
-        fn(t, first + j, rows.order[first + j], block.row(lane, t) + j);
+      const int64_t first = rows.start[group];
+      for (int64_t j = 0; j < active(group, t); ++j)
+        fn(t, first + j, rows.order[first + j], block.row(group, t) + j);
     }
   }
   // Calls fn(offset in panel, unit, units left) for the vectors of panel p.
@@ -138,15 +148,15 @@ struct Pass {
     for (int64_t v = 0; v < kPanel && p * kPanel + v < H; v += lanes<Real>)
       fn(v, p * kPanel + v, H - p * kPanel - v);
   }
-  // Step by step with the units shared out, or lane by lane: `fn(lane, panels)`.
+  // Step by step with the units shared out, or group by group: `fn(group, panels)`.
   template <class Fn>
   void each_panel_share(Fn&& fn) {
     const int shares = static_cast<int>(P < team.size ? P : team.size);
     run(team, shares, [&](int s) { fn(part(P, shares, s)); });
   }
   template <class Fn>
-  void each_lane(Fn&& fn) {
-    run(team, static_cast<int>(rows.lanes), [&](int lane) { fn(lane); });
+  void each_group(Fn&& fn) {
+    run(team, static_cast<int>(rows.groups), [&](int group) { fn(group); });
   }
 };
 
