@@ -67,7 +67,7 @@ class Missing(Exception):
 
 
 def _file() -> Path:
-    """Beside this file, or, of an editable install, where packages are."""
+    """The library: next to this file, or in site-packages for an editable installation."""
     name = "lib/libjaxrnn.so"
     here = Path(__file__).parent / name
     if here.exists():
@@ -231,8 +231,8 @@ def _cut(a: Array, resets: Array | None) -> Array:
 def release_workspace() -> None:
     """Gives back the memory that the CPU kernels keep between calls.
 
-    They keep at most 512 MiB beside what calls are using. A call that comes later takes
-    what it needs anew.
+    They keep at most 512 MiB besides the memory that running calls use. A later call
+    allocates what it needs again.
 
     Example:
         >>> from jaxrnn.kernels import release_workspace

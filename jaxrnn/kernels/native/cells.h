@@ -15,7 +15,7 @@ struct Defaults {
   static constexpr int states = 1;   // h; with 2, h and c
   static constexpr int saved = 0;    // values of a unit and step that `backward` needs again
   static constexpr int vectors = 0;  // parameters of one number for each unit
-  static constexpr int apart = 0;    // last gates whose h U has a sum of its own, behind the rest
+  static constexpr int own_sums = 0;    // last gates whose h U has a sum of its own, behind the rest
   static constexpr bool has_u = true;
   // The product with the last gate of U takes not h but a gate times h: `first` computes it
   // from the sum of gate 0, `saved` begins with that gate, and `last` adds the gradients.
@@ -25,12 +25,12 @@ struct Defaults {
 constexpr int at_least_one(int count) { return count > 0 ? count : 1; }
 
 template <class Cell>
-constexpr int sums_of = Cell::gates + Cell::apart;
+constexpr int sums_of = Cell::gates + Cell::own_sums;
 
 // The sum that h times gate `gate` of U is added to.
 template <class Cell>
 constexpr int u_sum(int gate) {
-  return gate < Cell::gates - Cell::apart ? gate : gate + Cell::apart;
+  return gate < Cell::gates - Cell::own_sums ? gate : gate + Cell::own_sums;
 }
 
 // What `forward` is given and what it computes.
@@ -122,7 +122,7 @@ struct PeepholeLstm : Defaults {
 
 // The reset gate multiplies h U_n + b_n: z[3], and the vector b_n.
 struct GruAfter : Defaults {
-  static constexpr int gates = 3, apart = 1, vectors = 1, saved = 4;
+  static constexpr int gates = 3, own_sums = 1, vectors = 1, saved = 4;
 
   template <class S>
   static void forward(S& s) {

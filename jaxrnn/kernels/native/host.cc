@@ -76,7 +76,7 @@ Valid place_of(const StepMask& mask, int64_t time, int64_t batch) {
   return falling ? Valid::at_start : rising ? Valid::at_end : Valid::anywhere;
 }
 
-// Rows by falling length, dealt out in turn, so that each group has long and short ones.
+// Rows by falling length, dealt out one group after the other, so that each has long and short ones.
 Plan plan_rows(int64_t time, int64_t batch, int64_t groups, StepMask mask) {
   Plan plan;
   const Valid place = place_of(mask, time, batch);

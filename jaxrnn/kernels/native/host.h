@@ -1,4 +1,4 @@
-// What stands between a caller and the kernels: choice of the instruction set, of the rows'
+// Between a caller and the kernels: choice of the instruction set, of the rows'
 // order and of the split, and a workspace.
 #pragma once
 

@@ -34,7 +34,7 @@ struct Team {
 // ones of each group: the sequences that one thread keeps.
 struct Rows {
   int64_t time, batch, groups;
-  const int32_t* order;    // (batch): the row that stands at a position
+  const int32_t* order;    // (batch): the row at a position
   const int64_t* start;    // (groups + 1): the first position of each group
   const int32_t* active;   // (groups, time): how many positions of a group step t runs
   const uint8_t* valid;    // (time, batch); null if every step is

@@ -20,11 +20,11 @@ constexpr CellKernel kernel_of(const char* name) {
   static_assert(Cell::states == 1 || Cell::states == 2, "h, or h and c");
   static_assert(Cell::vectors >= 0 && Cell::vectors <= kMaxVectors,
                 "raise kMaxVectors in problem.h");
-  static_assert(Cell::apart >= 0 && Cell::apart <= Cell::gates);
-  static_assert(Cell::has_u || (Cell::apart == 0 && !Cell::two_stages),
-                "without U there is no product that could be apart or in two stages");
+  static_assert(Cell::own_sums >= 0 && Cell::own_sums <= Cell::gates);
+  static_assert(Cell::has_u || (Cell::own_sums == 0 && !Cell::two_stages),
+                "without U there is no product for a sum of its own or a second stage");
   static_assert(!Cell::two_stages ||
-                    (Cell::gates >= 2 && Cell::saved >= 1 && Cell::apart == 0),
+                    (Cell::gates >= 2 && Cell::saved >= 1 && Cell::own_sums == 0),
                 "the gate of the first stage is saved, and is not the last gate");
   return {name,
           Cell::gates,
