@@ -1,4 +1,4 @@
-"""The kernels, arrays in and arrays out, against their references."""
+"""The kernels, called directly with arrays, against their references."""
 
 import functools
 import os
@@ -20,13 +20,13 @@ from .helpers import each
 
 OPS = _native.ops()
 
-# no multiple of a vector or a panel, one above a panel, one row, one of everything
+# (T, B, I, H): all ones; one sequence; H below, above and at a multiple of a panel, 32
 SIZES = [(1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (40, 1, 64, 65), (3, 70, 40, 96)]
 MASKS = ["all", "lengths", "reversed lengths", "any", "resets"]
 
 
 def make(name, sizes, dtype, seed=0):
-    """Operands of a kernel, large enough for gates to close and open."""
+    """Random operands of a kernel, large enough that gates close and open."""
     (time, batch, inputs, hidden), op = sizes, OPS[name]
     rng, columns = np.random.default_rng(seed), op.gates * hidden
     normal = lambda scale, *shape: jnp.asarray(scale * rng.normal(size=shape), dtype)
@@ -50,7 +50,8 @@ def make_mask(kind, time, batch):
         "reversed lengths": steps >= time - lengths,
         "any": rng.random((time, batch)) < 0.6,
     }.get(kind)
-    if kind.endswith("lengths"):  # as `unroll` has it; a mask may reset where it skips
+    # in `unroll`, padding has no resets, but steps that a mask skips may have them
+    if kind.endswith("lengths"):
         reset = reset & valid
     return StepMask(
         None if valid is None else jnp.asarray(valid), None if kind == "all" else reset
@@ -66,7 +67,8 @@ def reference_run(op, mask, operands):
 def native_run(op, mask, operands):
     state, ys, kept = _native.forward(op, operands, mask, residuals=True)
     alone_state, alone, _ = _native.forward(op, operands, mask, residuals=False)
-    kept = tuple(spoilt(array, mask) for array in kept)  # nobody wrote it there
+    # the backward pass must not read the residuals of skipped steps
+    kept = tuple(spoilt(array, mask) for array in kept)
     grads = _native.backward(
         op, operands, mask, (ys, kept), *weights((state, ys), mask)
     )
@@ -74,7 +76,7 @@ def native_run(op, mask, operands):
 
 
 def weights(out, mask):
-    """Something of the size of one for each output; `unroll` sends nothing to padding."""
+    """Cotangents of about 1 for all outputs; zero at skipped steps, as in `unroll`."""
     d_state, d_ys = jax.tree.map(lambda o: jnp.sin(1.0 + 3.0 * jnp.cos(o)), out)
     if mask.valid is not None:
         d_ys = jnp.where(mask.valid[..., None], d_ys, 0)
@@ -91,7 +93,7 @@ def assert_near(got, want, tolerance):
 
 
 def spoilt(array, mask):
-    """NaN wherever a step does not run."""
+    """The array with NaN at all steps that do not run."""
     valid = mask.valid
     return array if valid is None else jnp.where(valid[..., None], array, jnp.nan)
 
@@ -107,7 +109,7 @@ def check(name, sizes, mask, dtype, tolerance):
 
 
 def test_the_kernels_are_there():
-    """Tests of what was not built would test nothing."""
+    """Without the library, the other tests would test nothing."""
     assert _native.missing() is None
 
 
@@ -134,7 +136,7 @@ def test_the_linear_recurrence():
 
 @each("name", list(OPS))
 def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
-    """Infinities, NaN and denormals in inputs and states, a row each."""
+    """Infinities, NaN and denormals in inputs and states, each in another sequence."""
     operands = make(name, (5, 6, 3, 33), jnp.float32)
     x = (
         operands.x.at[2, 0]
@@ -157,7 +159,7 @@ def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name):
 
 
 def test_activations_to_a_few_units_in_the_last_place():
-    """Through IndRNN and LSTM of one step: tanh(x), and sigmoid(x) as c' of c = 1."""
+    """tanh(x) from one step of IndRNN; sigmoid(x) as c' of one step of LSTM from c = 1."""
     x = np.concatenate([np.linspace(-20, 20, 4001), np.geomspace(1e-30, 1, 500)])
     x = jnp.asarray(x, jnp.float32)
     one, none = jnp.ones((1, 1)), jnp.zeros(1)
@@ -193,7 +195,7 @@ print(_native.library().jaxrnn_instruction_set().decode())
 
 
 def test_every_instruction_set_gives_the_same(tmp_path):
-    """Those that this machine has, and the portable code that serves every other one."""
+    """The instruction sets of this machine, and the portable code for all others."""
     found = {}
     for wanted in ("portable", "avx2", "avx512"):
         file = tmp_path / f"{wanted}.npz"
@@ -223,7 +225,7 @@ def compiled_step():
 
 
 def test_many_threads_at_once_agree():
-    """More callers than cores, on work that is shared out among XLA's threads."""
+    """More callers than cores, with work that each call divides among XLA's threads."""
     operands = make("lstm", (6, 9, 64, 128), jnp.float32)
     run = jax.jit(functools.partial(native_run, OPS["lstm"], StepMask()))
     want = jax.tree.map(np.asarray, run(operands))

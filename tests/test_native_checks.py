@@ -1,4 +1,4 @@
-"""Direct calls of the kernels with wrong arguments: an error, before memory is touched."""
+"""Direct calls of the kernels with wrong arguments raise an error and touch no memory."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def array(*shape, dtype=jnp.float32):
 
 
 def gru(**changes):
-    """The arguments of the GRU's kernel with the reset before the product."""
+    """The arguments of the kernel of a GRU with the reset before the matmul."""
     arrays = {
         "x": array(T, B, X),
         "h0": array(B, H),
@@ -93,13 +93,13 @@ def test_a_wrong_call_is_an_error_in_words(wrong):
 
 
 def test_right_calls_run():
-    """Each row above is wrong in one thing only."""
+    """Without their one error, the calls of the table above run."""
     call("forward", gru(), RESULTS, {})
     call("backward", BACK, GRADIENTS, {})
 
 
 def test_without_rows_there_is_nothing_to_do():
-    """Sums over an empty batch are zero."""
+    """Gradients that are sums over an empty batch are zero."""
     empty = {"x": array(T, 0, X), "h0": array(0, H), "reset": array(0, 0, dtype=bool)}
     back = [array(T, 0, H), array(T, 0, 3 * H), array(T, 0, H), array(0, H)]
     grads = call("backward", [*gru(**empty), *back], gru(**empty)[:6], {})

@@ -40,7 +40,7 @@ def test_the_kernels_are_clean_under(sanitizer, compiler, tmp_path):
         ],
         check=True,
     )
-    # uninitialized memory is NaN, so that a read of it shows in the results
+    # new memory is filled with NaN, so that a read before a write shows in the results
     fill = {"ASAN_OPTIONS": "max_malloc_fill_size=1000000000:malloc_fill_byte=255"}
     ran = subprocess.run(
         [str(program)], env={**os.environ, **fill}, capture_output=True, text=True
@@ -50,7 +50,7 @@ def test_the_kernels_are_clean_under(sanitizer, compiler, tmp_path):
 
 
 def test_no_call_of_the_handlers_reaches_memory_that_is_not_its_own(compiler, tmp_path):
-    """20,000 calls, through the handlers as XLA calls them; see `native/fuzz.cc`."""
+    """Makes 20,000 calls of the handlers, as XLA calls them; see `native/fuzz.cc`."""
     program = tmp_path / "fuzz"
     options = "-std=c++17 -O0 -g1 -pthread -w -fsanitize=address,undefined"
     command = [compiler, *options.split(), "-fno-sanitize-recover=all"]

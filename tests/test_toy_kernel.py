@@ -1,6 +1,6 @@
-"""The recipe for a kernel in CONTRIBUTING.md, followed to the letter in a copy of the package.
+"""Follows the recipe for a kernel in CONTRIBUTING.md to the letter, in a copy of the package.
 
-It builds the library of that copy, so it needs CMake and a C++17 compiler, and fails without.
+The test builds the library of the copy, so it fails without CMake and a C++17 compiler.
 """
 
 import re
@@ -110,7 +110,7 @@ print("all equal")
 
 
 def insert(file, before, text):
-    """Puts text before the one place that a pattern matches."""
+    """Inserts `text` before the only match of the pattern `before`."""
     whole = file.read_text()
     (found,) = re.finditer(before, whole, re.MULTILINE)
     file.write_text(whole[: found.start()] + text + whole[found.start() :])
@@ -129,7 +129,7 @@ def add_the_kernel(package):
 
 
 def build(package, folder):
-    """One instruction set, without optimization: quick to build, and as right."""
+    """Builds one instruction set without optimization, which is quick and just as correct."""
     include = Path(jaxlib.__file__).parent / "include"
     options = ["-DJAXRNN_PORTABLE=ON", "-DCMAKE_BUILD_TYPE=Debug"]
     options += [f"-DJAXRNN_XLA_INCLUDE={include}"]

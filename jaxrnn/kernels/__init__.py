@@ -1,3 +1,3 @@
-"""Arrays in, arrays out: the operations that recurrences are made of, and hardware code."""
+"""The C++ kernels of recurrences, and their specification in plain JAX."""
 
 from ._native import release_workspace as release_workspace

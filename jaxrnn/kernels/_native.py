@@ -1,7 +1,7 @@
-"""The C++ kernels: finding the library, and calling it through XLA's foreign functions.
+"""Loads the library of C++ kernels and calls it through XLA's foreign function interface.
 
-Arrays in, arrays out. The library is plain, without Python in it: one build serves every
-version of Python and every jaxlib from the one whose headers it was built with.
+The library does not use Python: one build works with every version of Python, and with every
+jaxlib that is at least as new as the one whose headers it was built with.
 """
 
 import ctypes
@@ -22,15 +22,15 @@ from .reference import Operands, Step, StepMask
 
 @dataclass(frozen=True)
 class Op:
-    """A cell with a kernel, as the table of `native/cells.h` describes it.
+    """A cell that has a kernel, with the constants from `native/cells.h`.
 
     Attributes:
-        name: also the name of its step in `reference`.
-        code: its place in the table.
-        gates: of W, U and b.
-        states: arrays of the state.
-        saved: values of each unit and step that the backward pass needs again.
-        vectors: parameters of one number for each unit.
+        name: the name of the cell, and of its step in `reference`.
+        code: its index in the library's list of cells.
+        gates: the number of gates in W, U and b.
+        states: the number of arrays in its state.
+        saved: the number of residuals of each unit and time step.
+        vectors: the number of parameters with one number for each unit.
         has_u: whether it has the matrix U.
     """
 
@@ -47,7 +47,7 @@ class Op:
         return getattr(reference, self.name)
 
 
-_INTERFACE = 4  # of `native/ffi.cc`
+_INTERFACE = 4  # equals `jaxrnn_interface` in `native/ffi.cc`
 
 _TARGETS = (
     "jaxrnn_forward",
@@ -63,11 +63,11 @@ _HOW = (
 
 
 class Missing(Exception):
-    """There is no library, or none that loads here; the message says what to do."""
+    """The library is missing or does not load; the message says what to do."""
 
 
 def _file() -> Path:
-    """The library: next to this file, or in site-packages for an editable installation."""
+    """The path of the library: next to this file, or in site-packages (editable install)."""
     name = "lib/libjaxrnn.so"
     here = Path(__file__).parent / name
     if here.exists():
@@ -81,10 +81,10 @@ def _file() -> Path:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The library, loaded and known to XLA.
+    """The library, loaded, with its handlers registered in XLA.
 
     Raises:
-        Missing: with the reason.
+        Missing: if it is not there, does not load or is of another version of jaxrnn.
     """
     file = _file()
     if not file.exists():
@@ -107,7 +107,7 @@ def library() -> ctypes.CDLL:
 
 
 def missing() -> str | None:
-    """Why there are no kernels; None if there are."""
+    """The reason why there are no kernels; None if there are kernels."""
     try:
         library()
     except Missing as reason:
@@ -128,6 +128,7 @@ def ops() -> dict[str, Op]:
 
 def _call(name: str, results, *args, **attributes):
     library()
+    # only for direct calls: `_autodiff` handles `jax.vmap` before it reaches this one
     call = jax.ffi.ffi_call(name, results, vmap_method="sequential")
     return call(*args, **attributes)
 
@@ -137,6 +138,7 @@ def _like(array: Array, *shape: int) -> jax.ShapeDtypeStruct:
 
 
 def _masks(mask: StepMask) -> list[Array]:
+    # the number of arguments is fixed: this shape means that there is no mask
     empty = jnp.zeros((0, 0), bool)
     return [empty if part is None else part for part in mask]
 
@@ -144,7 +146,7 @@ def _masks(mask: StepMask) -> list[Array]:
 def forward(
     op: Op, operands: Operands, mask: StepMask, *, residuals: bool
 ) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
-    """`(state, ys, residuals)`; `residuals=False` leaves them empty."""
+    """`(state, ys, residuals)`; with `residuals=False`, the residuals are empty."""
     x, h = operands.x, operands.state[0]
     time, batch, hidden = *x.shape[:2], h.shape[1]
     results = [_like(x, time, batch, hidden), *[_like(h)] * op.states]
@@ -176,13 +178,15 @@ def backward(
 ) -> Operands:
     """The gradients of all operands; `saved` are the outputs and residuals of `forward`.
 
-    With `inputs=False` or `weights=False`, those gradients are zeros and are not computed.
+    With `inputs=False` or `weights=False`, the gradients of the inputs or of the weights are
+    not computed, but returned as zeros.
     """
     ys, residuals = saved
     leaves, structure = jax.tree.flatten(operands)
     last = len(jax.tree.leaves(operands[3:]))
     kept = [inputs, *[True] * (len(leaves) - 1 - last), *[weights] * last]
     pairs = list(zip(leaves, kept, strict=True))
+    # a result of shape (0,) tells the kernel that this gradient is not wanted
     grads = _call(
         "jaxrnn_backward",
         [_like(leaf) if keep else _like(leaf, 0) for leaf, keep in pairs],
@@ -202,9 +206,9 @@ def backward(
 
 
 def linear(a: Array, b: Array, h0: Array, resets: Array | None = None) -> Array:
-    """`hs` of h_t = a_t h_{t-1} + b_t; a and b `(T, ...)`, h0 `(...)`.
+    """The states h_t = a_t h_{t-1} + b_t, for a and b `(T, ...)` and h0 `(...)`.
 
-    A step with a reset, booleans over the first axes of `a`, takes h_{t-1} for zero.
+    `resets` are booleans over the first axes of a; at a reset, h_{t-1} counts as zero.
     """
     cuts = resets is not None
     return _call("jaxrnn_linear", _like(a), _cut(a, resets), b, h0, cuts=cuts)
@@ -213,7 +217,7 @@ def linear(a: Array, b: Array, h0: Array, resets: Array | None = None) -> Array:
 def linear_backward(
     a: Array, hs: Array, h0: Array, d_hs: Array, resets: Array | None = None
 ) -> tuple[Array, ...]:
-    """The gradients of a, b and h0."""
+    """The gradients of a, b and h0 of `linear`, whose states are `hs`."""
     results = [_like(a), _like(a), _like(h0)]
     operands = _cut(a, resets), hs, h0, d_hs
     cuts = resets is not None
@@ -221,7 +225,7 @@ def linear_backward(
 
 
 def _cut(a: Array, resets: Array | None) -> Array:
-    """Decays with -0 at resets, and there alone: a mark that costs the kernel no memory."""
+    """The decays, with -0 at resets only: so the kernel needs no array of resets."""
     if resets is None:
         return a
     positive = jnp.where(a == 0, jnp.zeros_like(a), a)
@@ -229,10 +233,10 @@ def _cut(a: Array, resets: Array | None) -> Array:
 
 
 def release_workspace() -> None:
-    """Gives back the memory that the CPU kernels keep between calls.
+    """Frees the memory that the CPU kernels keep between calls.
 
-    They keep at most 512 MiB besides the memory that running calls use. A later call
-    allocates what it needs again.
+    They keep at most 512 MiB, in addition to the memory of running calls. The next call
+    allocates memory again.
 
     Example:
         >>> from jaxrnn.kernels import release_workspace

@@ -1,10 +1,10 @@
-"""The specification of every kernel of a layer, in plain JAX: slow, and tested against.
+"""The specification of every kernel, in plain JAX: slow, but the kernels must equal it.
 
     z_t = x_t W + b
     h_t, c_t = step(z_t, state_{t-1}, U, vectors)
 
-A step that is reset begins at `start`; a step that is not valid keeps the state that it
-begins at, and its output is zero. `step` is the function below that has the kernel's name.
+At a reset, a step begins with the state `start`. A step that is not valid keeps the state with
+which it begins, and its output is zero. `step` is the function below with the kernel's name.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .._arrays import expand_trailing
 
 
 class Operands(NamedTuple):
-    """The arrays of one layer: G gates of H units, side by side."""
+    """The arrays of one layer; W, U and b have G gates of H units side by side."""
 
     x: Float[Array, "T B I"]
     state: tuple[Float[Array, "B H"], ...]
@@ -31,7 +31,7 @@ class Operands(NamedTuple):
 
 
 class StepMask(NamedTuple):
-    """Which steps run (None: all), and which start from the initial state (None: no step)."""
+    """The steps that run (None: all), and the steps that begin at `start` (None: no step)."""
 
     valid: Bool[Array, "T B"] | None = None
     reset: Bool[Array, "T B"] | None = None
@@ -41,7 +41,7 @@ Step = Callable[[Array, tuple[Array, ...], Any, tuple[Array, ...]], tuple[Array,
 
 
 def layer(step: Step, operands: Operands, mask: StepMask) -> tuple[tuple, Array]:
-    """`(state, ys)` by one `lax.scan`, with all of JAX's derivatives."""
+    """`(state, ys)` of a layer by one `lax.scan`, which JAX can differentiate in any way."""
 
     def body(state, inputs):
         x, valid, reset = inputs
@@ -64,7 +64,7 @@ def _where(mask: Array | None, yes: tuple, no: tuple) -> tuple:
 
 
 def lstm(z, state, u, vectors):
-    """Gates i, f, g, o side by side in z and U.
+    """The LSTM, with gates i, f, g, o side by side in z and U.
 
     c' = sigmoid(f) c + sigmoid(i) tanh(g),    h' = sigmoid(o) tanh(c')
     """
@@ -76,7 +76,7 @@ def lstm(z, state, u, vectors):
 
 
 def lstm_coupled(z, state, u, vectors):
-    """Gates i, g, o; sigmoid(f) = 1 - sigmoid(i) = sigmoid(-i)."""
+    """The LSTM with gates i, g, o; sigmoid(f) = 1 - sigmoid(i) = sigmoid(-i)."""
     del vectors
     h, c = state
     i, g, o = jnp.split(z + h @ u, 3, axis=-1)
@@ -85,7 +85,7 @@ def lstm_coupled(z, state, u, vectors):
 
 
 def peephole_lstm(z, state, u, vectors):
-    """Gates i, f, g, o; the vectors are p_i, p_f, p_o.
+    """The LSTM with peepholes: gates i, f, g, o, and vectors p_i, p_f, p_o.
 
     c' = sigmoid(f + p_f c) c + sigmoid(i + p_i c) tanh(g)
     h' = sigmoid(o + p_o c') tanh(c')
@@ -98,7 +98,7 @@ def peephole_lstm(z, state, u, vectors):
 
 
 def gru_after(z, state, u, vectors):
-    """Gates r, z, n side by side in z and U; the vector is b_n.
+    """The GRU with gates r, z, n side by side in z and U, and with the vector b_n.
 
     n = tanh(z_n + r (h U_n + b_n)),    h' = (1 - z) n + z h
     """
@@ -111,7 +111,7 @@ def gru_after(z, state, u, vectors):
 
 
 def gru_before(z, state, u, vectors):
-    """n = tanh(z_n + (r h) U_n),    h' = (1 - z) n + z h."""
+    """The GRU with n = tanh(z_n + (r h) U_n),    h' = (1 - z) n + z h."""
     del vectors
     (h,) = state
     size = h.shape[-1]
@@ -150,7 +150,7 @@ def indrnn_relu(z, state, u, vectors):
 
 
 def mgu(z, state, u, vectors):
-    """Gates f, n: n = tanh(z_n + (f h) U_n),    h' = (1 - f) h + f n."""
+    """The MGU with gates f, n: n = tanh(z_n + (f h) U_n),    h' = (1 - f) h + f n."""
     del vectors
     (h,) = state
     (z_f, z_n), (u_f, u_n) = jnp.split(z, 2, axis=-1), jnp.split(u, 2, axis=-1)
@@ -160,9 +160,9 @@ def mgu(z, state, u, vectors):
 
 
 def linear(a, b, h0, resets=None):
-    """h_t = a_t h_{t-1} + b_t, element by element; a and b `(T, N)`, h0 `(N,)`.
+    """The states h_t = a_t h_{t-1} + b_t, for a and b `(T, ...)` and h0 `(...)`.
 
-    A step with a reset, booleans over the first axes of `a`, takes h_{t-1} for zero.
+    `resets` are booleans over the first axes of a; at a reset, h_{t-1} counts as zero.
     """
 
     def body(h, step):

@@ -1,4 +1,4 @@
-"""Whole layers in one hand-written kernel."""
+"""`Fused`: a whole layer in one hand-written C++ kernel."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,26 +14,26 @@ from ._masked import Masked, resets_of
 
 
 _FEW = 4
-"""Up to this many (time step, sequence) pairs, packing the weights costs more than it saves."""
+"""For this many (time step, sequence) pairs or fewer, packing the weights does not pay off."""
 
 
 @dataclass(frozen=True)
 class Fused(Strategy):
     """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
 
-    It runs `LSTM` (also coupled), `PeepholeLSTM`, `GRU` (both resets), `MGU`, `Elman` and
-    `IndRNN` with tanh or ReLU, `LearnedState` of these cells, and every real `LinearCell`, in
-    float32, and in float64 for testing. The kernel itself handles lengths, resets and initial
-    states: a sequence that has ended costs nothing. Each block of time steps stays in cache
-    from the projection to the gradient of the weights.
+    It runs `LSTM` (also coupled), `PeepholeLSTM`, `GRU` (with the reset before or after the
+    matmul), `MGU`, `Elman` and `IndRNN` with tanh or ReLU, `LearnedState` of these cells, and
+    every real `LinearCell`; in float32, and for tests in float64. The kernel itself handles
+    lengths, resets and initial states: a sequence that has ended costs nothing. Each block of
+    time steps stays in cache, from the projection to the gradient of the weights.
 
-    `Auto` passes it over for T B of 4 or fewer, such as one streamed step: packing the
-    weights would cost more than all of the matmuls.
+    `Auto` skips it if T B <= 4, as for one streamed step: packing the weights would
+    cost more than all of the matmuls.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
     differentiate `jaxrnn/kernels/reference.py`. `vmap` over inputs and states becomes one call
     with a larger batch; `vmap` over weights becomes a loop of calls. Gradients that are not
-    needed, such as those of the inputs of a first layer, are not computed.
+    needed, such as for the inputs of a first layer, are not computed.
 
     Raises:
         NotImplementedError: for any other cell, dtype or platform, and where the kernels
@@ -49,7 +49,7 @@ class Fused(Strategy):
         (5, 2, 4)
 
     Reference: Appleyard, Kocisky, Blunsom 2016, arXiv:1604.01946, for the order of the
-    work; Goto & van de Geijn 2008, doi:10.1145/1356052.1356053, for the products.
+    work; Goto & van de Geijn 2008, doi:10.1145/1356052.1356053, for the matmuls.
     """
 
     def check(self, cell, params, state, xs):
@@ -61,7 +61,7 @@ class Fused(Strategy):
             raise refused(f"its kernels are for CPU, and this is {platform()}")
         if reason := kernel_table.missing():
             raise refused(reason)
-        # integers and booleans, masks among them, mean the same numbers in any dtype
+        # integers and booleans, such as masks, are not counted: they may be converted
         leaves = jax.tree.leaves((params, state, xs))
         dtypes = {x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)}
         if len(dtypes) > 1 or not dtypes <= {
@@ -99,14 +99,14 @@ class Fused(Strategy):
         return kernel_table.run_layer(found, own, params, state, inputs, mask)
 
     def run(self, cell, params, state, zs):
-        """Linear cells: coefficients by XLA, the recurrence by the kernel."""
+        """For linear cells: XLA computes the coefficients, the kernel the recurrence."""
         a, b = over_time_and_batch(cell.coefficients, params, zs)
         states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
 
 
 def _check_coefficients(strategy, cell, params, state, xs):
-    """Coefficients must be arrays like the state: real, and of its dtype."""
+    """Refuses coefficients that do not have the shape and dtype of the state."""
 
     def first(params, xs):
         x = jax.tree.map(lambda x: x[0, 0], xs)

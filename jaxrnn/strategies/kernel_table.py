@@ -1,6 +1,6 @@
-"""The native kernels as differentiable functions, and which cell has one.
+"""The C++ kernels as differentiable operations, and the table of the cells that have one.
 
-The table `_ROWS` is the one place that knows both cells and kernels.
+Only the table `_ROWS` knows both cells and kernels.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
 
 @dataclass(frozen=True)
 class LayerKernel(NativeOp):
-    """A whole layer, projection, recurrence and readout, by the kernel of this name."""
+    """A whole layer, from the projection to the outputs, by the kernel of this name."""
 
     name: str
     rows = RowAxes(
@@ -65,9 +65,9 @@ class LayerKernel(NativeOp):
 
 @dataclass(frozen=True)
 class LinearKernel(NativeOp):
-    """The diagonal linear recurrence, of `(a, b, h0)`: `(T, B, ...)` and `(B, ...)`.
+    """The diagonal linear recurrence of a and b `(T, B, ...)` and h0 `(B, ...)`.
 
-    `nondiff` are resets `(T, B)`, or None.
+    `nondiff` are the resets `(T, B)`, or None.
     """
 
     rows = RowAxes(operands=(1, 1, 0), nondiff=1, out=1, saved=1)
@@ -93,7 +93,7 @@ _ACTIVATIONS: dict[Callable[..., Any], str] = {jnp.tanh: "tanh", jax.nn.relu: "r
 
 
 class Row(NamedTuple):
-    """The name of a kernel, and the params that are its vectors, one number for each unit."""
+    """The name of a kernel, and the names of the params that are its vectors."""
 
     kernel: str
     vectors: tuple[str, ...] = ()
@@ -111,13 +111,13 @@ _ROWS: dict[type[Cell], Callable[[Any], Row]] = {
     MGU: lambda cell: Row("mgu"),
     PeepholeLSTM: lambda cell: Row("peephole_lstm", ("p_i", "p_f", "p_o")),
 }
-"""The kernel of each cell. A name without a step in `reference` means that there is no
-kernel: an activation that kernels do not have has the name None."""
+"""The kernel of each cell. If `reference` has no step of this name, the cell has no kernel:
+for example `elman_None`, where the activation is neither tanh nor ReLU."""
 
 
 @dataclass(frozen=True)
 class KernelMatch:
-    """The kernel of a cell, and the function that picks the cell's own params."""
+    """The kernel of a cell; `own` picks its params out of the params of a wrapper."""
 
     row: Row
     own: Callable[[Any], Any]
@@ -127,7 +127,7 @@ class KernelMatch:
         return LayerKernel(self.row.kernel)
 
     def weights(self, params: Any, hidden: int) -> tuple[Any, ...]:
-        """`w, u, b, vectors`: zeros for biases that the cell does not have."""
+        """`(w, u, b, vectors)`; a bias that the cell does not have is zeros."""
         own = self.own(params)
         zeros = lambda size: jnp.zeros(size, own.w.dtype)
         either = lambda given, size: zeros(size) if given is None else given
@@ -152,7 +152,7 @@ def find(cell: Cell) -> KernelMatch | None:
 
 
 def _standard(cell: Any) -> bool:
-    """Whether a cell has the activations that kernels have, unclipped."""
+    """Whether a cell has the activations of the kernels and does not clip."""
     gated = isinstance(cell, LSTM | GRU)
     usual = jnp.tanh, jax.nn.sigmoid
     same = not gated or (cell.activation, cell.gate_activation) == usual
@@ -162,7 +162,7 @@ def _standard(cell: Any) -> bool:
 def run_layer(
     found: KernelMatch, cell: Cell, params: Any, state: Any, x: Array, mask: StepMask
 ) -> tuple[Any, Array]:
-    """`(state, ys)` of a cell that has a kernel."""
+    """`(state, ys)` of a cell, by its kernel."""
     leaves, structure = jax.tree.flatten(state)
     start = jax.tree.leaves(cell.initial_state(params))
     weights = found.weights(params, leaves[0].shape[-1])
@@ -172,9 +172,9 @@ def run_layer(
 
 
 def run_linear(cell: LinearCell, a: Any, b: Any, state: Any, resets: Any = None) -> Any:
-    """The states after every step, of coefficients `(T, B, ...)`.
+    """The states after every step, for coefficients a and b `(T, B, ...)`.
 
-    A step with a reset, `(T, B)`, does not read the state before it.
+    A step at which `resets` `(T, B)` is true does not read the state before it.
     """
     del cell
     one = lambda a, b, h: call(LinearKernel(), (a, b, h), resets)

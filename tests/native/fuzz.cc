@@ -1,7 +1,8 @@
-// Calls the handlers as XLA does, with call frames built by hand: valid problems, some of which
-// are then spoilt, and plain nonsense, on buffers of exactly the right length. A sanitizer
-// ends the process at the first bad access; so does a valid problem that is refused. Prints how
-// many calls were valid, how many succeeded and how many were refused.
+// Calls the handlers as XLA does, with call frames built by hand. Some calls are valid; in the
+// others, something is wrong, from one dimension to all arguments. Buffers have exactly the
+// length that their dimensions say. The process ends at the first bad access, which a sanitizer
+// finds, or if a valid call is refused. Prints how many calls were valid, how many succeeded
+// and how many were refused.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -40,7 +41,7 @@ struct Buffer {
   std::vector<int64_t> dims;
 };
 
-// A call, and memory for it: as much as each buffer says, or none where that is absurd.
+// A call: its handler, attributes and buffers, without the memory of the buffers.
 struct Call {
   std::string handler;
   std::vector<Buffer> args, rets;
@@ -140,7 +141,7 @@ Buffer nonsense() {
   return buffer;
 }
 
-// Makes something about a valid call wrong. Now and then it stays right, or becomes so again.
+// Makes something wrong in a valid call. By chance the call may still be valid afterwards.
 void spoil(Call& call) {
   auto& list = chance(3) ? call.rets : call.args;
   const int how = static_cast<int>(below(10));
@@ -177,7 +178,7 @@ int64_t width_of(XLA_FFI_DataType type) {
   }
 }
 
-// The functions of XLA that handlers call.
+// The functions of XLA that the handlers call.
 XLA_FFI_Error* create_error(XLA_FFI_Error_Create_Args* args) {
   return new XLA_FFI_Error{args->errc, args->message};
 }
@@ -185,7 +186,7 @@ void get_message(XLA_FFI_Error_GetMessage_Args* args) {
   args->message = args->error->message.c_str();
 }
 void destroy_error(XLA_FFI_Error_Destroy_Args* args) { delete args->error; }
-// Nobody comes to help: the task is kept until the call is over.
+// Helpers come too late: their tasks are kept until the call is over.
 std::vector<XLA_FFI_ThreadPool_Schedule_Args> scheduled;
 XLA_FFI_Error* schedule(XLA_FFI_ThreadPool_Schedule_Args* args) {
   scheduled.push_back(*args);
@@ -209,7 +210,8 @@ XLA_FFI_Api make_api() {
   return api;
 }
 
-// Buffers as a call frame holds them.
+// The buffers of a call frame, with as much memory as their dimensions say, or without memory
+// if that would be negative or more than 1 MiB.
 struct Memory {
   std::vector<XLA_FFI_Buffer> buffers;
   std::vector<void*> pointers;
@@ -222,7 +224,7 @@ struct Memory {
         if (dim < 0 || __builtin_mul_overflow(bytes, dim, &bytes) || bytes > (1 << 20))
           bytes = 0;
       owned.emplace_back(new char[bytes]);
-      // bytes of all kinds: mask are not only 0 and 1, numbers not only finite
+      // random bytes: masks also have values besides 0 and 1, and numbers are not all finite
       for (int64_t i = 0; i < bytes; ++i) owned.back()[i] = static_cast<char>(below(256));
       buffers.push_back({XLA_FFI_Buffer_STRUCT_SIZE, nullptr, buffer.type,
                          owned.back().get(), static_cast<int64_t>(buffer.dims.size()),
@@ -232,7 +234,7 @@ struct Memory {
   }
 };
 
-// What came back: empty, or the words of the error.
+// Runs a call. Returns the message of the error, or an empty string if the call succeeded.
 std::string run(Call call) {
   static const XLA_FFI_Api api = make_api();
   const bool forward = call.handler == "forward", backward = call.handler == "backward";

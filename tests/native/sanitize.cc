@@ -1,6 +1,7 @@
-// Runs the kernels under a sanitizer, without Python: every kind of schedule, of mask and of
-// awkward size, on buffers of exactly the right length, from several threads at once. Prints
-// the names of the cells that ran; a sanitizer that finds something ends the process.
+// Runs the kernels under a sanitizer, without Python: every kind of mask, with awkward sizes,
+// on buffers of exactly the right length, with teams of one and three threads, and from several
+// threads at once. The sanitizer ends the process at the first error. Prints the names of the
+// cells that ran.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -20,7 +21,8 @@
 
 namespace jaxrnn::portable {
 
-// In place of the kernels for double, which would take as long again to compile: those for float.
+// The kernels for float also take the places of the kernels for double, which would double the
+// time to compile.
 extern const Kernels kernels;
 const Kernels kernels{"portable", table<float, float>.cells, count_cells(), linear<float>,
                       linear_backward<float>};
@@ -32,7 +34,7 @@ namespace {
 using namespace jaxrnn;
 using Array = std::vector<float>;
 
-// Which steps are marked as valid; resets come with each.
+// Which steps the mask marks as valid. Every mask also has resets; `nowhere` means no mask.
 enum class Marked { nowhere, at_start, at_end, anywhere };
 
 struct Case {
@@ -42,7 +44,8 @@ struct Case {
   Marked mask;
 };
 
-// What nobody wrote yet, and padding: who reads it passes it on to what comes out.
+// The content of padding and of memory that has not been written. A kernel that reads it has
+// NaN in its results.
 constexpr float kUnwritten = std::numeric_limits<float>::quiet_NaN();
 Array unwritten(int64_t count) { return Array(count, kUnwritten); }
 
@@ -58,7 +61,8 @@ void require(bool right, const char* what) {
   std::abort();
 }
 
-// Helpers on threads of their own; one comes late, after the team is closed, on purpose.
+// Calls fn with a team whose helpers are new threads. One helper comes only after the team is
+// closed, on purpose.
 template <class Fn>
 void with_team(int threads, Fn&& fn) {
   auto team = std::make_shared<OpenTeam>(threads);
@@ -70,7 +74,7 @@ void with_team(int threads, Fn&& fn) {
   for (auto& helper : helpers) helper.join();
 }
 
-// A helper may see each of them, also one that has nothing to share out.
+// Jobs of 0 to 3 shares, one after the other, so that a helper may see any of them.
 void jobs_of_every_size() {
   with_team(3, [](Team& team) {
     for (int job = 0; job < 30000; ++job) {
@@ -165,10 +169,10 @@ int main() {
          {Marked::nowhere, Marked::at_start, Marked::at_end, Marked::anywhere})
       for (Case c : {Case{cell, 1, 1, 1, 1, 1, mask}, {cell, 6, 9, 5, 33, 1, mask},
                      {cell, 5, 1, 33, 70, 1, mask}}) {
-        workspace_limit(0);  // memory that is new, so what nobody wrote is seen
+        workspace_limit(0);  // new memory, so that a read of unwritten memory shows
         const Array alone = run(c);
         workspace_limit(size_t{1} << 30);
-        c.threads = 3;  // with groups where there are rows enough, else with split units
+        c.threads = 3;  // with U they share the units; without U, groups of B = 9
         std::vector<std::thread> callers;
         for (int i = 0; i < 3; ++i)
           callers.emplace_back([&] { require(agree(run(c), alone), "threads disagree"); });

@@ -1,6 +1,6 @@
-// The backward pass of a layer: blocks of time steps from the last to the first. In a block
-// the recurrence runs in reverse and leaves the gradients of the gates' sums; while they are
-// in cache, one product each takes them to the weights and to the inputs.
+// The backward pass of a layer, in blocks of time steps from the last to the first. In each
+// block the recurrence runs in reverse and stores the gradients of the pre-activations; while
+// these are in cache, matmuls compute the gradients of W, U and the inputs from them.
 #pragma once
 
 #include "schedule.h"
@@ -16,17 +16,19 @@ struct BackwardPass : Pass<Real, Cell> {
   using Base::B, Base::H, Base::I, Base::P, Base::PI, Base::T;
   using Base::G, Base::S, Base::N, Base::kHasC;
   static constexpr int kSums = sums_of<Cell>;
-  // gates whose gradient reaches the old state by a product with U itself
+  // The number of gates that multiply h by U; with two stages, the last gate does not.
   static constexpr int kCarried = !Cell::has_u ? 0 : Cell::two_stages ? G - 1 : G;
 
   const Backward& f;
-  // blocks: inputs, states before a step, r times them, gradients of the sums
+  // For one block, in panels: inputs, states before each step, those states times the gate of
+  // the first stage, and gradients of the pre-activations.
   Real *x, *hp, *rh, *dz;
-  // all rows: gradients of the state, of r h; for each share a panel of rows
+  // For the whole batch: gradients of h, c and gate times h. For one block: gradients of the
+  // inputs (`scratch`).
   Real *dh, *dc, *d_rh, *scratch;
-  Real *wt, *ut, *vectors, *zeros;          // weights, the matrices transposed
-  Real *d_w, *d_u, *d_b;                    // sums so far, in panels
-  Real *d_vectors, *d_start_h, *d_start_c;  // the same for each group
+  Real *wt, *ut, *vectors, *zeros;          // parameters; wt, ut: transposed
+  Real *d_w, *d_u, *d_b;                    // gradients summed so far
+  Real *d_vectors, *d_start_h, *d_start_c;  // the same, for each group
 
   BackwardPass(const Backward& backward, const Rows& all, Team& threads, Arena& arena)
       : Base{backward, all, threads}, f(backward) {
@@ -95,10 +97,10 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
-  // The state that a step began with, among arrays of states after each step.
+  // The state from which step t of a sequence started; `after` has the states after each step.
   const Real* began(const void* after, const void* start, const void* initial, int64_t t,
                     int64_t row) const {
-    for (;; --t) {  // back over steps that were skipped, at which a reset may lie
+    for (;; --t) {  // back over skipped steps, each of which may have a reset
       if (rows.starts(t, row)) return real(start);
       if (t == 0) return real(initial) + row * H;
       if (rows.runs(t - 1, row)) return real(after) + ((t - 1) * B + row) * H;
@@ -120,14 +122,15 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
-  // What a step that did not run was given may be anything, and what it would have saved was
-  // never written; its gradients are zero, but zero times NaN is not.
+  // Writes zeros for a skipped step, whose inputs and residuals may be NaN: the matmuls for the
+  // gradients of the weights multiply them by zero, and zero times NaN is NaN.
   void clear_inputs(int64_t r) {
     for (int64_t p = 0; p < PI; ++p) clear(x + at(p, r), kPanel);
     for (int64_t p = 0; p < P; ++p) clear(hp + at(p, r), kPanel);
     for (int64_t p = 0; Cell::two_stages && p < P; ++p) clear(rh + at(p, r), kPanel);
   }
 
+  // Each thread keeps its group of sequences for the whole block.
   void by_groups() {
     this->each_group([&](int64_t group) {
       const Range all{0, P};
@@ -140,7 +143,8 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
-  // A share's own units need nothing of the others between `carry` and the next `step`.
+  // All threads work on the same step, each on its own units. `carry` and the next `step` need
+  // no wait between them: the step reads only units of dh that the same share has written.
   void by_units() {
     run(team, team.size,
         [&](int s) { pack_inputs(0, this->part_of_steps(team.size, s)); });
@@ -161,7 +165,8 @@ struct BackwardPass : Pass<Real, Cell> {
         point(group, t, p, rows.start[group] + j, block.row(group, t) + j);
   }
 
-  // One row, one panel: from the gradient of the new state to those of the gates' sums.
+  // For one sequence and one panel of units: computes the gradients of the pre-activations
+  // from the gradient of the new state.
   void point(int64_t group, int64_t t, int64_t p, int64_t position, int64_t r) {
     const int64_t row = rows.order[position], out = t * B + row;
     if (!rows.runs(t, row)) {
@@ -199,6 +204,7 @@ struct BackwardPass : Pass<Real, Cell> {
     return {dz + at(g * P, r), block.capacity * kPanel};
   }
 
+  // The gradient of gate times h, and its part in the gradients of that gate and of h.
   void last_stage(int64_t group, int64_t t, Range units) {
     if constexpr (Cell::two_stages) {
       const int64_t first = rows.start[group], r0 = block.row(group, t);
@@ -226,7 +232,7 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
-  // dh += dz U', and what a reset cuts off goes to the initial state.
+  // dh += dz U'. If the step was reset, dh is moved to the gradient of the initial state.
   void carry(int64_t group, int64_t t, Range units) {
     const int64_t first = rows.start[group];
     for (int64_t p = units.from; p < units.to; ++p) {
@@ -252,7 +258,8 @@ struct BackwardPass : Pass<Real, Cell> {
     }
   }
 
-  // The gradients of inputs and weights, if wanted, from a block's, the longest pieces first.
+  // The block's part of the gradients of inputs and weights, as far as they are wanted. The
+  // longest matmuls come first, so that no thread starts a long one at the end.
   void products() {
     const int64_t gate_panels = G * P;
     const int64_t from = f.d_x ? 0 : PI;
@@ -279,7 +286,7 @@ struct BackwardPass : Pass<Real, Cell> {
       });
   }
 
-  // to += left' dz, for one panel of gates, where `left` has `features`.
+  // to += left' dz, for one panel of one gate; `left` has `features` columns.
   void weight_gradient(const Real* left, int64_t features, int64_t gate_panel, Real* to) {
     for (int64_t p = 0; p < panels(features); ++p) {
       const int64_t count = features - p * kPanel;
@@ -301,6 +308,7 @@ struct BackwardPass : Pass<Real, Cell> {
                     d_u + gp * H * kPanel);
   }
 
+  // d_b += dz, summed over the block.
   void add_rows(int64_t gp) {
     for (int64_t v = 0; v < kPanel; v += lanes<Real>) {
       V sum = load(d_b + gp * kPanel + v);
@@ -309,7 +317,7 @@ struct BackwardPass : Pass<Real, Cell> {
     }
   }
 
-  // Panels of `rows` rows back to a row-major matrix of `gates` gates.
+  // Copies panels of `count` rows to a row-major matrix of `count` rows and `gates` gates.
   void unpack(const Real* from, int64_t count, int gates, Real* to) {
     run_each(team, gates * P, [&](int64_t gp) {
       const int64_t g = gp / P, p = gp % P;
@@ -321,7 +329,7 @@ struct BackwardPass : Pass<Real, Cell> {
     });
   }
 
-  // Adds those of the other groups to the first group's sums.
+  // Adds the sums of the other groups to the sums of the first group.
   void add_groups(Real* sums, int64_t count) const {
     for (int64_t group = 1; group < rows.groups; ++group)
       for (int64_t k = 0; k < count; ++k) sums[k] += sums[group * count + k];

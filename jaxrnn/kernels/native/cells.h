@@ -1,24 +1,28 @@
-// The point-wise part of each cell, and the table of cells: see "A new kernel" in CONTRIBUTING.
+// The element-wise part of each cell, and the list of cells; see "A new kernel" in
+// CONTRIBUTING.md.
 //
-// A cell has constants (`Defaults` says what they mean) and functions of one vector of units
-// of one sequence at one step. `forward` computes the new state from the sums of the gates,
-// z = x W + h U + b; `backward` computes the gradients of the sums from those of the new state.
-// `direct` is the part of the gradient of h that does not pass through U.
+// A cell is a struct of constants, which `Defaults` explains, and of functions, which work on
+// one vector of units of one sequence at one time step. `forward` computes the new state from
+// the pre-activations z = x W + h U + b, which names in the code call sums. `backward` computes
+// the gradients of the pre-activations from the gradient of the new state; `direct` is the part
+// of the gradient of h that does not pass through U.
 #pragma once
 
 #include "vector.h"
 
 namespace jaxrnn::JAXRNN_ISA {
 
-// A cell says how many `gates` W, U and b have, and overrides the constants that differ.
+// Each cell defines `gates`, the number of gates in W, U and b, and overrides the constants
+// that differ.
 struct Defaults {
-  static constexpr int states = 1;   // h; with 2, h and c
-  static constexpr int saved = 0;    // values of a unit and step that `backward` needs again
-  static constexpr int vectors = 0;  // parameters of one number for each unit
-  static constexpr int own_sums = 0;    // last gates whose h U has a sum of its own, behind the rest
+  static constexpr int states = 1;   // 1: h; 2: h and c
+  static constexpr int saved = 0;    // residuals of each unit and time step
+  static constexpr int vectors = 0;  // parameters with one number for each unit
+  // For this many of the last gates, h U is not added to x W + b, but kept at the end of z.
+  static constexpr int own_sums = 0;
   static constexpr bool has_u = true;
-  // The product with the last gate of U takes not h but a gate times h: `first` computes it
-  // from the sum of gate 0, `saved` begins with that gate, and `last` adds the gradients.
+  // The last gate multiplies U by gate 0 times h, not by h. `first` computes gate 0 and this
+  // product, `saved[0]` must be gate 0, and `last` adds the gradients through the product.
   static constexpr bool two_stages = false;
 };
 
@@ -27,13 +31,13 @@ constexpr int at_least_one(int count) { return count > 0 ? count : 1; }
 template <class Cell>
 constexpr int sums_of = Cell::gates + Cell::own_sums;
 
-// The sum that h times gate `gate` of U is added to.
+// The index in z to which h U of a gate is added.
 template <class Cell>
 constexpr int u_sum(int gate) {
   return gate < Cell::gates - Cell::own_sums ? gate : gate + Cell::own_sums;
 }
 
-// What `forward` is given and what it computes.
+// The arguments and results of `forward`.
 template <class V, class Cell>
 struct Step {
   V h, c{};  // before the step
@@ -43,18 +47,18 @@ struct Step {
   V saved[at_least_one(Cell::saved)];
 };
 
-// What `backward` is given and what it computes.
+// The arguments and results of `backward`.
 template <class V, class Cell>
 struct StepBack {
   V h, c{}, h_new, c_new{}, v[at_least_one(Cell::vectors)];
   V saved[at_least_one(Cell::saved)];
-  V dh;    // of the new state
-  V dc{};  // of the new state; `backward` replaces it by the gradient of c
+  V dh;    // gradient of the new h
+  V dc{};  // gradient of the new c; `backward` replaces it by the gradient of the old c
 
   V direct{}, dz[sums_of<Cell>] = {}, dv[at_least_one(Cell::vectors)] = {};
 };
 
-// Coupled gates: sigmoid(f) = 1 - sigmoid(i), and three gates are left.
+// With coupled gates, sigmoid(f) = 1 - sigmoid(i) = sigmoid(-i), and three gates are left.
 template <bool kCoupled>
 struct Lstm : Defaults {
   static constexpr int gates = kCoupled ? 3 : 4, states = 2, saved = gates;
@@ -85,7 +89,7 @@ struct Lstm : Defaults {
   }
 };
 
-// The vectors p_i and p_f see c, p_o sees the new c.
+// The vectors p_i and p_f multiply the old c, and p_o multiplies the new c.
 struct PeepholeLstm : Defaults {
   static constexpr int gates = 4, states = 2, vectors = 3, saved = 4;
 
@@ -120,7 +124,7 @@ struct PeepholeLstm : Defaults {
   }
 };
 
-// The reset gate multiplies h U_n + b_n: z[3], and the vector b_n.
+// The reset gate multiplies h U_n + b_n; z[3] is h U_n, and the vector is b_n.
 struct GruAfter : Defaults {
   static constexpr int gates = 3, own_sums = 1, vectors = 1, saved = 4;
 
@@ -147,7 +151,7 @@ struct GruAfter : Defaults {
   }
 };
 
-// U_n multiplies r h.
+// The reset gate comes before the matmul: (r h) U_n.
 struct GruBefore : Defaults {
   static constexpr int gates = 3, saved = 3;
   static constexpr bool two_stages = true;
@@ -182,7 +186,8 @@ struct GruBefore : Defaults {
   }
 };
 
-// U_n multiplies f h, and f also writes: both uses add to its gradient.
+// The gate f is used twice, in (f h) U_n and in the new state. `backward` computes its gradient
+// from the new state, and `last` adds its gradient from (f h) U_n.
 struct Mgu : Defaults {
   static constexpr int gates = 2, saved = 2;
   static constexpr bool two_stages = true;
@@ -253,7 +258,7 @@ struct Elman : Defaults {
   }
 };
 
-// Each unit sees itself alone: the vector u.
+// Each unit reads only its own state, through the vector u.
 template <class Activation>
 struct IndRnn : Defaults {
   static constexpr int gates = 1, vectors = 1;
@@ -272,7 +277,7 @@ struct IndRnn : Defaults {
   }
 };
 
-// Every cell that has a kernel. The name is the one of its step in `reference.py`.
+// Every cell that has a kernel. Its name here is also the name of its step in `reference.py`.
 template <class Visit>
 constexpr void each_cell(Visit&& visit) {
   visit("lstm", Lstm<false>{});

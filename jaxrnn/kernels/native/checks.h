@@ -1,8 +1,8 @@
-// Checks of a call from XLA: the element type, the rank and every dimension of every buffer.
+// Checks a call from XLA: the element type, the rank and every dimension of every buffer.
 //
-// Python checks first and says more. These are for every other way here: a compiled program
-// that was stored, a call of `jax.ffi` by hand, a mistake of ours. Nothing is read or written
-// before all of them have passed.
+// jaxrnn's Python code makes the same checks first, with better messages. The checks here are
+// for calls that bypass it: a stored compiled program, a direct call of `jax.ffi`, a mistake
+// in jaxrnn. No array is read or written before all checks have passed.
 #pragma once
 
 #include <algorithm>
@@ -18,12 +18,13 @@ namespace jaxrnn {
 
 namespace ffi = xla::ffi;
 
-// The largest array, in bytes: sums of a few sizes of workspaces stay far within 64 bits.
+// The most bytes of an array. The size of a workspace, a sum over several arrays, is then far
+// below 2^63.
 constexpr int64_t kMostBytes = int64_t{1} << 46;
-// The largest dimension: positions of rows are 32-bit integers.
+// The largest dimension: indices of sequences are 32-bit integers.
 constexpr int64_t kMostSteps = (int64_t{1} << 31) - 1;
 
-// Dimensions, up to three of its own, or those of a buffer.
+// The dimensions of an array: up to three stored here, or a view of a buffer's.
 class Dims {
  public:
   Dims(std::initializer_list<int64_t> few) : size_(few.size()) {
@@ -47,7 +48,7 @@ inline int64_t bytes_each(ffi::DataType type) {
   return type == ffi::F64 ? 8 : type == ffi::F32 ? 4 : 1;
 }
 
-// How many entries there are; -1 if the array would be larger than any can be.
+// The number of entries; -1 if a dimension is negative or the array exceeds `kMostBytes`.
 inline int64_t count_of(Dims dims, int64_t each) {
   int64_t count = 1;
   bool empty = false, fits = true;
@@ -81,7 +82,7 @@ inline std::string described(ffi::DataType type, Dims dims) {
   return text + ']';
 }
 
-// The first thing that is wrong with a call.
+// Checks one call and keeps the first error.
 class Checks {
  public:
   void fail(const std::string& what) {
@@ -90,7 +91,7 @@ class Checks {
   bool passed() const { return problem_.empty(); }
   ffi::Error error() const { return ffi::Error::InvalidArgument(problem_); }
 
-  // The data of a buffer that is as it must be; null if it is not, or is empty.
+  // The data of a buffer of this type and these dimensions; null if it differs or is empty.
   void* array(const char* name, ffi::AnyBuffer given, ffi::DataType type, Dims dims) {
     if (!passed()) return nullptr;
     const Dims has(given.dimensions());
@@ -121,13 +122,13 @@ class Checks {
   std::string problem_;
 };
 
-// Arguments, or results, in their order.
+// Reads the arguments, or the results, of a call in order.
 template <class Remaining>
 class Reader {
  public:
   Reader(const Remaining& all, Checks& checks) : all_(all), checks_(checks) {}
 
-  // The next buffer; null if there is none.
+  // The next buffer; no value if all have been read.
   std::optional<ffi::AnyBuffer> next(const char* name) {
     if (index_ >= all_.size()) {
       checks_.fail(std::string(name) + " is missing, of " + std::to_string(all_.size()) +
@@ -151,7 +152,8 @@ class Reader {
     return buffer ? checks_.array(name, *buffer, type, dims) : nullptr;
   }
 
-  // As `array`, or null for an array of the dimensions `none`: not given, or not wanted.
+  // Like `array`, but null for a buffer with the dimensions `none`, by which the caller says
+  // that this argument is not given or this result is not wanted.
   void* maybe(const char* name, ffi::DataType type, Dims dims, Dims none) {
     const auto buffer = next(name);
     if (!buffer) return nullptr;

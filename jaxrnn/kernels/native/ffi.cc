@@ -1,5 +1,5 @@
-// The kernels as XLA sees them: handlers of its foreign function interface, and a few plain
-// functions for Python's ctypes.
+// The functions that the library exports: handlers for XLA's foreign function interface, and a
+// few plain C functions for Python's ctypes.
 #include <cstring>
 #include <memory>
 #include <string>
@@ -14,7 +14,7 @@ namespace ffi = xla::ffi;
 namespace jaxrnn {
 namespace {
 
-// The threads of XLA's own pool that one call may use, for as long as this lives.
+// The team of one call, with helpers on XLA's own thread pool.
 class PoolTeam {
  public:
   PoolTeam(ffi::ThreadPool& pool, double operations)
@@ -30,7 +30,7 @@ class PoolTeam {
   std::shared_ptr<OpenTeam> team_;
 };
 
-// What a call of a layer was given, and the sizes and the type of all of it.
+// Reads and checks the arguments and results of a call of a layer; finds its sizes and type.
 class LayerCall {
  public:
   LayerCall(const ffi::RemainingArgs& args, const ffi::RemainingRets& rets)
@@ -43,7 +43,8 @@ class LayerCall {
   int64_t T = 0, B = 0, I = 0, H = 0;
   StepMask mask{};
 
-  // x, h0, [c0], start_h, [start_c], w, [u], b, vectors, valid, reset: as in `_native.py`.
+  // The arguments come in the order of `_native.py`: x, h0, [c0], start_h, [start_c], w, [u],
+  // b, vectors, valid, reset.
   void read(int64_t number, Layer& layer) {
     const Kernels& all = best_kernels();
     if (number < 0 || number >= all.cell_count)
@@ -70,13 +71,13 @@ class LayerCall {
     mask.reset = mask_of("reset");
   }
 
-  // Everything is as it must be.
+  // Whether all checks have passed and every argument and result has been read.
   bool complete() {
     in.end();
     out.end();
     return checks.passed();
   }
-  // Of every result, which will be written for the first time.
+  // Calls fn(data, bytes) for every result.
   template <class Fn>
   void each_result(Fn&& fn) const {
     for (size_t i = 0; i < rets_.size(); ++i) {
@@ -84,7 +85,8 @@ class LayerCall {
       fn(result.untyped_data(), result.size_bytes());
     }
   }
-  // Without rows there is nothing to run, and every sum over them is zero.
+  // Prepares the memory of the results. If the batch is empty, sets them to zero (they are sums
+  // over the batch, or empty) and returns true: there is nothing to run.
   bool done_without_rows() const {
     each_result(prefer_huge_pages);
     if (B > 0) return false;
@@ -109,7 +111,7 @@ class LayerCall {
       checks.fail("x is " + described(type, Dims(x.dimensions())) + " and h0 is " +
                   described(type, Dims(h0.dimensions())) +
                   ", where at least one step, one feature and one unit are needed");
-    if (!checks.passed()) T = B = I = H = 0;  // products of them are within 64 bits
+    if (!checks.passed()) T = B = I = H = 0;  // no overflow in the sizes of other arrays
     return checks.passed();
   }
 
@@ -146,7 +148,8 @@ ffi::Error forward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Remaining
   return done(run_forward(f, T, B, call.mask, *team));
 }
 
-// The gradients of a layer, all or none of its weights' among them.
+// Reads the results of the backward pass. The gradients of the weights are wanted together or
+// not at all, as d_w says.
 void read_gradients(LayerCall& call, Backward& f) {
   const CellKernel& cell = *f.cell;
   const int64_t T = call.T, B = call.B, I = call.I, H = call.H, GH = cell.gates * H;
@@ -188,7 +191,8 @@ ffi::Error backward(ffi::ThreadPool pool, ffi::RemainingArgs args,
   return done(run_backward(f, T, B, call.mask, *team));
 }
 
-// The arrays of a linear recurrence: some like the state, the others (T, ...) of such.
+// Checks the arrays of a linear recurrence: each has the shape of the state, or a time axis
+// before that shape.
 class LinearCall {
  public:
   LinearCall(ffi::AnyBuffer a, ffi::AnyBuffer h0)
@@ -282,7 +286,7 @@ std::string cells_as_json() {
 }  // namespace
 }  // namespace jaxrnn
 
-#pragma GCC visibility push(default)  // of a library that hides everything else
+#pragma GCC visibility push(default)  // all other symbols are hidden
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_forward, jaxrnn::forward,
                               ffi::Ffi::Bind()
@@ -321,12 +325,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxrnn_linear_backward, jaxrnn::linear_backward,
                                   .Attr<bool>("cuts"));
 
 extern "C" {
-// Raised whenever arguments change, so that a library that was left behind is refused.
+// Raise this whenever arguments change: Python refuses a library with another number.
 int jaxrnn_interface() { return 4; }
 const char* jaxrnn_instruction_set() {
   return jaxrnn::best_kernels().name;
 }
-// The table of cells as JSON, in the order of their numbers.
+// The table of cells as a JSON list; the index of a cell is its number in calls.
 const char* jaxrnn_cells() {
   static const std::string text = jaxrnn::cells_as_json();
   return text.c_str();

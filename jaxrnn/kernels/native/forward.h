@@ -1,5 +1,5 @@
-// The forward pass of a layer: a block of time steps at a time, its projection first, while
-// it is in cache, then the recurrence step by step.
+// The forward pass of a layer, in blocks of time steps: first the projection of the whole
+// block, then, while that is in cache, the recurrence step by step.
 #pragma once
 
 #include "schedule.h"
@@ -17,6 +17,8 @@ struct ForwardPass : Pass<Real, Cell> {
   static constexpr int kSums = sums_of<Cell>;
 
   const Forward& f;
+  // h[t % 2] is h before step t. There are two arrays, since the old h is still read while the
+  // new h of some units is written.
   Real *w, *u, *bias, *vectors, *x, *z, *h[2], *c, *rh;
 
   ForwardPass(const Forward& forward, const Rows& all, Team& threads, Arena& arena)
@@ -64,7 +66,8 @@ struct ForwardPass : Pass<Real, Cell> {
     for (int64_t group = 0; group < rows.groups; ++group) restart(group, 0, {0, P});
   }
 
-  // Rows that are reset before step t, which may be a step that they skip.
+  // Writes the initial state of the sequences that are reset before step t, even if they skip
+  // this step.
   void restart(int64_t group, int64_t t, Range units) {
     if (!rows.reset || t >= T) return;
     for (int64_t j = 0; j < active(group, t); ++j) {
@@ -79,6 +82,7 @@ struct ForwardPass : Pass<Real, Cell> {
     }
   }
 
+  // Each thread keeps its group of sequences for the whole block.
   void by_groups() {
     this->each_group([&](int64_t group) {
       const Range all{0, P};
@@ -91,6 +95,7 @@ struct ForwardPass : Pass<Real, Cell> {
     });
   }
 
+  // All threads work on the same step, each on its own units.
   void by_units() {
     run(team, team.size, [&](int s) { pack_x(0, this->part_of_steps(team.size, s)); });
     run(team, team.size, [&](int s) {
@@ -113,13 +118,13 @@ struct ForwardPass : Pass<Real, Cell> {
     const int64_t count = some.to - some.from;
     for (int64_t gp = gate_panels.from; gp < gate_panels.to; ++gp) {
       const Left<Real> left{x + some.from * kPanel, block.capacity * kPanel};
-      const int64_t depth = gp < G * P ? I : 0;  // a sum without W starts at zero
+      const int64_t depth = gp < G * P ? I : 0;  // `own_sums` have no x W
       panel_product(count, left, depth, w + gp * I * kPanel, bias + gp * kPanel, 0,
                     z + at(gp, some.from));
     }
   }
 
-  // z += state U, for the gates from `from` to `to` of one panel of units.
+  // z += state U, for gates `from` to `to` - 1 of one panel of units.
   void product(int64_t group, int64_t t, int64_t p, const Real* state, int from, int to) {
     const Left<Real> left{state + rows.start[group] * kPanel, B * kPanel};
     for (int g = from; g < to; ++g) {
@@ -160,7 +165,7 @@ struct ForwardPass : Pass<Real, Cell> {
     restart(group, t + 1, units);
   }
 
-  // One row, one panel of units: from the sums of the gates to the new state.
+  // For one sequence and one panel of units: computes the new state from the pre-activations.
   void point(int64_t t, int64_t p, int64_t position, int64_t r) {
     const int64_t row = rows.order[position], out = t * B + row;
     const Real* before = h[t & 1];
@@ -188,7 +193,8 @@ struct ForwardPass : Pass<Real, Cell> {
     });
   }
 
-  // The state of a row is where its last step left it.
+  // Copies the final states. The h of a sequence that ended early is in the array that its last
+  // step wrote.
   void finish() {
     for (int64_t group = 0; group < rows.groups; ++group)
       for (int64_t j = 0; j < rows.start[group + 1] - rows.start[group]; ++j) {

@@ -1,8 +1,9 @@
-// Products of matrices that lie in panels.
+// Matmuls of matrices that are stored in panels.
 //
-// A matrix of R rows and F features lies as [ceil(F / 32)][R][32]: 32 features of each row
-// side by side. In this form it can be read by vectors along its features or broadcast along
-// its rows, without strides that are powers of two, which would fall on few cache sets.
+// A matrix of R rows and F features is stored as [ceil(F / 32)][R][32]: a panel holds 32
+// features of every row. A kernel can load vectors along the features, or single entries along
+// the rows to broadcast them. In a row-major matrix, the stride from row to row is often a
+// power of two, so that such loads would compete for a few cache sets.
 //
 // Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008),
 // doi:10.1145/1356052.1356053.
@@ -16,16 +17,16 @@ constexpr int64_t kPanel = 32;
 
 inline int64_t panels(int64_t features) { return (features + kPanel - 1) / kPanel; }
 
-// Rows of a tile of two vectors that the registers hold.
+// The most rows of a tile, two vectors wide, whose sums fit into the registers.
 constexpr int kTileRows = JAXRNN_VECTOR_BYTES == 64 ? 14 : 6;
 
-// One left operand, by (row, k): `row` and `inner` are strides, and k runs over panels.
-//   along features: row 32, inner 1, the next panel of k after 32 of them
-//   along rows (the transposed matrix): row 1, inner 32, all of k in one panel
+// The left operand of a matmul, with entries (row, k), where k is the index of the sum.
+//   along features: strides 32 of row and 1 of k; 32 values of k in each panel
+//   along rows (the transposed matrix): strides 1 of row and 32 of k; all of k in one panel
 template <class Real>
 struct Left {
   const Real* data;
-  int64_t panel_stride;  // of the next 32 k, along features
+  int64_t panel_stride;  // from panel to panel, along features
 };
 
 template <class Real, int M, int U, bool kAlongRows>
@@ -87,7 +88,8 @@ void tile(Left<Real> a, int64_t depth, const Real* b, const Real* init,
 template <class Real, bool kAlongRows>
 void rows_of_tile(int64_t rows, Left<Real> a, int64_t depth, const Real* b,
                   const Real* init, int64_t init_stride, Real* c) {
-  // few rows: more than one sum per entry, to fill the latency of the additions
+  // With few rows, each entry has several partial sums, since each addition to one sum would
+  // have to wait for the previous addition.
 #define JAXRNN_TILE(M, U) \
   case M:                 \
     return tile<Real, M, U, kAlongRows>(a, depth, b, init, init_stride, c);
@@ -112,8 +114,8 @@ void rows_of_tile(int64_t rows, Left<Real> a, int64_t depth, const Real* b,
 #undef JAXRNN_TILE
 }
 
-// c = init + a b for one panel of b and c: 32 columns, `rows` rows, `depth` products each.
-// `init` is c itself with a stride of 32 to add to it, or one row with a stride of 0.
+// c = init + a b, where a is `rows` by `depth`, and b and c are one panel of 32 columns. `init`
+// is either c itself with a stride of 32, to add to c, or a single row with a stride of 0.
 template <class Real, bool kAlongRows = false>
 void panel_product(int64_t rows, Left<Real> a, int64_t depth, const Real* b,
                    const Real* init, int64_t init_stride, Real* c) {
@@ -129,7 +131,8 @@ void panel_product(int64_t rows, Left<Real> a, int64_t depth, const Real* b,
   }
 }
 
-// One panel of a row-major matrix: columns `from` ... of `width` in all, rows by `stride`.
+// Copies up to 32 columns of a row-major matrix to a panel, and fills the rest with zeros;
+// `stride` is the distance from row to row of the matrix.
 template <class Real>
 void pack_panel(const Real* matrix, int64_t rows, int64_t stride, int64_t columns,
                 Real* panel) {
@@ -139,7 +142,7 @@ void pack_panel(const Real* matrix, int64_t rows, int64_t stride, int64_t column
             j < columns ? load(matrix + r * stride + j, columns - j) : Vec<Real>{});
 }
 
-// The same of the transposed matrix: 32 of its rows become the columns of the panel.
+// The same for the transposed matrix: rows of `matrix` become columns of the panel.
 template <class Real>
 void pack_panel_transposed(const Real* matrix, int64_t depth, int64_t stride,
                            int64_t columns, Real* panel) {

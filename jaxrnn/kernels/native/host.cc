@@ -51,15 +51,16 @@ const Kernels& best_kernels() {
 
 namespace {
 
-// The memory behind a `Rows`.
+// A `Rows` and the memory that it points to.
 struct Plan {
   std::vector<int32_t> order, active;
   std::vector<int64_t> start;
   Rows rows;
 };
 
-// Where the valid steps of every row lie. At the start or at the end, rows that are not
-// running can be left out; anywhere else, or where they are reset, they are kept by masking.
+// Where the valid steps of all sequences are. If they are all at the start or all at the end, a
+// step does not visit the sequences that skip it. Otherwise, or if a skipped step has a reset,
+// every step visits all sequences, and a sequence that skips the step keeps its state.
 enum class Valid { everywhere, at_start, at_end, anywhere };
 
 Valid place_of(const StepMask& mask, int64_t time, int64_t batch) {
@@ -76,7 +77,8 @@ Valid place_of(const StepMask& mask, int64_t time, int64_t batch) {
   return falling ? Valid::at_start : rising ? Valid::at_end : Valid::anywhere;
 }
 
-// Rows by falling length, dealt out one group after the other, so that each has long and short ones.
+// Sorts the sequences from long to short and deals them to the groups like cards, so that each
+// group has long and short ones.
 Plan plan_rows(int64_t time, int64_t batch, int64_t groups, StepMask mask) {
   Plan plan;
   const Valid place = place_of(mask, time, batch);
@@ -98,7 +100,7 @@ Plan plan_rows(int64_t time, int64_t batch, int64_t groups, StepMask mask) {
     plan.start.push_back(first + running);
     const size_t base = plan.active.size();
     plan.active.resize(base + time);
-    for (int64_t t = 0; t < time; ++t) {  // t + 1 steps are needed to run at t, from the start
+    for (int64_t t = 0; t < time; ++t) {  // a sequence of t steps or fewer has ended
       while (running > 0 && steps[plan.order[first + running - 1]] <= t) --running;
       plan.active[base + (place == Valid::at_end ? time - 1 - t : t)] = running;
     }
@@ -108,15 +110,16 @@ Plan plan_rows(int64_t time, int64_t batch, int64_t groups, StepMask mask) {
   return plan;
 }
 
-// JAXRNN_SPLIT (0 or 1) and JAXRNN_BLOCK (rows) are there to measure what the rules below
-// decide; users need neither.
+// Two environment variables override the rules below, to measure them: JAXRNN_SPLIT (0 or 1)
+// and JAXRNN_BLOCK, the (time step, sequence) pairs in a block. Users need neither.
 int64_t env_or(const char* name, int64_t otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atoll(text) : otherwise;
 }
 
-// Rows stay with a thread where each thread has enough of them to make up for reading all
-// of U at every step; else the units are shared out, with a wait at every step.
+// Whether threads share the units. If not, each thread has its own sequences and reads all of U
+// at every step, which pays off if it has enough sequences. If so, each thread reads a part of
+// U, and all threads wait for each other at every step.
 bool split_units(const Layer& layer, int64_t batch, int threads) {
   if (threads == 1) return false;
   const int64_t size = layer.is_double ? 8 : 4;
@@ -145,8 +148,8 @@ bool run_pass(Problem f, int64_t time, int64_t batch, StepMask mask, Team& team,
 
 namespace {
 
-// Zeros in what is kept of steps that did not run: a check for NaN in the results
-// of a program would find what memory held.
+// Writes zeros to the residuals of skipped steps. No kernel reads them, but they are results of
+// the program, in which a check for NaN would find whatever the memory held.
 void clear_skipped(const Forward& f, int64_t time, int64_t batch, StepMask mask) {
   const int64_t bytes = f.hidden * (f.is_double ? sizeof(double) : sizeof(float));
   auto clear = [&](void* kept, int64_t k, int64_t size) {
@@ -173,7 +176,7 @@ bool run_backward(Backward f, int64_t time, int64_t batch, StepMask mask, Team& 
 }
 
 int threads_for(double operations, int available) {
-  // a thread takes some microseconds to come, in which another does 100 000s
+  // In the microseconds that a helper takes to arrive, the caller does 100,000s of operations.
   const double worth = std::min(operations / 1e6, double{OpenTeam::kMaxShares});
   return std::max(1, std::min(available, static_cast<int>(worth)));
 }

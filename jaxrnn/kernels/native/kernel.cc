@@ -1,5 +1,6 @@
-// Every kernel for one instruction set. Compiled once for each, with JAXRNN_ISA its
-// namespace and JAXRNN_VECTOR_BYTES its width; `Kernels` is all that leaves this file.
+// All kernels for one instruction set. This file is compiled once for each instruction set,
+// with JAXRNN_ISA as its namespace and JAXRNN_VECTOR_BYTES as the width of its vectors. Other
+// files use only the struct `kernels` at its end.
 #include "linear.h"
 #include "table.h"
 

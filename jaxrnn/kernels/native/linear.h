@@ -1,12 +1,12 @@
-// The diagonal linear recurrence, h_t = a_t h_{t-1} + b_t, forward and backward. Elements
-// know nothing of each other: each share of the team keeps its own from first step to last.
+// The diagonal linear recurrence, h_t = a_t h_{t-1} + b_t, forward and backward. Elements are
+// independent, so each thread takes some of them through all time steps.
 #pragma once
 
 #include "schedule.h"
 
 namespace jaxrnn::JAXRNN_ISA {
 
-// Vectors of one element range that are kept in registers through time.
+// The number of vectors that stay in registers through all time steps.
 constexpr int64_t kChunk = 4;
 
 template <class Real, class Fn>
@@ -23,8 +23,8 @@ void each_chunk(int64_t width, Team& team, Fn&& fn) {
   });
 }
 
-// A decay of -0 is a cut, where there are cuts: the state before it is selected away, since
-// zero times NaN is NaN. Elsewhere a decay is never -0.
+// Returns x, or zero where the decay `a` is -0. With `cuts`, a decay of -0 marks a reset, and
+// the caller makes sure that no other decay is -0. A select, since zero times NaN is NaN.
 template <class Real, bool cuts>
 inline Vec<Real> uncut(Vec<Real> a, Vec<Real> x) {
   if constexpr (cuts) {

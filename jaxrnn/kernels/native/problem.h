@@ -1,4 +1,4 @@
-// What a kernel is asked to do: plain structs, the same for every instruction set.
+// The arguments of the kernels: plain structs, the same for every instruction set.
 #pragma once
 
 #include <cstddef>
@@ -11,11 +11,12 @@ struct Rows;
 struct Forward;
 struct Backward;
 
-// The vectors of one number for each unit that a cell may have.
+// The most vectors, parameters with one number for each unit, that a cell may have.
 constexpr int kMaxVectors = 4;
 
-// One cell, a row of the table that `table.h` makes: its facts, and both passes, for float and
-// for double. `arena` null: nothing is computed, the bytes needed are returned.
+// One entry of the table of cells in `table.h`: the constants of a cell, and both passes, each
+// for float and for double. A pass returns how many bytes of `arena` it needs; if `arena` is
+// null, it computes nothing.
 struct CellKernel {
   const char* name;
   int64_t gates, states, saved, vectors;  // as in `cells.h`
@@ -24,39 +25,42 @@ struct CellKernel {
   size_t (*backward[2])(const Backward&, const Rows&, Team&, void* arena);
 };
 
-// Threads that work on one call. `run` returns when fn(context, 0 ... shares - 1) are done.
+// The threads that work on one call. `run` calls fn(context, share) for every share from 0 to
+// shares - 1, and returns when all of them are done.
 struct Team {
   int size;
   void (*run)(Team* self, int shares, void (*fn)(void*, int), void* context);
 };
 
-// Which steps of which rows are run. Rows are sorted, so that those of step t are the first
-// ones of each group: the sequences that one thread keeps.
+// The sequences of a batch, and which of their steps run. A group is the sequences that one
+// thread keeps, or all of them. They are sorted so that the sequences that step t visits come
+// first; a sequence that a step visits, but that is not valid there, skips this step.
+// In names, a row is the index of a sequence in the batch, a position its place in this order.
 struct Rows {
   int64_t time, batch, groups;
-  const int32_t* order;    // (batch): the row at a position
+  const int32_t* order;    // (batch): the row at each position
   const int64_t* start;    // (groups + 1): the first position of each group
-  const int32_t* active;   // (groups, time): how many positions of a group step t runs
-  const uint8_t* valid;    // (time, batch); null if every step is
+  const int32_t* active;   // (groups, time): how many positions step t visits
+  const uint8_t* valid;    // (time, batch); null if every step runs
   const uint8_t* reset;    // (time, batch); null if no step is reset
 
   bool runs(int64_t t, int64_t row) const { return !valid || valid[t * batch + row]; }
   bool starts(int64_t t, int64_t row) const { return reset && reset[t * batch + row]; }
 };
 
-// Arrays are dense and row-major; G gates, S saved values, both of H units each. Arrays that
-// the cell does not have are null.
+// Arrays are dense and row-major; G gates and S residuals of H units each lie side by side.
+// Arrays that the cell does not have are null.
 struct Layer {
   const CellKernel* cell;
   bool is_double;
-  bool split_units;  // one group, whose units are shared out; else the groups are
+  bool split_units;  // threads share the units of one group; else each has a group
   int64_t inputs, hidden;
-  int64_t block;      // rows in a block of time steps, about
+  int64_t block;      // (time step, sequence) pairs in a block, about
   const void* x;      // (T, B, I)
   const void* h0;     // (B, H)
   const void* c0;     // (B, H)
-  const void* start_h;  // (H): where a reset starts
-  const void* start_c;  // (H)
+  const void* start_h;  // (H): h after a reset
+  const void* start_c;  // (H): c after a reset
   const void* w;      // (I, G H)
   const void* u;      // (H, G H)
   const void* b;      // (G H)
@@ -67,11 +71,12 @@ struct Forward : Layer {
   void* ys;     // (T, B, H)
   void* h;      // (B, H)
   void* c;      // (B, H)
-  void* cs;     // (T, B, H), null where no gradient is wanted
-  void* saved;  // (T, B, S H), likewise
+  void* cs;     // (T, B, H); null if no gradient is wanted
+  void* saved;  // (T, B, S H); null likewise
 };
 
-// Without d_x, no gradient of the inputs; without d_w, none of any weight.
+// If d_x is null, the gradient of the inputs is not computed; if d_w is null, no gradient of W,
+// U, b or the vectors is.
 struct Backward : Layer {
   const void *ys, *cs, *saved;
   const void *d_ys, *d_h, *d_c;
@@ -79,13 +84,14 @@ struct Backward : Layer {
   void* d_vectors[kMaxVectors];
 };
 
-// h_t = a_t h_{t-1} + b_t, element by element; every array (T, N), states (N).
+// h_t = a_t h_{t-1} + b_t, element by element; h0 has `width` elements, the other arrays have
+// `time` times as many.
 struct Linear {
   bool is_double;
   int64_t time, width;
   const void *a, *b, *h0;
   void* hs;
-  bool cuts;  // whether a decay of -0 cuts off the state before it
+  bool cuts;  // whether a decay of -0 marks a reset
 };
 
 struct LinearBackward {
@@ -96,7 +102,7 @@ struct LinearBackward {
   bool cuts;
 };
 
-// One instruction set.
+// All kernels for one instruction set.
 struct Kernels {
   const char* name;
   const CellKernel* cells;

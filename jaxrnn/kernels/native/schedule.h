@@ -1,4 +1,4 @@
-// What the two passes share: memory, work for the team, and the rows of a block of steps.
+// Code of both passes: memory, work for the team, and the order of the data in a block.
 #pragma once
 
 #include "cells.h"
@@ -7,7 +7,7 @@
 
 namespace jaxrnn::JAXRNN_ISA {
 
-// Hands out pieces of one workspace; without one it only counts.
+// Hands out pieces of one workspace; if `base` is null, it only counts their bytes.
 struct Arena {
   char* base;
   size_t used = 0;
@@ -34,9 +34,9 @@ void run(Team& team, int shares, Fn&& fn) {
   team.run(&team, shares, call, &fn);
 }
 
-constexpr int kMaxShares = 256;  // as many as a team can hand out at once
+constexpr int kMaxShares = 256;  // the most that a team can hand out at once
 
-// `count` pieces of work of about the same size, a share of them at a time.
+// Calls fn(i) for `count` pieces of work of about the same size, divided into equal shares.
 template <class Fn>
 void run_each(Team& team, int64_t count, Fn&& fn) {
   const int shares = static_cast<int>(count < kMaxShares ? count : kMaxShares);
@@ -46,12 +46,12 @@ void run_each(Team& team, int64_t count, Fn&& fn) {
   });
 }
 
-// The steps from t0 to t1. Its rows lie group by group, in each group step by step, those that
-// are past their end left out.
+// The time steps from t0 to t1 - 1. Its arrays have a row for each pair of a time step and a
+// sequence that the step visits: group by group, in each group step by step.
 struct Block {
   int64_t t0, t1, capacity;
   int64_t rows = 0;
-  int64_t* first;  // (groups, steps + 1): where a step's rows begin
+  int64_t* first;  // (groups, steps + 1): the first row of each step
 
   void place(const Rows& all, int64_t from, int64_t to) {
     t0 = from;
@@ -79,7 +79,7 @@ inline int64_t steps_in_block(const Rows& rows, int64_t wanted) {
   return steps < rows.time ? steps : rows.time;
 }
 
-// One row of a row-major matrix into row `r` of panels that hold `capacity` rows.
+// Copies one row of a row-major matrix to row `r` of panels of `capacity` rows.
 template <class Real>
 void pack_row(const Real* from, int64_t features, int64_t capacity, int64_t r, Real* to) {
   for (int64_t j = 0; j < features; j += lanes<Real>)
@@ -87,7 +87,7 @@ void pack_row(const Real* from, int64_t features, int64_t capacity, int64_t r, R
           load(from + j, features - j));
 }
 
-// And back.
+// The inverse of `pack_row`.
 template <class Real>
 void unpack_row(const Real* from, int64_t features, int64_t capacity, int64_t r, Real* to) {
   for (int64_t j = 0; j < features; j += lanes<Real>)
@@ -95,7 +95,8 @@ void unpack_row(const Real* from, int64_t features, int64_t capacity, int64_t r,
           features - j);
 }
 
-// Sizes and arrays that both passes know, typed.
+// The base of both passes: T time steps, B sequences, I inputs and H units, in PI and P panels;
+// G gates, S residuals and N vectors of the cell.
 template <class Real, class Cell>
 struct Pass {
   const Layer& layer;
@@ -115,7 +116,7 @@ struct Pass {
     block.capacity = steps * B;
     block.first = arena.take<int64_t>(rows.groups * (steps + 1));
   }
-  // Vector i as `to[i][panel of units]`.
+  // Copies the vectors to panels: `to[i][p]` is panel p of vector i.
   void pack_vectors(Real* to) const {
     for (int i = 0; i < N; ++i)
       for (int64_t p = 0; p < P; ++p)
@@ -123,7 +124,7 @@ struct Pass {
                    to + (i * P + p) * kPanel);
   }
   int64_t active(int64_t group, int64_t t) const { return rows.active[group * T + t]; }
-  // Row `r` of panel `p` in arrays of the block's rows, and in arrays of all positions.
+  // The offset of a row of panel `p`, in arrays of a block and in arrays of the whole batch.
   int64_t at(int64_t p, int64_t r) const { return (p * block.capacity + r) * kPanel; }
   int64_t at_position(int64_t p, int64_t position) const {
     return (p * B + position) * kPanel;
@@ -133,7 +134,7 @@ struct Pass {
     const Range r = part(block.t1 - block.t0, shares, share);
     return {block.t0 + r.from, block.t0 + r.to};
   }
-  // Calls fn(step, position, row, block row) for what a group runs in some steps of a block.
+  // Calls fn(step, position, row, row in the block) for each sequence that some steps visit.
   template <class Fn>
   void each_row(int64_t group, Range some, Fn&& fn) const {
     for (int64_t t = some.from; t < some.to; ++t) {
@@ -142,18 +143,19 @@ struct Pass {
         fn(t, first + j, rows.order[first + j], block.row(group, t) + j);
     }
   }
-  // Calls fn(offset in panel, unit, units left) for the vectors of panel p.
+  // Calls fn(offset in the panel, first unit, units left) for each SIMD vector of panel p.
   template <class Fn>
   void each_vector(int64_t p, Fn&& fn) const {
     for (int64_t v = 0; v < kPanel && p * kPanel + v < H; v += lanes<Real>)
       fn(v, p * kPanel + v, H - p * kPanel - v);
   }
-  // Step by step with the units shared out, or group by group: `fn(group, panels)`.
+  // Divides the panels of units among the threads: fn(range of panels).
   template <class Fn>
   void each_panel_share(Fn&& fn) {
     const int shares = static_cast<int>(P < team.size ? P : team.size);
     run(team, shares, [&](int s) { fn(part(P, shares, s)); });
   }
+  // Divides the groups among the threads: fn(group).
   template <class Fn>
   void each_group(Fn&& fn) {
     run(team, static_cast<int>(rows.groups), [&](int group) { fn(group); });

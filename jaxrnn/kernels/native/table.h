@@ -1,4 +1,5 @@
-// The table of cells of one instruction set, made from `cells.h`: facts and both passes of each.
+// Makes the table of cells for one instruction set from `each_cell`: the constants and both
+// passes of every cell.
 #pragma once
 
 #include "backward.h"
@@ -6,6 +7,7 @@
 
 namespace jaxrnn::JAXRNN_ISA {
 
+// Runs a pass if it has memory; returns the bytes that it needs.
 template <class Real, class Cell, template <class, class> class Pass, class Problem>
 size_t run_pass(const Problem& f, const Rows& rows, Team& team, void* memory) {
   Arena arena{static_cast<char*>(memory)};

@@ -11,7 +11,7 @@ inline void pause(int& spins) {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
-  // about as long as a step may take; then let others have the core
+  // After about as long as a time step may take, another thread may have the core.
   if (++spins > 4096) sched_yield();
 }
 
@@ -22,8 +22,8 @@ OpenTeam::OpenTeam(int size) {
   this->run = run_shares;
 }
 
-// A share is claimed by writing the job's epoch over an older one. A claim that succeeds
-// proves that the job is not over, so that what was read of it still holds.
+// A thread claims a share by writing the job's epoch over an older one. If that succeeds, the
+// job is not over yet, so that the `fn` and `context` that the thread has read are still valid.
 void OpenTeam::take_shares(uint64_t epoch, int shares, void (*fn)(void*, int),
                            void* context, int first) {
   for (int i = 0; i < shares; ++i) {
@@ -71,7 +71,8 @@ void OpenTeam::help() {
     if (epoch_.load(std::memory_order_relaxed) != epoch) continue;
     spins = 0;
     last = epoch;
-    // each helper starts at shares of its own, so that a core sees the same ones again
+    // Each helper starts at another share, the same one in every job, so that the data of the
+    // share may still be in its core's cache.
     take_shares(epoch, shares, fn, context, shares * index / size % shares);
   }
 }

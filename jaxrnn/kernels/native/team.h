@@ -1,8 +1,9 @@
-// Fork and join over threads that may or may not come.
+// Fork and join over the threads of a pool, some of which may be busy with other calls.
 //
-// The caller works itself, and never waits for a share that no thread has begun: were every
-// thread of the pool busy elsewhere, the caller would do all of the work. A helper that
-// comes late finds the team closed. So no number of calls at once can wait for each other.
+// The caller takes shares of the work as its helpers do, and waits only for shares that a
+// helper has begun. If all threads of the pool are busy, the caller does all of the work, and
+// a helper that comes late finds the team closed. So calls cannot deadlock, however many run at
+// once.
 #pragma once
 
 #include <atomic>
@@ -15,10 +16,10 @@ namespace jaxrnn {
 class OpenTeam : public Team {
  public:
   static constexpr int kMaxShares = 256;
-  explicit OpenTeam(int size);  // of at most that many
-  // What a helper runs, on a thread of the pool; returns when the team is closed.
+  explicit OpenTeam(int size);  // at most kMaxShares
+  // Takes shares, on a thread of the pool; returns when the team is closed.
   void help();
-  // No share is handed out any more, and no helper is inside one.
+  // Sends the helpers away. Call it after the last `run`, when no share is being worked on.
   void close() { closed_.store(true, std::memory_order_release); }
 
  private:
@@ -26,7 +27,7 @@ class OpenTeam : public Team {
   void take_shares(uint64_t epoch, int shares, void (*fn)(void*, int), void* context,
                    int first);
 
-  // Odd while a job is written, even when it can be read.
+  // The number of the job: odd while the job is written, even when helpers can read it.
   alignas(64) std::atomic<uint64_t> epoch_{0};
   std::atomic<bool> closed_{false};
   std::atomic<void (*)(void*, int)> fn_{nullptr};

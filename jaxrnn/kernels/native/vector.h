@@ -1,8 +1,8 @@
-// Vectors of the width that this file is compiled for, and the two activations.
+// SIMD vectors of the width that this file is compiled for, and the activations.
 //
-// Everything of this header lives in the namespace JAXRNN_ISA, so that no function that was
-// compiled for a wide machine can be linked in place of one for a narrow machine. For the
-// same reason the kernels use no templates of the standard library.
+// Everything here is in the namespace JAXRNN_ISA. Otherwise the linker could keep only the
+// AVX-512 version of a function, and a machine without AVX-512 would run it. For the same
+// reason the kernels use no templates of the standard library.
 #pragma once
 
 #include <cmath>
@@ -10,8 +10,8 @@
 #include <cstring>
 #include <limits>
 
-// For the innermost functions: the compiler's own limits on inlining depend on how many cells
-// there are, and a call in the loop over units costs a tenth of the forward pass.
+// For the innermost functions. The compiler's own limits on inlining depend on the number of
+// cells, and a call in the loop over units costs a tenth of the time of the forward pass.
 #define JAXRNN_INLINE __attribute__((always_inline))
 
 namespace jaxrnn::JAXRNN_ISA {
@@ -39,7 +39,7 @@ constexpr int lanes = JAXRNN_VECTOR_BYTES / sizeof(Real);
 
 template <class Real>
 inline Vec<Real> splat(Real value) {
-  return value - Vec<Real>{};  // minus: adding zero would have to turn -0 into 0
+  return value - Vec<Real>{};  // not +, which would turn -0 into 0
 }
 
 template <class Real>
@@ -54,7 +54,7 @@ inline void store(Real* to, Vec<Real> v) {
   std::memcpy(to, &v, sizeof v);
 }
 
-// The first `count` entries; zeros behind them.
+// Loads the first `count` entries; the others are zero.
 template <class Real>
 inline Vec<Real> load(const Real* from, int64_t count) {
   if (count >= lanes<Real>) return load(from);
@@ -77,23 +77,24 @@ inline V select(decltype(V{} < V{}) mask, V yes, V no) {
   return mask ? yes : no;
 }
 
-// exp: x = n log 2 + r, a polynomial in r, and 2^n in two factors, so that it overflows to
-// infinity and fades into denormals where it should. The coefficients are a Chebyshev fit
-// of (exp(r) - 1 - r) / r^2 on |r| <= log(2) / 2; the error is below 2 ulp.
+// exp(x) = 2^n exp(r), where x = n log 2 + r. exp(r) is a polynomial, from a Chebyshev fit of
+// (exp(r) - 1 - r) / r^2 on |r| <= log(2) / 2. 2^n is applied as two factors, so that large
+// results become infinity and small ones denormals, as they should. The error is below 2 ulp.
 JAXRNN_INLINE inline Vec<float> exp_of(Vec<float> x) {
   using V = Vec<float>;
   using I = Vectors<float>::I;
   x = select<V>(x > 110.0f, splat(110.0f), x);
   x = select<V>(x < -110.0f, splat(-110.0f), x);
-  const V shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23 rounds to an integer
+  const V shifted = x * 1.44269504f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   const V n = shifted - 12582912.0f;
-  V r = x - n * 0.693359375f;  // log 2 in two parts: the first is exact in a few bits
+  V r = x - n * 0.693359375f;  // log 2 in two parts: n times the first is exact
   r = r - n * -2.12194440e-4f;
   V p = r * 0.0013934545f + 0.00836377684f;
   p = p * r + 0.0416664556f;
   p = p * r + 0.166665733f;
   p = p * r + 0.5f;
   p = p * r * r + r + 1.0f;
+  // NaN cannot become an integer, and need not: p is NaN too
   const I k = __builtin_convertvector(select<V>(n == n, n, V{}), I);
   const I half = k >> 1;
   const I bits_a = (half + 127) << 23;
@@ -106,7 +107,8 @@ JAXRNN_INLINE inline Vec<float> exp_of(Vec<float> x) {
 
 JAXRNN_INLINE inline Vec<float> sigmoid(Vec<float> x) { return 1.0f / (1.0f + exp_of(-x)); }
 
-// tanh: an odd polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel.
+// tanh(x) = 1 - 2 / (exp(2x) + 1). Near zero the difference would cancel most digits, so an
+// odd polynomial is used there.
 JAXRNN_INLINE inline Vec<float> tanh_of(Vec<float> x) {
   using V = Vec<float>;
   const V size = select<V>(x < 0.0f, -x, x);
@@ -120,7 +122,8 @@ JAXRNN_INLINE inline Vec<float> tanh_of(Vec<float> x) {
   return select<V>(size < 0.625f, near, select<V>(x < 0.0f, -far, far));
 }
 
-// float64 is there to test the schedule to tight tolerances; the C library is exact enough.
+// float64 is for tests of the schedules with tight tolerances: it calls the C library, which is
+// accurate but slow.
 template <double (*fn)(double)>
 inline Vec<double> each_lane(Vec<double> x) {
   for (int i = 0; i < lanes<double>; ++i) x[i] = fn(x[i]);
@@ -136,7 +139,7 @@ inline Vec<double> tanh_of(Vec<double> x) { return each_lane<libm_tanh>(x); }
 
 template <class V>
 inline V relu(V x) {
-  return select<V>(x <= 0, V{}, x);  // NaN is kept
+  return select<V>(x <= 0, V{}, x);  // NaN <= 0 is false, so NaN is kept
 }
 
 }  // namespace jaxrnn::JAXRNN_ISA

@@ -20,7 +20,7 @@ struct Kept {
   size_t limit = size_t{512} << 20;
 };
 
-// Never destroyed: a thread may end its call while the process ends.
+// Never destroyed, since another thread may still be in a call when the process ends.
 Kept& kept() {
   static Kept* all = new Kept;
   return *all;
@@ -28,9 +28,10 @@ Kept& kept() {
 
 size_t rounded(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
-  return bytes;  // so that one byte too far is seen
+  return bytes;  // so that the sanitizer sees an access one byte too far
 #endif
-  // few sizes, 2, 4, 6, 8, 12, 16 ... MiB, so that calls of about a size share blocks
+  // There are few sizes (2, 4, 6, 8, 12, 16 ... MiB), so that calls of similar sizes can use
+  // the same blocks.
   size_t size = kHugePage;
   while (size < bytes) size *= 2;
   const size_t finer = size / 4 * 3;
@@ -43,6 +44,7 @@ void unmap(void* data, size_t) { std::free(data); }
 #else
 void unmap(void* data, size_t bytes) { munmap(data, bytes); }
 
+// Maps one huge page too much and unmaps both ends, so that the block starts at a huge page.
 void* map(size_t bytes) {
   void* all = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -59,7 +61,8 @@ void* map(size_t bytes) {
 }
 #endif
 
-// The smallest block that is kept and large enough, if it is not far too large.
+// Takes the smallest kept block that is large enough and at most four times as large as needed;
+// null if there is no such block.
 void* take(size_t bytes, size_t& size) {
   Kept& all = kept();
   std::lock_guard<std::mutex> lock(all.mutex);
