@@ -7,8 +7,9 @@ from importlib.metadata import version
 os.environ.setdefault(
     "XLA_FLAGS",
     # The tests do not need LLVM's optimizer, which takes a third of the time; XLA's passes
-    # all run. XLA's older CPU emitters compile in half the time; JAX 0.12 no longer has them.
-    "--xla_backend_optimization_level=0"
+    # all run. One piece of code per program compiles in less processor time than many do.
+    # XLA's older CPU emitters compile in half the time; JAX 0.12 no longer has them.
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
@@ -33,11 +34,23 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+SLOW = {
+    f"test_{name}.py"
+    for name in """
+    benchmarks char_lm exact_chunks fused hypothesis kernel_meshes law_linear law_mesh
+    law_strategies law_transformations law_unroll law_world linear_init mask meshes newton
+    numerics oracle_torch platforms primitives resets sequence_parallel state_keys
+    strategy_derivatives toy_kernel training world_inputs
+    """.split()
+}
+"""The files of laws and of whole programs: each takes half a minute or more."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What only a full run does is slow as well."""
+    """Marks the tests of these files as slow, and those that only a full run contains."""
     for item in items:
-        if item.get_closest_marker("full"):
+        if item.path.name in SLOW or item.get_closest_marker("full"):
             item.add_marker("slow")
 
 

@@ -13,6 +13,8 @@ from jaxrnn.kernels import _native
 from .helpers import each
 
 
+pytestmark = pytest.mark.full
+
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "jaxrnn" / "kernels" / "native"
 
