@@ -38,8 +38,12 @@ def test_protocol(layer):
     testing.check_protocol(layer)
 
 
+# the gradient of the bias is what grows, where nothing clips it
+BIASED = [c for c in GENERAL[:-1] if c.use_bias and not getattr(c, "clip", None)]
+
+
 @each("strategy", [jaxrnn.Scan(), jaxrnn.Checkpointed(50)])
-@each("cell", GENERAL[:-1], KINDS[1:3])
+@each("cell", BIASED, KINDS[1:3])
 def test_bfloat16_gradients_are_added_up_in_float32(cell, strategy):
     """The sum has 512 equal terms; in bfloat16 it would stop growing at 256 times a term."""
     time = 512

@@ -175,7 +175,7 @@ def differences_of_exponentials(patch):
 
 def losses_in_the_dtype_given(patch):
     """Sums in float16, which overflow at 65504."""
-    patch.setattr(_losses, "_wide", jnp.asarray)
+    patch.setattr(_losses, "_at_least_float32", jnp.asarray)
 
 
 def states_in_the_dtype_of_params(patch):

@@ -18,9 +18,13 @@ def test_derivatives_of_every_kind_agree(strategy, cell):
     testing.check_transformations(cell, strategy=strategy, time=4, batch=2)
 
 
+# an SLSTM and a CTRNN keep their state in float32
+NARROW = [c for c in GENERAL if not isinstance(c, jaxrnn.SLSTM | jaxrnn.CTRNN)]
+
+
 @each("dtype", [jnp.float32, jnp.bfloat16], [jnp.bfloat16])
 @each("strategy", [jaxrnn.Hoisted(block=4), jaxrnn.Checkpointed(4)])
-@each("cell", GENERAL, KINDS)
+@each("cell", NARROW, KINDS)
 def test_strategies_agree_in_low_precision(cell, strategy, dtype):
     case = make_case(cell, time=9, batch=3, seed=0)
 
