@@ -49,6 +49,7 @@ def _dtype(leaf: Any) -> Any:
 
 
 def structs(structure: Any, leaves: tuple) -> Any:
+    """The inverse of `signature`, with shapes and dtypes in place of arrays."""
     return jax.tree.unflatten(
         structure, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     )
@@ -75,8 +76,7 @@ def cached(fn: Callable) -> Callable:
 def _problem_of_step(layer: Layer, *signatures: Any) -> tuple[type, str] | None:
     """The type and the message of the error; None if the step is valid.
 
-    Cached, since `unroll` checks at every call and tracing a
-    step costs more than many steps.
+    Cached, since `unroll` checks at every call.
     """
     params, state, x = _three_trees(signatures)
     given = ", ".join(f"{leaf.shape} {leaf.dtype}" for leaf in jax.tree.leaves(x))

@@ -21,6 +21,18 @@ def check_sizes(layer: Any, *names: str) -> None:
             raise ValueError(f"{call}: a size must be at least 1.")
 
 
+def check_steps(strategy: Any, name: str, otherwise: str) -> None:
+    """Checks that a field is a number of steps of at least 1, or None."""
+    value = getattr(strategy, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"{type(strategy).__name__}({name}={value!r}): give a number of steps, an "
+            f"integer of at least 1; or None, {otherwise}."
+        )
+
+
 def check_rate(owner: str, value: Any) -> None:
     """Checks that a dropout rate is a number of at least 0 and below 1."""
     call = f"{owner}(rate={value!r})"

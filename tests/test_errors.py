@@ -216,6 +216,7 @@ def table() -> dict[str, tuple[Callable, type[Exception], str]]:
         ),
         "every 0": (lambda: jaxrnn.Checkpointed(0), v, "at least 1"),
         "every 1.5": (lambda: jaxrnn.Checkpointed(1.5), v, "integer"),
+        "block True": (lambda: jaxrnn.Hoisted(True), v, "integer"),
         "inner": (lambda: jaxrnn.Checkpointed(4, "scan"), t, r"jaxrnn.Scan\(\)"),
         "no candidates": (lambda: jaxrnn.Auto(()), v, "at least one strategy"),
         "candidates": (lambda: jaxrnn.Auto(jaxrnn.Scan()), t, "tuple of strategies"),

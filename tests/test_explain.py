@@ -1,5 +1,6 @@
 """`explain` is right: it names the strategy whose program is lowered."""
 
+import pickle
 from dataclasses import dataclass
 
 import jax
@@ -112,6 +113,22 @@ def test_reasons_are_given_without_repeating_the_subject():
     assert text.count("passed over   Refuses(): this is a GRU\n") == 2
     assert text.count("passed over   Fused(): with T B of 4 or fewer") == 2
     assert text.count("runs          Scan()\n") == 2
+
+
+def test_a_shorter_last_chunk_is_named_if_it_runs_otherwise():
+    said = jaxrnn.explain(LSTM(3, 4), (9, 2, 3), strategy=jaxrnn.Checkpointed(4))
+    assert "each by Hoisted(), and a last chunk of 1 by Hoisted()" in str(said)
+    auto = jaxrnn.Checkpointed(4, jaxrnn.Auto())
+    said = jaxrnn.explain(LSTM(3, 4), (9, 2, 3), strategy=auto)
+    assert "each by Fused(), and a last chunk of 1 by Hoisted()" in str(said)
+    assert "last" not in str(jaxrnn.explain(LSTM(3, 4), (8, 2, 3), strategy=auto))
+
+
+def test_a_refusal_survives_pickling():
+    with pytest.raises(NotImplementedError) as caught:
+        jaxrnn.explain(GRU(3, 4), (6, 2, 3), strategy=jaxrnn.Chunked())
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value) and "cannot run GRU" in str(copy)
 
 
 def test_explaining_works_while_tracing_and_computes_nothing():

@@ -19,8 +19,13 @@ class Refused(NotImplementedError):
     """A strategy cannot run a cell."""
 
     def __init__(self, strategy: Any, cell: Any, reason: str) -> None:
-        super().__init__(f"{strategy} cannot run {unmasked(cell)}: {reason}")
+        # pickle calls the constructor with these arguments, not with a message
+        super().__init__(strategy, cell, reason)
         self.reason = reason
+
+    def __str__(self) -> str:
+        strategy, cell, reason = self.args
+        return f"{strategy} cannot run {unmasked(cell)}: {reason}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from functools import partial
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
+from .._validate import check_steps
 from ._base import Plan, Strategy, accumulate_in_float32, check_inner
 from ._blocks import scan_blocks
 from .hoisted import Hoisted
@@ -67,34 +68,36 @@ class Checkpointed(Strategy):
     offload: bool = False
 
     def __post_init__(self):
-        if self.every is not None and (
-            not isinstance(self.every, int) or self.every < 1
-        ):
-            raise ValueError(
-                f"Checkpointed(every={self.every!r}): give a number of steps, an integer of "
-                "at least 1; or None, for about the square root of T."
-            )
+        check_steps(self, "every", "for about the square root of T")
         check_inner(self, "inner", self.inner)
 
     def plan(self, cell, params, state, xs):
-        every = self._every(xs)
-        chunk = jax.tree.map(lambda x: x[:every], xs)
-        inner = self.inner.plan(cell, params, state, chunk)
+        time, every = jax.tree.leaves(xs)[0].shape[0], self._every(xs)
+        steps = lambda count: jax.tree.map(lambda x: x[:count], xs)
+        inner = last = self.inner.plan(cell, params, state, steps(every))
         how = f"chunks of {every} steps, each by {inner.strategy}"
-        return Plan(self, partial(self.unroll, cell), how, inner=inner)
+        if rest := time % every:  # shorter, so `Auto` may choose another strategy
+            last = self.inner.plan(cell, params, state, steps(rest))
+            how += f", and a last chunk of {rest} by {last.strategy}"
+        return Plan(self, partial(self._run, inner, last), how, inner=inner)
 
     def unroll(self, cell, params, state, xs):
+        return self.plan(cell, params, state, xs).unroll(params, state, xs)
+
+    def _run(self, inner, last, params, state, xs):
         stored, narrow = accumulate_in_float32(params)
 
-        def chunk(state, xs):
+        def chunk(plan, state, xs):
             state = checkpoint_name(state, _STATE)
-            return self.inner.unroll(cell, narrow(stored), state, xs)
+            return plan.unroll(narrow(stored), state, xs)
 
         # `prevent_cse` keeps the compiler from merging the two forward passes, but with
         # barriers that cost time; in a loop it cannot merge them anyway
         policy = _TO_HOST if self.offload else None
-        in_loop = jax.checkpoint(chunk, prevent_cse=False, policy=policy)
-        alone = jax.checkpoint(chunk, policy=policy)
+        in_loop = jax.checkpoint(
+            partial(chunk, inner), prevent_cse=False, policy=policy
+        )
+        alone = jax.checkpoint(partial(chunk, last), policy=policy)
         return scan_blocks(in_loop, state, xs, self._every(xs), last=alone)
 
     def _every(self, xs):

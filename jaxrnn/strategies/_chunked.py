@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from .._layer import LinearCell, MatrixCell, StepMask, over_time_and_batch
+from .._validate import check_steps
 from ..ops._linear_attention import OUTPUTS
 from ._associative import run_linear
 from ._base import Refused, Strategy, accumulate_in_float32
@@ -57,15 +58,7 @@ class Chunked(Strategy):
     size: int | None = None
 
     def __post_init__(self):
-        if self.size is not None and (
-            not isinstance(self.size, int)
-            or isinstance(self.size, bool)
-            or self.size < 1
-        ):
-            raise ValueError(
-                f"Chunked(size={self.size!r}): give a number of steps, an integer of at "
-                "least 1; or None, for a size that is fast in most cases."
-            )
+        check_steps(self, "size", "for a size that is fast in most cases")
 
     def check(self, cell, params, state, xs):
         if not isinstance(cell, LinearCell | MatrixCell):

@@ -81,7 +81,7 @@ class Fused(Strategy):
         few = time * batch <= _FEW and not isinstance(cell, LinearCell)
         skip = (
             f"with T B of {_FEW} or fewer, packing the weights would cost more than all "
-            "products with them"
+            "matmuls with them"
         )
         plan = super().plan(cell, params, state, xs)
         part = "the recurrence in " if isinstance(cell, LinearCell) else ""

@@ -167,12 +167,12 @@ int main() {
   for (const CellKernel* cell = all.cells; cell < all.cells + all.cell_count; ++cell) {
     for (Marked mask :
          {Marked::nowhere, Marked::at_start, Marked::at_end, Marked::anywhere})
-      for (Case c : {Case{cell, 1, 1, 1, 1, 1, mask}, {cell, 6, 9, 5, 33, 1, mask},
+      for (Case c : {Case{cell, 1, 1, 1, 1, 1, mask}, {cell, 6, 12, 5, 33, 1, mask},
                      {cell, 5, 1, 33, 70, 1, mask}}) {
         workspace_limit(0);  // new memory, so that a read of unwritten memory shows
         const Array alone = run(c);
         workspace_limit(size_t{1} << 30);
-        c.threads = 3;  // with U they share the units; without U, groups of B = 9
+        c.threads = 3;  // groups of 4 sequences for B = 12; for B = 1, U is shared out by units
         std::vector<std::thread> callers;
         for (int i = 0; i < 3; ++i)
           callers.emplace_back([&] { require(agree(run(c), alone), "threads disagree"); });

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from ..._sharding import aligned
+from ..._validate import check_steps
 from .._base import Plan, Strategy
 from ._outputs import outputs_of_state
 from ._partition import partition
@@ -65,13 +66,7 @@ class Hoisted(Strategy):
     recompute: bool = True
 
     def __post_init__(self):
-        if self.block is not None and (
-            not isinstance(self.block, int) or self.block < 1
-        ):
-            raise ValueError(
-                f"Hoisted(block={self.block!r}): give a number of steps, an integer of at "
-                "least 1; or None, to choose it by the sizes."
-            )
+        check_steps(self, "block", "to choose it by the sizes")
 
     def run(self, cell, params, state, zs):
         # the inputs are projected already, and all states are asked for
