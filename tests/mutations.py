@@ -197,16 +197,16 @@ FAULTS = {
         "if (rows.starts(t, row)) return real(initial) + row * H;",
         KERNELS,
     ),
-    "C++: a step beyond the length": Fault(
+    "C++: the last step of a length is left out": Fault(
         f"{NATIVE}/host.cc",
         "steps[plan.order[first + running - 1]] <= t",
-        "steps[plan.order[first + running - 1]] < t",
+        "steps[plan.order[first + running - 1]] <= t + 1",
         KERNELS,
     ),
     "C++: resets at skipped steps are left out": Fault(
         f"{NATIVE}/host.cc",
         "if (mask.reset[k] && !valid[k]) return Valid::anywhere;",
-        "",
+        ";",
         "tests/test_mask.py tests/test_kernels.py",
     ),
     "C++: the slope of tanh": Fault(
