@@ -109,7 +109,7 @@ CELLS = [
     QRNN(3, 4),
     SRU(3, 4),
     LearnedState(MinGRU(3, 4)),
-    GLA(3, 4, heads=2),
+    GLA(3, 4, heads=2, key_size=2),
     MLSTM(3, 4, heads=2),
     SSD(3, 4, heads=2),
     DeltaNet(3, 4, heads=2, negative_eigenvalues=True),

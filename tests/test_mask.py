@@ -82,7 +82,7 @@ PAIRS = [
     (Bidirectional(GRU(3, 4)), jaxrnn.Wavefront()),
     (MinGRU(3, 4), jaxrnn.Chunked(4)),
     (MLSTM(3, 4, heads=2), jaxrnn.Chunked(4)),
-    (GLA(3, 4, heads=2), jaxrnn.Chunked(4)),
+    (GLA(3, 4, heads=2, key_size=2), jaxrnn.Chunked(4)),
     (Bidirectional(LSTM(3, 4)), jaxrnn.Checkpointed(3)),
 ]
 

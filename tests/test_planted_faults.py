@@ -214,7 +214,11 @@ def on_a_mesh(context):
     )
 
 
-GRU, MGU, GLA = jaxrnn.GRU(3, 4), jaxrnn.MGU(3, 4), jaxrnn.GLA(3, 4, heads=2)
+GRU, MGU, GLA = (
+    jaxrnn.GRU(3, 4),
+    jaxrnn.MGU(3, 4),
+    jaxrnn.GLA(3, 4, heads=2, key_size=2),
+)
 BY_CHUNKS = partial(testing.check_nan, GLA, strategy=jaxrnn.Chunked(4))
 SYMBOLS = partial(testing.check_inputs, jaxrnn.Embedding(256, 3), x=jnp.int32(255))
 
