@@ -207,7 +207,7 @@ FAULTS = {
         f"{NATIVE}/host.cc",
         "if (mask.reset[k] && !valid[k]) return Valid::anywhere;",
         ";",
-        "tests/test_mask.py tests/test_kernels.py",
+        KERNELS,
     ),
     "C++: the slope of tanh": Fault(
         f"{NATIVE}/cells.h",

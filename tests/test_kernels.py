@@ -21,8 +21,10 @@ from .helpers import each
 OPS = _native.ops()
 
 # (T, B, I, H): all ones; one sequence; H below, above and at a multiple of a panel, 32
-SIZES = [(1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (40, 1, 64, 65), (3, 70, 40, 96)]
-MASKS = ["all", "lengths", "reversed lengths", "any", "resets"]
+SIZES = [
+    (1, 1, 1, 1), (7, 5, 3, 31), (9, 6, 33, 70), (8, 6, 5, 7), (40, 1, 64, 65), (3, 70, 40, 96)
+]  # fmt: skip
+MASKS = ["all", "lengths", "reversed lengths", "lengths as a mask", "any", "resets"]
 
 
 def make(name, sizes, dtype, seed=0):
@@ -48,6 +50,7 @@ def make_mask(kind, time, batch):
     valid = {
         "lengths": steps < lengths,
         "reversed lengths": steps >= time - lengths,
+        "lengths as a mask": steps < lengths,
         "any": rng.random((time, batch)) < 0.6,
     }.get(kind)
     # in `unroll`, padding has no resets, but steps that a mask skips may have them
