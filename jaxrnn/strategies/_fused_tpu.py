@@ -151,6 +151,9 @@ class _Batched:
         if not isinstance(self.cell, Masked):
             return recur(params, state, z)
         initial = self.cell.initial_state(params)
+        initial = jax.tree.map(
+            lambda i, s: jnp.broadcast_to(i, s.shape), initial, state
+        )
         start = begin = _where(z.reset, initial, state)
         if z.reset is not None and z.valid is not None:
             # see `_masked._recur`: a skipped step must not run from a state that is NaN
@@ -160,14 +163,13 @@ class _Batched:
 
 
 def _where(mask: Any, yes: Any, no: Any) -> Any:
-    """`jnp.where` of states `(B, ...)` or `(...)`, for a mask `(B, 1)`."""
+    """`jnp.where` of two states, leaves `(B, ...)`, for a mask `(B, 1)`."""
     if mask is None:
         return no
 
     def one(yes, no):
-        shape = jnp.broadcast_shapes(yes.shape, no.shape, (len(mask), *yes.shape[1:]))
-        wide = jnp.broadcast_to(expand_trailing(mask[:, 0], len(shape)), shape)
-        return jnp.where(wide != 0, yes, no)
+        column = expand_trailing(mask[:, 0], no.ndim) if no.ndim != 2 else mask
+        return jnp.where(jnp.broadcast_to(column, no.shape) != 0, yes, no)
 
     return jax.tree.map(one, yes, no)
 
