@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from .._layer import LinearCell, over_time_and_batch
 from ..kernels.reference import StepMask
 from . import _fused_tpu, kernel_table
-from ._base import Refused, Strategy, default_platform, platform, unmasked
+from ._base import Refused, Strategy, unmasked
 from ._masked import Masked, resets_of
+from ._platform import default_platform, platform
 
 
 _FEW = 4

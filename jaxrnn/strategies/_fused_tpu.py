@@ -26,6 +26,7 @@ from ..kernels.reference import linear as reference_linear
 from ._base import Plan, Refused, unmasked
 from ._blocks import divisor
 from ._masked import Masked, MaskedInput, resets_of
+from ._platform import Target, on_target, target
 from .hoisted._outputs import outputs_of_state
 from .hoisted._partition import partition
 from .hoisted._recurrence import Recurrence
@@ -40,13 +41,18 @@ EVIDENCE = "compiled for TPU and simulated, but never timed on one"
 class TpuRecurrence(Recurrence):
     """A recurrence whose two loops are kernels."""
 
+    simulator: Any = None
+
+    def _scan(self, body, *args, **options):
+        options |= {"simulator": self.simulator}
+        return pallas_tpu.scan(with_wide_matmuls(body), *args, **options)
+
     def _run_steps(self, hoisted, state, zs):
         def body(hoisted, state, z):
             state = self.step.step(hoisted, state, z)
             return state, state
 
-        scan = partial(pallas_tpu.scan, with_wide_matmuls(body))
-        after, states = scan(hoisted, state, zs)
+        after, states = self._scan(body, hoisted, state, zs)
         return after, (states, ())
 
     def _reverse_loop(self, hoisted, d_state, before, zs, products, d_states):
@@ -60,9 +66,8 @@ class TpuRecurrence(Recurrence):
             )
             return d_before, found.stacked(made)
 
-        scan = partial(pallas_tpu.scan, with_wide_matmuls(body), reverse=True)
         steps = (before, zs, products, d_states)
-        d_state, unique = scan(hoisted, d_state, steps)
+        d_state, unique = self._scan(body, hoisted, d_state, steps, reverse=True)
         return d_state, found.joined(unique)
 
 
@@ -107,6 +112,7 @@ def _recurrence(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, int]:
             block=block,
             recompute=True,
             state_outputs=outputs_of_state(batched.readout, params, state, z),
+            simulator=_simulator(),
         )
         return run(params, state, xs)
 
@@ -188,7 +194,8 @@ def plan_linear(strategy: Any, cell: Any, params: Any, state: Any, xs: Any) -> P
 def _unroll_linear(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
     zs = over_time_and_batch(cell.project, params, xs)
     a, b = over_time_and_batch(cell.coefficients, params, zs)
-    one = lambda a, b, h: call(TpuLinear(), (a, b, h), resets_of(zs))
+    op = TpuLinear(_simulator())
+    one = lambda a, b, h: call(op, (a, b, h), resets_of(zs))
     states = jax.tree.map(one, a, b, state)
     last = jax.tree.map(lambda s: s[-1], states)
     return last, over_time_and_batch(cell.readout, params, states, zs)
@@ -202,6 +209,7 @@ class TpuLinear(DifferentiableOp):
     `nondiff` are the resets `(T, B)`, or None.
     """
 
+    simulator: Any = None
     rows = RowAxes(operands=(1, 1, 0), nondiff=1, out=1, saved=1)
 
     def reference(self, operands, nondiff):
@@ -216,7 +224,7 @@ class TpuLinear(DifferentiableOp):
             return h, h
 
         steps = (_parts(a), _parts(b), _columns(nondiff, a.ndim))
-        return _joined(pallas_tpu.scan(body, (), _parts(h0), steps)[1])
+        return _joined(self._scan(body, h0, steps)[1])
 
     def forward(self, operands, nondiff):
         hs = self.value(operands, nondiff)
@@ -231,12 +239,16 @@ class TpuLinear(DifferentiableOp):
             return _unless(reset, _times(a, d)), d
 
         steps = (_parts(a), _parts(grads), _columns(nondiff, a.ndim))
-        d_h0, d_b = pallas_tpu.scan(body, (), _parts(h0 * 0), steps, reverse=True)
+        d_h0, d_b = self._scan(body, jnp.zeros_like(h0), steps, reverse=True)
         d_b, before = _joined(d_b), previous_states(h0, saved)
         if nondiff is not None:
             reset = expand_trailing(nondiff, a.ndim)
             before = jnp.where(reset, jnp.zeros_like(before), before)
         return d_b * before, d_b, _joined(d_h0)
+
+    def _scan(self, body, h0, steps, **options):
+        options |= {"simulator": self.simulator}
+        return pallas_tpu.scan(body, (), _parts(h0), steps, **options)
 
 
 Parts = tuple[jax.Array, ...]
@@ -274,6 +286,11 @@ def _unless(mask: Any, x: Parts) -> Parts:
     return tuple(jnp.where(wide, jnp.zeros_like(part), part) for part in x)
 
 
+def _simulator() -> Any:
+    found = target()
+    return found and found.simulator
+
+
 def _check_lowering(strategy: Any, cell: Any, *given: Any) -> None:
     leaves, structure = jax.tree.flatten(given)
     types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
@@ -300,7 +317,7 @@ def _refusal(cell: Any, structure: Any, types: Any) -> str:
         return pull(jax.tree.map(jnp.ones_like, out))
 
     try:
-        with pallas_tpu.simulated(None):
+        with on_target(Target("tpu")):
             traced = jax.jit(both).trace(params, state, xs)
             traced.lower(lowering_platforms=("tpu",))
     except pallas_tpu.DoesNotFit as reason:

@@ -12,9 +12,7 @@ published TPU kernel for linear recurrences have the same structure (recurrentge
 `pallas.py`; De et al. 2024, arXiv:2402.19427).
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,22 +26,6 @@ from ._vmem import steps_in_block
 
 CannotLower = pltpu.LoweringException
 
-_simulator: ContextVar[Any] = ContextVar("simulator", default=None)
-
-
-@contextlib.contextmanager
-def simulated(how: Any = pltpu.InterpretParams()) -> Iterator[None]:
-    """Kernels that are traced inside run in a simulator of TPU memory, on any platform.
-
-    Args:
-        how: the parameters of the simulator; None compiles the kernels for a TPU.
-    """
-    token = _simulator.set(how)
-    try:
-        yield
-    finally:
-        _simulator.reset(token)
-
 
 def scan(
     body: Callable[[Any, Any, Any], tuple[Any, Any]],
@@ -52,6 +34,7 @@ def scan(
     xs: Any,
     *,
     reverse: bool = False,
+    simulator: pltpu.InterpretParams | None = None,
 ) -> tuple[Any, Any]:
     """The carry after the last step, and the results of all steps.
 
@@ -61,6 +44,8 @@ def scan(
         carry: a pytree of arrays; the body keeps its shapes and dtypes.
         xs: a pytree of arrays `(T, ...)`.
         reverse: whether to run from the last step to the first.
+        simulator: parameters of a simulator of TPU memory, which runs the kernel on any
+            platform; None compiles it for a TPU.
 
     Returns:
         The carry, and a pytree of arrays `(T, ...)`.
@@ -69,7 +54,7 @@ def scan(
         DoesNotFit: if the constants, the carry and one time step are larger than VMEM.
     """
     call = _Call(body, constants, carry, xs, reverse)
-    return call.run(constants, carry, xs)
+    return call.run(constants, carry, xs, simulator or False)
 
 
 class _Call:
@@ -97,7 +82,7 @@ class _Call:
             temporaries,
         )
 
-    def run(self, constants, carry, xs):
+    def run(self, constants, carry, xs, interpret):
         flat = [
             *map(_reshaped, jax.tree.leaves((constants, carry)), self._resident()),
             *map(partial(_reshaped, leading=1), jax.tree.leaves(xs), self.x),
@@ -119,7 +104,7 @@ class _Call:
                 dimension_semantics=("arbitrary",),
                 vmem_limit_bytes=self.bytes + _RESERVE,
             ),
-            interpret=_simulator.get() or False,
+            interpret=interpret,
             name="jaxrnn_scan",
         )(*flat)
         count = len(self.carry)
