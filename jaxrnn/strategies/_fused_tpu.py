@@ -35,6 +35,8 @@ from .hoisted._wide import with_wide_matmuls
 
 
 EVIDENCE = "compiled for TPU and simulated, but never timed on one"
+SKIP = f"its kernels were {EVIDENCE}"
+"""The reason for `Auto` to pass it over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def plan(strategy: Any, cell: Any, params: Any, state: Any, xs: Any) -> Plan:
     _check_lowering(strategy, cell, params, state, xs)
     matmuls = "matmul" if count == 1 else "matmuls"
     how = f"the recurrence, with {count} {matmuls}, in one Pallas kernel; {EVIDENCE}"
-    return Plan(strategy, run, how)
+    return Plan(strategy, run, how, SKIP)
 
 
 def _recurrence(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, int]:
@@ -188,7 +190,7 @@ def plan_linear(strategy: Any, cell: Any, params: Any, state: Any, xs: Any) -> P
     """
     _check_lowering(strategy, cell, params, state, xs)
     how = f"the recurrence in one Pallas kernel; {EVIDENCE}"
-    return Plan(strategy, partial(_unroll_linear, cell), how)
+    return Plan(strategy, partial(_unroll_linear, cell), how, SKIP)
 
 
 def _unroll_linear(cell: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:

@@ -101,7 +101,7 @@ class _Call:
             ],
             scratch_shapes=[pltpu.VMEM(c.shape, c.dtype) for c in self.carry],
             compiler_params=pltpu.CompilerParams(
-                dimension_semantics=("arbitrary",),
+                dimension_semantics=_ORDER,
                 vmem_limit_bytes=self.bytes + _RESERVE,
             ),
             interpret=interpret,
@@ -164,6 +164,9 @@ class _Call:
         for a, c in zip(after, carry, strict=True):
             a[...] = c[...]
 
+
+_ORDER = None
+"""The default of `dimension_semantics`: the blocks of the grid run in order."""
 
 _RESERVE = 4 * 2**20
 """Bytes for the compiler's own buffers."""
