@@ -160,13 +160,18 @@ class _Call:
                     at = (t,) if refs is ys else ()
                     ref[(*at, ...)] = value.reshape(ref.shape[len(at) :])
 
-        jax.lax.fori_loop(0, count, step, None)
+        jax.lax.fori_loop(0, count, step, None, unroll=1 if left else _UNROLL)
         for a, c in zip(after, carry, strict=True):
             a[...] = c[...]
 
 
 _ORDER = None
 """The default of `dimension_semantics`: the blocks of the grid run in order."""
+
+_UNROLL = 4
+"""The steps in one iteration of the loop. Between two iterations the matrix units drain and
+fill again: compiled for a v5e, an LSTM in bfloat16 at B = 16, H = 768 has 1674 bundles of
+instructions a step without unrolling, and 1353 with it."""
 
 _RESERVE = 4 * 2**20
 """Bytes for the compiler's own buffers."""
