@@ -12,6 +12,7 @@ published TPU kernel for linear recurrences have the same structure (recurrentge
 `pallas.py`; De et al. 2024, arXiv:2402.19427).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -160,7 +161,8 @@ class _Call:
                     at = (t,) if refs is ys else ()
                     ref[(*at, ...)] = value.reshape(ref.shape[len(at) :])
 
-        jax.lax.fori_loop(0, count, step, None, unroll=1 if left else _UNROLL)
+        unroll = 1 if left else _steps_unrolled(self.constants)
+        jax.lax.fori_loop(0, count, step, None, unroll=unroll)
         for a, c in zip(after, carry, strict=True):
             a[...] = c[...]
 
@@ -168,10 +170,17 @@ class _Call:
 _ORDER = None
 """The default of `dimension_semantics`: the blocks of the grid run in order."""
 
-_UNROLL = 4
-"""The steps in one iteration of the loop. Between two iterations the matrix units drain and
-fill again: compiled for a v5e, an LSTM in bfloat16 at B = 16, H = 768 has 1674 bundles of
-instructions a step without unrolling, and 1353 with it."""
+_UNROLLED = 10_000_000
+"""The numbers of weights that the steps of one iteration multiply by. Between iterations the
+matrix units drain and fill again: compiled for a v5e, an LSTM in bfloat16 at B = 16, H = 768
+has 1674 bundles of instructions a step without unrolling, and 1353 with four steps in an
+iteration. Larger weights need less of it, and take longer to compile."""
+
+
+def _steps_unrolled(constants: Sequence[jax.ShapeDtypeStruct]) -> int:
+    weights = sum(math.prod(c.shape) for c in constants)
+    return min(4, max(1, _UNROLLED // max(1, weights)))
+
 
 _RESERVE = 4 * 2**20
 """Bytes for the compiler's own buffers."""
