@@ -215,7 +215,8 @@ class TpuLinear(DifferentiableOp):
     rows = RowAxes(operands=(1, 1, 0), nondiff=1, out=1, saved=1)
 
     def reference(self, operands, nondiff):
-        return reference_linear(*operands, nondiff)
+        a, b, h0 = operands
+        return reference_linear(a, b, h0, nondiff)
 
     def value(self, operands, nondiff):
         a, b, h0 = operands

@@ -145,7 +145,7 @@ class _Call:
                 c[...] = i[...]
 
         left = self.time % self.steps
-        count = self.steps
+        count: Any = self.steps
         if left:
             # the last block in time is shorter
             last = self._place(block) == self.time // self.steps
