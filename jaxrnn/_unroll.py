@@ -13,13 +13,13 @@ from ._layer import Context, Layer
 from ._sharding import aligned, on_automatic_axes
 from ._typing import DType, Params, Sequence, State
 from .strategies import Auto, Strategy
-from .strategies._base import (
-    Decision,
+from .strategies._base import Decision, check_strategy, recorded_decisions
+from .strategies._platform import (
     check_platform,
-    check_strategy,
     default_platform,
     on_platform,
-    recorded_decisions,
+    on_target,
+    target,
 )
 
 
@@ -95,7 +95,7 @@ def unroll(
     given = _check.arguments(
         layer, params, xs, state, lengths, mask, resets, reverse, key
     )
-    return _run(*given, strategy)
+    return _run(*given, strategy, target=target())
 
 
 def _trace(layer, params, xs, state, lengths, mask, resets, reverse, key, strategy):
@@ -144,7 +144,17 @@ def _where(which, yes, no):
     return jax.tree.map(chosen, yes, no)
 
 
-_run = jax.jit(_trace, static_argnames="reverse")
+_REVERSE = 7
+"""The position of `reverse` among the arguments of `_trace`."""
+
+
+def _trace_for(*given, target):
+    # an argument, since the cache of `jit` does not know of the context
+    with on_target(target):
+        return _trace(*given)
+
+
+_run = jax.jit(_trace_for, static_argnums=_REVERSE, static_argnames="target")
 
 
 def _both(mask, other):
@@ -234,7 +244,8 @@ def explain(
     """
     _check.check_layer(layer)
     check_strategy(strategy)
-    check_platform(platform)
+    if platform is not None:
+        check_platform(platform)
     xs = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0)))
 

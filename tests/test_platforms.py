@@ -26,6 +26,7 @@ from jaxrnn import (
     Stack,
     testing,
 )
+from jaxrnn.strategies import on_platform
 
 from .helpers import each
 
@@ -90,6 +91,25 @@ def test_what_is_explained_follows_the_platform():
     assert chosen(platform="tpu") == (Hoisted(), "tpu")
     with jax.default_device(jax.devices("cpu")[0]):
         assert chosen() == (Fused(), "cpu")
+
+
+PRECISE = [
+    (LSTM(3, 4), Scan()),
+    (GRU(3, 4, reset_after=False), Hoisted()),
+    (LSTM(3, 4), Fused()),
+    (jaxrnn.GatedDeltaNet(3, 4), jaxrnn.Chunked()),
+    (GRU(3, 4), jaxrnn.Newton()),
+]
+
+
+@each("layer, strategy", PRECISE)
+def test_the_precision_that_is_asked_for_reaches_every_matmul(layer, strategy):
+    """Also in backward passes and kernels: a TPU rounds float32 to bfloat16 by default."""
+    args, loss = case(layer), loss_of(layer, strategy)
+    with on_platform("tpu"), jax.default_matmul_precision("highest"):
+        text = str(jax.make_jaxpr(jax.grad(loss))(*args))
+    assert text.count("dot_general[") == text.count("HIGHEST") // 2 > 0
+    assert "precision=None" not in text
 
 
 PLATFORMS = [("cpu",), ("cuda",), ("tpu",), ("cpu", "cuda", "tpu")]

@@ -217,9 +217,10 @@ def _lower(ctx, *flat, here, **params):
     # a program lowered for several platforms has a branch for each: plain JAX off the CPU
     if not (here or exported) and len(module.platforms) == 1:
         raise NotImplementedError(
-            "Fused() has kernels for CPU only, and this program is lowered for "
-            f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which uses them only on "
-            "a CPU, or jaxrnn.Hoisted()."
+            "Fused() was traced for a CPU, and this program is lowered for "
+            f"{module.platforms[0]}. Give strategy=jaxrnn.Auto(), which uses its kernels "
+            "only on a CPU; or, to lower for a TPU on a machine without one, trace inside "
+            'jaxrnn.strategies.on_platform("tpu").'
         )
     native = here and not exported and not _shared(module.axis_context)
     run = _native if native else _plain

@@ -12,12 +12,11 @@ from ._base import (
     Strategy,
     check_inner,
     has_sizes,
-    on_platform,
-    platform,
     unmasked,
 )
 from ._chunked import Chunked
 from ._fused import Fused
+from ._platform import on_platform, platform
 from ._scan import Scan
 from .hoisted import Hoisted
 

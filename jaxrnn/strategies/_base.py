@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from .._check import described
 from .._layer import Cell, Context, Executor, Static, over_time_and_batch
 from ._masked import Masked, MaskedLinear, masked
+from ._platform import platform
 
 
 class Refused(NotImplementedError):
@@ -69,35 +70,6 @@ class Decision:
     def how(self) -> str:
         """The plan's description of how the strategy runs this cell; may be empty."""
         return self.choice.how
-
-
-_platform: ContextVar[str | None] = ContextVar("platform", default=None)
-
-
-def platform() -> str | None:
-    """The platform that plans are made for: "cpu", "gpu" or "tpu".
-
-    None while a program is traced, since it may be lowered for any platform.
-    """
-    return _platform.get()
-
-
-def default_platform() -> str:
-    """The platform of the device that JAX would use."""
-    config: Any = jax.config
-    device = config.jax_default_device or jax.default_backend()
-    name = getattr(device, "platform", device)
-    return "gpu" if name in ("cuda", "rocm") else name
-
-
-@contextlib.contextmanager
-def on_platform(name: str | None) -> Iterator[None]:
-    """Makes the plans inside for this platform; None for any platform."""
-    token = _platform.set(name)
-    try:
-        yield
-    finally:
-        _platform.reset(token)
 
 
 _decisions: ContextVar[list[Decision] | None] = ContextVar("decisions", default=None)
@@ -238,13 +210,4 @@ def check_strategy(strategy: Any) -> None:
         raise TypeError(
             f"strategy is {described(strategy)}; give an object, such as jaxrnn.Scan() "
             "or jaxrnn.Checkpointed(every=32)."
-        )
-
-
-def check_platform(platform):
-    """Checks that this is one of JAX's platforms, or None."""
-    if platform not in (None, "cpu", "gpu", "tpu"):
-        raise ValueError(
-            f'platform is {platform!r}; give "cpu", "gpu" or "tpu", or None for the one '
-            "that JAX would use."
         )

@@ -1,4 +1,4 @@
-"""A scan over blocks of time steps."""
+"""Blocks of time steps: a scan over them, and their number of steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,3 +52,12 @@ def scan_blocks(
     if len(found) == 1:
         return carry, found[0]
     return carry, jax.tree.map(lambda *xs: jnp.concatenate(xs), *found)
+
+
+def divisor(time: int, block: int) -> int:
+    """A divisor of `time` from `block` down to half of it; `block` if there is none.
+
+    A divisor leaves no shorter last block, which would be compiled separately.
+    """
+    near = range(block, block // 2, -1)
+    return next((b for b in near if time % b == 0), block)

@@ -1,4 +1,4 @@
-"""`Fused`: a whole layer in one hand-written C++ kernel."""
+"""`Fused`: a layer in one kernel, for each platform that has one."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,9 +8,10 @@ import jax.numpy as jnp
 
 from .._layer import LinearCell, over_time_and_batch
 from ..kernels.reference import StepMask
-from . import kernel_table
-from ._base import Refused, Strategy, platform, unmasked
+from . import _fused_tpu, kernel_table
+from ._base import Refused, Strategy, unmasked
 from ._masked import Masked, resets_of
+from ._platform import default_platform, platform
 
 
 _FEW = 4
@@ -19,25 +20,36 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class Fused(Strategy):
-    """One C++ kernel for projection, recurrence, readout and every gradient, on CPU.
+    """One hand-written kernel: C++ on CPU, Pallas around any cell's own `recur` on TPU.
 
-    It runs `LSTM` (also coupled), `PeepholeLSTM`, `GRU` (with the reset before or after the
-    matmul), `MGU`, `Elman` and `IndRNN` with tanh or ReLU, `LearnedState` of these cells, and
-    every real `LinearCell`; in float32, and for tests in float64. The kernel itself handles
-    lengths, resets and initial states: a sequence that has ended costs nothing. Each block of
-    time steps stays in cache, from the projection to the gradient of the weights.
+    On CPU, one kernel runs projection, recurrence, readout and every gradient of `LSTM` (also
+    coupled), `PeepholeLSTM`, `GRU` (with the reset before or after the matmul), `MGU`,
+    `Elman` and `IndRNN` with tanh or ReLU, and `LearnedState` of these cells, and the
+    recurrence of every real `LinearCell`; in float32, and for tests in float64. A sequence
+    that has ended costs nothing. Each block of time steps stays in cache, from the projection
+    to the gradient of the weights.
 
-    `Auto` skips it if T B <= 4, as for one streamed step: packing the weights would
-    cost more than all of the matmuls.
+    On TPU, it runs every cell whose state is not a matrix, of any floating-point dtype, your
+    own included: the schedule is `Hoisted`'s, and both of its loops are kernels into which
+    the cell's `recur` is traced. Weights and state stay in the chip's vector memory for the
+    whole sequence. These kernels were compiled for TPU v5e and v6e and checked in a
+    simulator, but they never ran on a TPU (`docs/accelerators.md`).
+
+    The kernels themselves handle lengths, masks, resets and initial states.
+
+    `Auto` takes it on CPU, but skips it if T B <= 4, as for one streamed step: packing the
+    weights would cost more than all of the matmuls. On TPU, `Auto` never takes it.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
-    differentiate `jaxrnn/kernels/reference.py`. `vmap` over inputs and states becomes one call
-    with a larger batch; `vmap` over weights becomes a loop of calls. Gradients that are not
-    needed, such as for the inputs of a first layer, are not computed.
+    differentiate a reference in plain JAX. On CPU, `vmap` over inputs and states becomes one
+    call with a larger batch, and `vmap` over weights a loop of calls; on TPU, `vmap` is an
+    axis of the kernel's grid. Gradients that are not needed, such as for the inputs of a
+    first layer, are not computed.
 
     Raises:
-        NotImplementedError: for any other cell, dtype or platform, and where the kernels
-            were not built; the message says how to get them.
+        NotImplementedError: for any other cell, dtype or platform; on CPU where the kernels
+            were not built, and the message says how to get them; on TPU if vector memory
+            cannot hold the weights, or the compiler cannot lower `recur`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -53,12 +65,14 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
+        if _target() == "tpu":
+            return
         own = unmasked(cell)
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
             raise refused("it has no kernel for this cell")
         if platform() not in (None, "cpu"):
-            raise refused(f"its kernels are for CPU, and this is {platform()}")
+            raise refused(f"its kernels are for CPU and TPU, and this is {platform()}")
         if reason := kernel_table.missing():
             raise refused(reason)
         # integers and booleans, such as masks, are not counted: they may be converted
@@ -77,6 +91,10 @@ class Fused(Strategy):
             _check_coefficients(self, own, params, state, getattr(xs, "value", xs))
 
     def plan(self, cell, params, state, xs):
+        if _target() == "tpu":
+            linear = isinstance(cell, LinearCell)
+            make = _fused_tpu.plan_linear if linear else _fused_tpu.plan
+            return make(self, cell, params, state, xs)
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         few = time * batch <= _FEW and not isinstance(cell, LinearCell)
         skip = (
@@ -103,6 +121,11 @@ class Fused(Strategy):
         a, b = over_time_and_batch(cell.coefficients, params, zs)
         states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
+
+
+def _target() -> str:
+    """The platform whose kernels are used: where it is not known, JAX's default."""
+    return platform() or default_platform()
 
 
 def _check_coefficients(strategy, cell, params, state, xs):

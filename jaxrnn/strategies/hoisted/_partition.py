@@ -46,7 +46,7 @@ class Operation:
     outputs: tuple[Slot, ...]
 
     def __call__(self, values: dict[Slot, Any]) -> None:
-        read = [_read(values, operand) for operand in self.inputs]
+        read = [value_of(values, operand) for operand in self.inputs]
         # an equation holds jaxprs where `bind` takes functions, as for custom_jvp
         params = self.primitive.get_bind_params(self.params)
         found = self.primitive.bind(*read, **params)
@@ -183,7 +183,7 @@ class PartitionedStep:
                 i += 1
             else:
                 operation(values)
-        after = [_read(values, operand) for operand in self.after]
+        after = [value_of(values, operand) for operand in self.after]
         return jax.tree.unflatten(jax.tree.structure(state), after)
 
 
@@ -192,7 +192,7 @@ def partition(step: Callable, params: Any, state: Any, z: Any) -> PartitionedSte
     traced = jax.make_jaxpr(step)(params, state, z)
     ins = [Slot() for _ in traced.jaxpr.invars]
     constants: dict[Slot, Any] = {}
-    operations, after = _inlined(traced, ins, constants)
+    operations, after = inlined(traced, ins, constants)
     p, s = len(jax.tree.leaves(params)), len(jax.tree.leaves(state))
     # one pass in order of execution: an operation depends on parameters alone if all of its
     # inputs do
@@ -244,7 +244,7 @@ def _as_matmul(operation: Operation, from_params: set[Slot]) -> Operation:
     return Matmul(**vars(operation), side=sides[0])
 
 
-def _inlined(
+def inlined(
     closed: ClosedJaxpr, inputs: Iterable[Operand], constants: dict[Slot, Any]
 ) -> tuple[list[Operation], list[Operand]]:
     """The operations of a jaxpr, with the jaxprs that it calls inlined, and its outputs.
@@ -264,7 +264,7 @@ def _inlined(
         if equation.primitive.name in _CALLS:
             inner = equation.params["jaxpr"]
             inner = inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
-            more, outs = _inlined(inner, ins, constants)
+            more, outs = inlined(inner, ins, constants)
             operations += more
         else:
             own = tuple(Slot() for _ in equation.outvars)
@@ -280,7 +280,7 @@ def at_least_float32(dtype: Any) -> Any:
     return dtype if dtype.itemsize >= 4 else jnp.float32
 
 
-def _read(values: dict[Slot, Any], operand: Operand) -> Any:
+def value_of(values: dict[Slot, Any], operand: Operand) -> Any:
     return operand.val if isinstance(operand, Literal) else values[operand]
 
 

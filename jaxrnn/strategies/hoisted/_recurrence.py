@@ -33,6 +33,7 @@ from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
 from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
+from ._step_gradients import StepGradients, Unique
 
 
 class GradientSums(NamedTuple):
@@ -230,38 +231,37 @@ class Recurrence(DifferentiableOp):
 
     def _reverse_loop(self, hoisted, d_state, before, zs, products, d_states):
         """The reverse loop over the steps of a block, with one matmul for each weight."""
-        weights = dict(zip(self.step.weights, hoisted[0], strict=True))
-        places: list[int] = []
+        pulls, shapes = self._linearized(hoisted, before, zs, products)
+        found = Unique()
 
         def body(d_after, step):
-            pull, d_own = step
-            total = [
-                d if own is None else d + own
-                for d, own in zip(d_after, d_own, strict=True)
-            ]
-            zeros = [jnp.zeros(a.shape, a.dtype) for a in shapes]
-            d_operands = aligned(zeros, total)
-            # The results y_i of the matmuls are inputs of `pull`'s step, and their operands
-            # a_i are outputs. An operand may depend on results of earlier matmuls only, so
-            # dy of the last matmul is known first, then da = dy w^T, then the one before
-            # it. `pull` is element-wise, and XLA merges its repeated parts.
-            for i, matmul in reversed(list(enumerate(self.step.matmuls))):
-                dy = pull((d_operands, total))[2][i]
-                w = weights[matmul.weight]
-                d_operands[i] = matmul.operand_gradient(shapes[i], w, dy)
-            d_before, d_z, d_products = pull((d_operands, total))
-            found = [*(total if hoisted[1] else []), *d_z, *d_products]
-            # in many cells y is added to z, and dz and dy are the same array: stack it once
-            unique = {id(d): d for d in found}
-            places[:] = [list(unique).index(id(d)) for d in found]
-            return d_before, list(unique.values())
+            d_before, made = self._reverse_step(hoisted[0], shapes, d_after, *step)
+            return d_before, found.stacked(made)
 
-        pulls, shapes = self._linearized(hoisted, before, zs, products)
         d_state, unique = lax.scan(body, d_state, (pulls, d_states), reverse=True)
-        found = [unique[i] for i in places]
-        count = len(d_state) if hoisted[1] else 0
-        end = len(found) - len(self.step.matmuls)
-        return d_state, _StepGradients(found[:count], found[count:end], found[end:])
+        return d_state, found.joined(unique)
+
+    def _reverse_step(self, weights, shapes, d_after, pull, d_own):
+        """The gradients of the state before a step, and the other ones of the step.
+
+        `pull` is the vjp of the step without its matmuls, whose operands have `shapes`.
+        `d_own` are the gradients of the state after the step by its own output.
+        """
+        of = dict(zip(self.step.weights, weights, strict=True))
+        total = [
+            d if own is None else d + own for d, own in zip(d_after, d_own, strict=True)
+        ]
+        zeros = [jnp.zeros(a.shape, a.dtype) for a in shapes]
+        d_operands = aligned(zeros, total)
+        # The results y_i of the matmuls are inputs of `pull`'s step, and their operands a_i
+        # are outputs. An operand may depend on results of earlier matmuls only, so dy of
+        # the last matmul is known first, then da = dy w^T, then the one before it. `pull`
+        # is element-wise, and XLA merges its repeated parts.
+        for i, matmul in reversed(list(enumerate(self.step.matmuls))):
+            dy = pull((d_operands, total))[2][i]
+            d_operands[i] = matmul.operand_gradient(shapes[i], of[matmul.weight], dy)
+        d_before, d_z, d_products = pull((d_operands, total))
+        return d_before, StepGradients(total if self.step.rest else [], d_z, d_products)
 
     def _linearized(self, hoisted, before, zs, products):
         """The vjp of each step of a block, with the matmuls taken out, and operand shapes.
@@ -275,22 +275,28 @@ class Recurrence(DifferentiableOp):
         shapes: list[jax.ShapeDtypeStruct] = []
 
         def linearize(state, z, products):
-            of_state, of_z = split(state), split(z)
-
-            def step(state_leaves, z_leaves, products):
-                operands: list[jax.Array] = []
-                after = self.step.step(
-                    hoisted,
-                    Split(state_leaves, of_state.exact).joined(state),
-                    Split(z_leaves, of_z.exact).joined(z),
-                    _recording(operands, [], products),
-                )
-                shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
-                return operands, split(after).inexact
-
-            return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1]
+            pull, shapes[:] = self._pull(hoisted, state, z, products)
+            return pull
 
         return jax.vmap(linearize)(before, zs, products), shapes
+
+    def _pull(self, hoisted, state, z, products):
+        """The vjp of one step with its matmuls taken out, and the shapes of operands."""
+        of_state, of_z = split(state), split(z)
+        shapes: list[jax.ShapeDtypeStruct] = []
+
+        def step(state_leaves, z_leaves, products):
+            operands: list[jax.Array] = []
+            after = self.step.step(
+                hoisted,
+                Split(state_leaves, of_state.exact).joined(state),
+                Split(z_leaves, of_z.exact).joined(z),
+                _recording(operands, [], products),
+            )
+            shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
+            return operands, split(after).inexact
+
+        return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1], shapes
 
     def _rest_gradient(self, hoisted, before, zs, products, d_states):
         """The gradient of hoisted values that are not weights, such as biases.
@@ -312,15 +318,6 @@ class Recurrence(DifferentiableOp):
             return jax.vmap(step)(before, zs, products)
 
         return jax.vjp(steps, leaves.inexact)[1](d_states)[0]
-
-
-class _StepGradients(NamedTuple):
-    """The gradients of each step of a block: of the state after it, of z, and of the
-    results of its matmuls. `states` is empty if no parameter needs it."""
-
-    states: list[jax.Array]
-    zs: list[jax.Array]
-    products: list[jax.Array]
 
 
 def _recording(

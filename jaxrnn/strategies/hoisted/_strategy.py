@@ -13,6 +13,7 @@ import jax
 from ..._sharding import aligned
 from ..._validate import check_steps
 from .._base import Plan, Strategy
+from .._blocks import divisor
 from ._outputs import outputs_of_state
 from ._partition import partition
 from ._recurrence import Recurrence
@@ -90,7 +91,7 @@ class Hoisted(Strategy):
             project,
             readout,
             step,
-            forward_block=_divisor(time, min(time, _FORWARD_BLOCK)),
+            forward_block=divisor(time, min(time, _FORWARD_BLOCK)),
             block=self._block(time, z),
             recompute=self.recompute,
             state_outputs=outputs_of_state(readout, params, state, z),
@@ -102,7 +103,7 @@ class Hoisted(Strategy):
             return min(self.block, time)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(z))
         steps = min(max(_BYTES // max(1, size), _FEWEST), _MOST)
-        return _divisor(time, min(time, steps))
+        return divisor(time, min(time, steps))
 
 
 _FORWARD_BLOCK = 8
@@ -138,12 +139,3 @@ def _skip(step: Any, z: Any, state: Any) -> str:
 
 def _numbers(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def _divisor(time: int, block: int) -> int:
-    """A divisor of `time` from `block` down to half of it; `block` if there is none.
-
-    A divisor leaves no shorter last block, which would be compiled separately.
-    """
-    near = range(block, block // 2, -1)
-    return next((b for b in near if time % b == 0), block)
