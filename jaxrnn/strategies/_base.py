@@ -40,6 +40,7 @@ class Plan:
             to use it.
         inner: the plan of the strategy that runs the parts; None if there are none.
         passed_over: the candidates of `Auto` before this one, with the reasons.
+        evidence: where `Auto`'s choice comes from, on platforms other than a CPU.
     """
 
     strategy: "Strategy"
@@ -48,6 +49,7 @@ class Plan:
     skip: str = ""
     inner: "Plan | None" = None
     passed_over: tuple[tuple["Strategy", str], ...] = ()
+    evidence: str = ""
 
     @property
     def innermost(self) -> "Strategy":
