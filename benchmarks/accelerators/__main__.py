@@ -39,8 +39,10 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
         if targets:
-            default = {"nargs": "?", "default": targets[0]} if len(targets) == 1 else {}
-            made.add_argument("target", choices=targets, **default)
+            alone = "?" if len(targets) == 1 else None
+            made.add_argument(
+                "target", choices=targets, nargs=alone, default=targets[0]
+            )
             made.add_argument("--kernels", type=Path, help="the library of C++ kernels")
             made.add_argument("--name", help="the name of the result file")
         return made
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     tpu = command("tpu", _part, tpus, "compiles all programs for a TPU")
     gpu = command("gpu", _part, gpus, "compiles all programs for a GPU")
     for made in (tpu, gpu):
-        made.add_argument("--brief", action="store_true", help="only every cell")
+        made.add_argument("--brief", action="store_true", help="fewer programs")
         made.add_argument(
             "--linear", action="store_true", help="also large linear cells"
         )
@@ -87,8 +89,7 @@ def _part(args: argparse.Namespace) -> bool:
     part.run(
         reference=part.target.platform == "tpu" and not args.brief,
         linear=args.linear,
-        forward=not args.brief,
-        large=True,
+        brief=args.brief,
     )
     return False
 

@@ -10,6 +10,9 @@ from .hlo import Array, Instruction, Module, arrays
 LARGE = 2**16
 """Elements from which an array that is shaped like a weight counts as one."""
 
+MANY = 64
+"""Steps from which a loop must keep its weights in vector memory."""
+
 
 def cpu_calls(text: str) -> list[str]:
     """Calls of C++ kernels in a program for another platform, lowered or compiled."""
@@ -19,11 +22,15 @@ def cpu_calls(text: str) -> list[str]:
 
 
 def weights_outside_vmem(module: Module, weights: set[tuple]) -> list[str]:
-    """Weights that a loop on a TPU reads from main memory: its carry must name S(1)."""
+    """Weights that a loop on a TPU reads from main memory: its carry must name S(1).
+
+    Loops of fewer than `MANY` steps, those over chunks of 64 time steps, are left out.
+    """
     return [
         f"{array.dtype}{list(array.shape)} is not in VMEM in the carry of a loop of "
         f"{loop.trips} steps"
         for loop in module.loops
+        if loop.total >= MANY
         for type_ in loop.carry
         for array in arrays(type_)
         if _is_weight(array, weights) and not array.in_vmem

@@ -48,13 +48,13 @@ class Part:
             "bundles": [],
         }
 
-    def run(self, *, reference: bool, linear: bool, forward: bool, large: bool) -> None:
+    def run(self, *, reference: bool, linear: bool, brief: bool) -> None:
         """Compiles everything. The options are those of the tables in `programs`."""
         compiler = Compiler(self.target)
         self.results["platforms"] = check_platforms(self.target, compiler)
         for name, found in self.results["platforms"].items():
             self.save(f"{'; '.join(found) or 'ok':8} {name}")
-        for case in large_cases(linear, forward) if large else ():
+        for case in large_cases(linear, brief):
             self._large(compiler, case)
         self._small(compiler, list(small_cases(reference)))
         self.finish()
@@ -62,7 +62,7 @@ class Part:
     def run_bundles(self, folder: Path) -> None:
         """Compiles the LSTM in bfloat16, and reads libtpu's dump of each program."""
         compiler = Compiler(self.target)
-        for case in large_cases(linear=False, forward=False):
+        for case in large_cases(linear=False, brief=True):
             if (case.cell, case.dtype) != ("LSTM", "bfloat16"):
                 continue
             for file in folder.iterdir():

@@ -43,8 +43,10 @@ class Auto(Strategy):
 
     These factors were measured on a CPU, forward and backward (`docs/measured.md`). For
     TPUs and GPUs, programs were compiled and not run (`docs/accelerators.md`): the order is
-    the same there, and `Chunked()` of an `RGLRU` saves memory alone. `Auto` never chooses the other strategies; give them by name. `Checkpointed()` trades a second
-    forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
+    the same there, and `Chunked()` of an `RGLRU` saves memory alone.
+
+    `Auto` never chooses the other strategies; give them by name. `Checkpointed()` trades a
+    second forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
     `Newton()` pays only for long sequences on an otherwise idle accelerator.
     `jaxrnn.explain` shows the choice for a layer, and why it passed over each candidate
     before.
