@@ -6,8 +6,11 @@ ARGS ?=
 TEST_ARGS = $(if $(ARGS),$(ARGS),-m "not full")
 TESTS ?= tests
 TORCH ?=
+# pyenv has shims for versions that are not selected, so check that a candidate runs
+NEWEST ?= $(shell for p in python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12; do \
+  $$p --version >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: run test bench lint clean
+.PHONY: run test bench lint accelerators clean
 
 run: $(VENV)/.train
 	$(BIN)/python -m experiments.char_lm $(ARGS)
@@ -24,6 +27,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Compiles for TPUs and GPUs without one, and checks the programs: two processes at a time
+accelerators: $(VENV)/.train
+	rm -rf build/accelerators
+	+$(MAKE) -j2 -f benchmarks/accelerators/parts.mk NEWEST="$(NEWEST)" PYTHON="$(PYTHON)" \
+	  KERNELS="$$($(BIN)/python -c 'from jaxrnn.kernels import _native; print(_native._file())')"
+	$(BIN)/python -m benchmarks.accelerators report $(ARGS)
 
 # Empty files record what is installed, so that a second call starts immediately.
 $(VENV)/.train: pyproject.toml | $(BIN)/python
@@ -42,4 +52,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-tpu .venv-tpu-newest .venv-gpu build dist

@@ -207,6 +207,8 @@ def _described(decision: Decision) -> str:
     ]
     for strategy, reason in plan.passed_over:
         lines.append(f"  passed over   {strategy}: {reason}")
+    if plan.evidence:
+        lines.append(f"  evidence      {plan.evidence}")
     return "\n".join(lines)
 
 

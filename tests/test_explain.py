@@ -147,3 +147,14 @@ def test_a_platform_can_be_asked_for():
     assert said.decisions[0].platform == "gpu" and "on gpu" in str(said)
     with pytest.raises(ValueError, match="platform is 'abacus'"):
         jaxrnn.explain(LSTM(3, 4), (6, 2, 3), platform="abacus")
+
+
+def test_the_evidence_of_a_choice_is_said_where_it_is_not_a_measurement():
+    said = lambda platform: str(jaxrnn.explain(GRU(3, 4), (6, 2, 3), platform=platform))
+    assert "evidence" not in said("cpu")
+    for platform in ("gpu", "tpu"):
+        assert f"for {platform}, compiled and not run" in said(platform)
+    by_name = jaxrnn.explain(
+        GRU(3, 4), (6, 2, 3), strategy=jaxrnn.Scan(), platform="tpu"
+    )
+    assert "evidence" not in str(by_name)

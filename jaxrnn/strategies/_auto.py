@@ -40,9 +40,12 @@ class Auto(Strategy):
     |              | state                           |                                   |
     | `Scan()`     | every other cell                | nothing can leave the loop        |
 
-    These factors were measured on a CPU, forward and backward (`docs/measured.md`). `Auto`
-    never chooses the other strategies; give them by name. `Checkpointed()` trades a second
-    forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
+    These factors were measured on a CPU, forward and backward (`docs/measured.md`). For
+    TPUs and GPUs, programs were compiled and not run (`docs/accelerators.md`): the order is
+    the same there, and `Chunked()` of an `RGLRU` saves memory alone.
+
+    `Auto` never chooses the other strategies; give them by name. `Checkpointed()` trades a
+    second forward pass for memory, `Wavefront()` was up to 1.8 times slower on a CPU, and
     `Newton()` pays only for long sequences on an otherwise idle accelerator.
     `jaxrnn.explain` shows the choice for a layer, and why it passed over each candidate
     before.
@@ -111,9 +114,20 @@ class Auto(Strategy):
                 passed_over.append((candidate, str(reason)))
                 continue
             if not plan.skip:
-                return replace(plan, passed_over=(*passed_over, *plan.passed_over))
+                found = (*passed_over, *plan.passed_over)
+                return replace(plan, passed_over=found, evidence=_evidence())
             passed_over.append((plan.strategy, plan.skip))
         raise ExceptionGroup(f"no strategy accepts {unmasked(cell)}", refusals)
+
+
+def _evidence() -> str:
+    """Where a choice comes from; empty on a CPU, where everything was measured."""
+    if platform() in (None, "cpu"):
+        return ""
+    return (
+        f"measured on a CPU; for {platform()}, compiled and not run "
+        "(docs/accelerators.md)"
+    )
 
 
 def _by_platform(plans: dict[str, Plan], params: Any, state: Any, xs: Any) -> Any:

@@ -41,6 +41,7 @@ class Plan:
             to use it.
         inner: the plan of the strategy that runs the parts; None if there are none.
         passed_over: the candidates of `Auto` before this one, with the reasons.
+        evidence: where `Auto`'s choice comes from, on platforms other than a CPU.
     """
 
     strategy: "Strategy"
@@ -49,6 +50,7 @@ class Plan:
     skip: str = ""
     inner: "Plan | None" = None
     passed_over: tuple[tuple["Strategy", str], ...] = ()
+    evidence: str = ""
 
     @property
     def innermost(self) -> "Strategy":
@@ -191,17 +193,60 @@ def accumulate_in_float32(params: Any) -> tuple[Any, Callable[[Any], Any]]:
     A scan sums the gradients of the arrays that it closes over in their own dtype. So a
     loop that closes over the widened params, and casts them back inside, sums in float32.
     Values do not change: both casts are exact.
+
+    The function casts the gradients alone, and returns the params as they were given: XLA
+    does not move a cast of a whole weight out of a loop on every platform.
     """
-    dtypes = jax.tree.map(lambda p: p.dtype, params)
 
     def widen(p: jax.Array) -> jax.Array:
-        narrow = jnp.issubdtype(p.dtype, jnp.floating) and p.dtype.itemsize < 4
-        return p.astype(jnp.float32) if narrow else p
+        return p.astype(jnp.float32) if _is_narrow(p) else p
 
-    def back(params: Any) -> Any:
-        return jax.tree.map(lambda p, dtype: p.astype(dtype), params, dtypes)
+    def back(stored: Any) -> Any:
+        return jax.tree.map(
+            lambda s, p: _cast_back(s, p) if _is_narrow(p) else s, stored, params
+        )
 
     return jax.tree.map(widen, params), back
+
+
+def _is_narrow(p: jax.Array) -> bool:
+    return jnp.issubdtype(p.dtype, jnp.floating) and p.dtype.itemsize < 4
+
+
+@jax.custom_jvp
+def _cast_back(wide: jax.Array, narrow: jax.Array) -> jax.Array:
+    """`wide` in the dtype of `narrow`, which it was cast from, with the derivative of that."""
+    del wide
+    return narrow
+
+
+@_cast_back.defjvp
+def _cast_back_jvp(primals, tangents):
+    _, narrow = primals
+    return narrow, tangents[0].astype(narrow.dtype)
+
+
+def resident(tree: Any) -> Any:
+    """Copies of bfloat16 arrays that a TPU can keep in vector memory over a whole loop.
+
+    XLA leaves an argument of a program in main memory while a loop reads it, and copies it
+    again in every step; a new array it places in vector memory. float32 needs no copy: there
+    the loop reads a new array anyway, rounded to bfloat16. The copy is by `reduce_precision`,
+    which is exact here and, unlike a pair of casts, is not simplified away. Other platforms
+    get the arrays as they are.
+    """
+
+    def copied(x: jax.Array) -> jax.Array:
+        bits = jnp.finfo(x.dtype)
+        wide = jax.lax.reduce_precision(x.astype(jnp.float32), bits.nexp, bits.nmant)
+        return wide.astype(x.dtype)
+
+    def on_platforms(x: Any) -> Any:
+        if x.dtype != jnp.bfloat16 or x.ndim < 2:
+            return x
+        return jax.lax.platform_dependent(x, tpu=copied, default=lambda x: x)
+
+    return jax.tree.map(on_platforms, tree)
 
 
 def check_strategy(strategy: Any) -> None:

@@ -29,6 +29,7 @@ from ..._arrays import previous_states
 from ..._autodiff._op import DifferentiableOp, call
 from ..._layer import over_time_and_batch
 from ..._sharding import aligned
+from .._base import resident
 from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
@@ -98,6 +99,7 @@ class Recurrence(DifferentiableOp):
 
     def forward(self, operands, nondiff):
         params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
+        params, hoisted = resident((params, hoisted))
 
         def steps(state, xs):
             zs = over_time_and_batch(self.project, params, xs)
@@ -116,6 +118,7 @@ class Recurrence(DifferentiableOp):
     def backward(self, operands, nondiff, saved, grads, wanted):
         del wanted  # XLA removes gradients that are not used
         params, hoisted, state, xs = Split(operands, nondiff).joined(self.shapes)
+        params, hoisted = resident((params, hoisted))
         states, products = saved
         d_state, d_ys = map(_with_gradient, grads)
 

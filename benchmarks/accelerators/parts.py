@@ -1,0 +1,145 @@
+"""One part of the run: all programs for one target, in an environment of its own."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from . import bundles, checks
+from .figures import compile_case, figures
+from .platforms import check_platforms
+from .programs import TIME, Case, large_cases, small_cases
+from .targets import TARGETS, Compiler
+
+
+DISTRIBUTIONS = (
+    "jax",
+    "jaxlib",
+    "libtpu",
+    "jax-cuda13-plugin",
+    "jax-cuda13-pjrt",
+    "nvidia-cuda-nvcc",
+    "nvidia-nvvm",
+)
+
+
+class Part:
+    """Collects the results of one part, and writes them after every program.
+
+    Attributes:
+        results: what the JSON file holds.
+    """
+
+    def __init__(self, target: str, path: Path, say: Callable[[str], None]) -> None:
+        self.target = TARGETS[target]
+        self.path = path
+        self.say = say
+        self.start = time.monotonic()
+        self.results: dict[str, Any] = {
+            "target": target,
+            "versions": _versions(),
+            "finished": False,
+            "small": [],
+            "large": [],
+            "platforms": {},
+            "bundles": [],
+        }
+
+    def run(self, *, reference: bool, linear: bool, brief: bool) -> None:
+        """Compiles everything. The options are those of the tables in `programs`."""
+        compiler = Compiler(self.target)
+        self.results["platforms"] = check_platforms(self.target, compiler)
+        for name, found in self.results["platforms"].items():
+            self.save(f"{'; '.join(found) or 'ok':8} {name}")
+        for case in large_cases(linear, brief):
+            self._large(compiler, case)
+        self._small(compiler, list(small_cases(reference)))
+        self.finish()
+
+    def run_bundles(self, folder: Path) -> None:
+        """Compiles the LSTM in bfloat16, and reads libtpu's dump of each program."""
+        compiler = Compiler(self.target)
+        for case in large_cases(linear=False, brief=True):
+            if (case.cell, case.dtype) != ("LSTM", "bfloat16"):
+                continue
+            for file in folder.iterdir():
+                file.unlink()
+            _, module = compile_case(compiler, case)
+            assert module is not None, "it fits, as the figures of its memory show"
+            found = bundles.bundles_of(module, bundles.read_dump(folder), TIME)
+            entry = {"cell": case.cell, "dtype": case.dtype, **vars(found)}
+            self.results["bundles"].append(
+                {**entry, "strategy": type(case.strategy).__name__}
+            )
+            self.save(f"{case.name}: {found.forward} + {found.backward} bundles a step")
+        self.finish()
+
+    def _large(self, compiler: Compiler, case: Case) -> None:
+        program, module = compile_case(compiler, case)
+        found = figures(self.target, case, program, module)
+        self.results["large"].append(found)
+        shown = f"{program.temporary / 2**20:8.1f} MiB"
+        if "estimated_cycles" in found:
+            shown += f" {found['estimated_cycles'] / 1e6:7.1f} Mcycles"
+        if "launches_a_step" in found:
+            shown += f" {found['launches_a_step']:5.1f} launches a step"
+        self.save(f"{shown}  {case.name}{''.join(map(_line, found['faults']))}")
+
+    def _small(self, compiler: Compiler, cases: list[Case]) -> None:
+        """Equal programs are compiled once: `Auto()` is often the same as the next row."""
+        known: dict[str, list[str]] = {}
+        for i, case in enumerate(cases, 1):
+            text = compiler.lower(case.function(), *case.arguments()).as_text()
+            key = hashlib.sha256(text.encode()).hexdigest()
+            if key not in known:
+                known[key] = self._compiles(compiler, case, text)
+            found = known[key]
+            self.results["small"].append(
+                {"cell": case.cell, "strategy": str(case.strategy), "faults": found}
+            )
+            self.save(f"{i:3}/{len(cases)} {case.name}{''.join(map(_line, found))}")
+
+    def _compiles(self, compiler: Compiler, case: Case, text: str) -> list[str]:
+        found = checks.cpu_calls(text)
+        try:
+            program = compiler.compile(case.function(), *case.arguments())
+        except Exception as error:  # whatever XLA raises is the finding
+            return [*found, f"does not compile: {str(error)[:300]}"]
+        if not program.hlo:
+            return [*found, "does not fit the device"]
+        return found + checks.cpu_calls(program.hlo)
+
+    def finish(self) -> None:
+        self.results["finished"] = True
+        self.save("finished")
+
+    def save(self, line: str) -> None:
+        """Says what was done, and writes all results so far."""
+        self.results["seconds"] = round(time.monotonic() - self.start)
+        self.say(f"{self.target.name} {self.results['seconds']:4} s  {line}")
+        write_json(self.results, self.path)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes JSON at once, so that readers never see half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(value, indent=1) + "\n")
+    draft.replace(path)
+
+
+def _line(fault: str) -> str:
+    return f"\n      FAULT: {fault}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,146 @@
+"""The programs that are compiled: cells, strategies and sizes."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxrnn
+from jaxrnn import (
+    GLA,
+    GRU,
+    LSTM,
+    RGLRU,
+    Associative,
+    Auto,
+    Checkpointed,
+    Chunked,
+    Elman,
+    GatedDeltaNet,
+    Hoisted,
+    ParaGRU,
+    Scan,
+    Stack,
+    Wavefront,
+)
+
+
+TIME, BATCH, SIZE = 1024, 16, 768
+"""The size of the programs whose memory and loops are checked; input and hidden size."""
+
+SMALL = (64, 8)
+"""T and B of the programs that only have to compile."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One program: a layer under a strategy, with or without gradients."""
+
+    layer: Any
+    strategy: Any
+    dtype: str = "float32"
+    backward: bool = True
+    size: tuple[int, int] = SMALL
+
+    @property
+    def cell(self) -> str:
+        return type(self.layer).__name__
+
+    @property
+    def name(self) -> str:
+        what = "forward and backward" if self.backward else "forward"
+        return f"{self.cell} {self.dtype} {self.strategy} {what}"
+
+    def function(self) -> Callable:
+        """`(params, xs) -> (state, ys)`, or `(params, xs, d_ys) -> (ys, gradients)`."""
+        run = lambda params, xs: jaxrnn.unroll(
+            self.layer, params, xs, strategy=self.strategy
+        )
+
+        # the gradient of ys is an argument, so that temporary memory holds nothing of a loss
+        def with_gradients(params, xs, d_ys):
+            ys, pull = jax.vjp(lambda *given: run(*given)[1], params, xs)
+            return ys, pull(d_ys)
+
+        return with_gradients if self.backward else run
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Shapes and dtypes of the function's arguments; nothing is computed."""
+        dtype = jnp.dtype(self.dtype)
+        init = lambda: jaxrnn.cast(self.layer.init(jax.random.key(0)), dtype)
+        params = jax.eval_shape(init)
+        first: Any = self.layer
+        first = first.layers[0] if isinstance(first, Stack) else first
+        xs = jax.ShapeDtypeStruct((*self.size, first.input_size), dtype)
+        if not self.backward:
+            return params, xs
+        run = lambda params, xs: jaxrnn.unroll(self.layer, params, xs)[1]
+        return params, xs, jax.eval_shape(run, params, xs)
+
+
+def one_of_each_class() -> list[Any]:
+    """The first row of every cell class of the library in the table of the tests."""
+    found: dict[type, Any] = {}
+    # by name: type checkers would check the tests as well
+    for cell in importlib.import_module("tests.helpers").CELLS:
+        if type(cell).__module__.startswith("jaxrnn.cells"):
+            found.setdefault(type(cell), cell)
+    return list(found.values())
+
+
+def small_cases(reference: bool) -> Iterator[Case]:
+    """Every cell under `Auto` and the strategy for its kind; one of each kind under all.
+
+    Args:
+        reference: whether every cell is compiled under `Scan` as well.
+    """
+    for cell in one_of_each_class():
+        linear = isinstance(cell, jaxrnn.LinearCell | jaxrnn.MatrixCell)
+        yield Case(cell, Auto())
+        yield Case(cell, Chunked() if linear else Hoisted())
+        if reference:
+            yield Case(cell, Scan())
+    for cell, strategies in _OF_EACH_KIND:
+        for strategy in strategies:
+            yield Case(cell, strategy)
+
+
+_OF_EACH_KIND: tuple[tuple[Any, tuple], ...] = (
+    (LSTM(3, 5), (Scan(), Checkpointed())),
+    (RGLRU(4, heads=2), (Scan(), Hoisted(), Associative(), Checkpointed())),
+    (jaxrnn.S5(3, 4, blocks=2), (Scan(), Associative())),
+    (GatedDeltaNet(3, 4, heads=2), (Scan(), Hoisted(), Checkpointed())),
+    (Stack((LSTM(3, 5), LSTM(5, 5))), (Wavefront(),)),
+    (ParaGRU(3, 5), (jaxrnn.Newton(),)),
+    (Elman(3, 5), (jaxrnn.Newton(),)),
+)
+
+
+def large_cases(linear: bool, brief: bool) -> Iterator[Case]:
+    """The programs whose memory, loops and weights are checked.
+
+    Args:
+        linear: also linear and matrix cells, under `Chunked`.
+        brief: only LSTM, and not the forward pass alone.
+    """
+    size = (TIME, BATCH)
+    dense = (LSTM(SIZE, SIZE), *(() if brief else (GRU(SIZE, SIZE),)))
+    for cell, dtype, strategy in product(dense, DTYPES, (Scan(), Hoisted())):
+        yield Case(cell, strategy, dtype, size=size)
+    for dtype, strategy in () if brief else product(DTYPES, (Scan(), Hoisted())):
+        yield Case(dense[0], strategy, dtype, False, size)
+    for cell, strategy in product(_LINEAR if linear else (), (Scan(), Chunked())):
+        yield Case(cell, strategy, size=size)
+
+
+DTYPES = ("float32", "bfloat16")
+
+_LINEAR = (
+    RGLRU(SIZE, heads=8),
+    GLA(SIZE, SIZE, heads=6),
+    GatedDeltaNet(SIZE, SIZE, heads=6),
+)
