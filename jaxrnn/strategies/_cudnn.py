@@ -165,41 +165,49 @@ def _has_plugin() -> bool:
 
 
 def _run(cell: JoinedLSTMs, params: Any, state: Any, xs: Any) -> tuple[Any, Array]:
-    """`(state, ys)` of LSTMs in the layout of this library."""
-    valid = xs.valid if isinstance(xs, MaskedInput) else None
-    inputs = xs.value if isinstance(xs, MaskedInput) else xs
+    """`(state, ys)` of LSTMs in the layout of this library, from `(T, B, I)`."""
+    valid, inputs = None, xs
+    if isinstance(xs, MaskedInput):
+        valid, inputs = xs.valid, xs.value
     inputs = inputs.astype(state[0].h.dtype)  # integers are converted
-    time, batch = inputs.shape[:2]
+    if valid is None:
+        lengths = jnp.full(inputs.shape[1], inputs.shape[0], jnp.int32)
+        return _call(cell, params, state, inputs, lengths)
+    order = _taken_first(valid)
+    # not all versions of cuDNN's documentation allow a length of 0
+    lengths = jnp.maximum(order.lengths, 1)
+    inputs = _moved(inputs, order.gather)
+    after, ys = _call(cell, params, state, inputs, lengths)
+    kept = lambda new, old: jnp.where((order.lengths > 0)[:, None], new, old)
+    ys = jnp.where(valid[..., None], _moved(ys, order.scatter), 0)
+    return jax.tree.map(kept, after, tuple(state)), ys
+
+
+def _call(
+    cell: JoinedLSTMs, params: Any, state: Any, inputs: Array, lengths: Array
+) -> tuple[Any, Array]:
+    """The same over the first steps of each sequence, as many as its length."""
     hidden = state[0].h.shape[-1]
     found = kernel_table.find(cell.cell)
     assert found is not None
-    weights = packed([found.weights(p, hidden)[:3] for p in params])
-    order = None if valid is None else _taken_first(valid)
-    lengths = jnp.full(batch, time, jnp.int32) if order is None else order.lengths
-    precision = str(jax.config.jax_default_matmul_precision)
+    config: Any = jax.config
+    full = str(config.jax_default_matmul_precision) in _FULL
     op = CuDNNCall(
         inputs.shape[-1],
         hidden,
         cell.layers,
         cell.bidirectional,
-        "highest" if precision in _FULL else "high",
+        "highest" if full else "high",
     )
-    inputs = inputs if order is None else _taken(inputs, order.gather)
     operands = (
         jnp.swapaxes(inputs, 0, 1),
         jnp.stack([s.h for s in state]),
         jnp.stack([s.c for s in state]),
-        weights,
+        packed([found.weights(p, hidden)[:3] for p in params]),
     )
-    # cuDNN's documentation has not always allowed a length of 0
-    ys, h, c = call(op, operands, jnp.maximum(lengths, 1))
-    ys = jnp.swapaxes(ys, 0, 1)
+    ys, h, c = call(op, operands, lengths)
     after = tuple(s._replace(h=h[i], c=c[i]) for i, s in enumerate(state))
-    if order is None:
-        return after, ys
-    ys = jnp.where(valid[..., None], _taken(ys, order.scatter), 0)
-    kept = lambda new, old: jnp.where((lengths > 0)[:, None], new, old)
-    return jax.tree.map(kept, after, tuple(state)), ys
+    return after, jnp.swapaxes(ys, 0, 1)
 
 
 class _Order(NamedTuple):
@@ -225,7 +233,7 @@ def _taken_first(valid: Bool[Array, "T B"]) -> _Order:
     return _Order(gather, jnp.argsort(gather, axis=0), valid.sum(0, dtype=jnp.int32))
 
 
-def _taken(xs: Float[Array, "T B n"], steps: Integer[Array, "T B"]) -> Array:
+def _moved(xs: Float[Array, "T B n"], steps: Integer[Array, "T B"]) -> Array:
     """Each sequence in the order of `steps`, which has every step once."""
     sequences = jnp.arange(xs.shape[1])[None]
     at = xs.at[steps, sequences]
@@ -291,7 +299,8 @@ class CuDNNCall(DifferentiableOp):
         from jax.experimental import rnn
 
         *residuals, d_y, d_h, d_c = flat
-        grads = rnn.lstm_bwd(*self._options(), tuple(residuals), (d_y, d_h, d_c))
+        run: Any = rnn.lstm_bwd
+        grads = run(*self._options(), tuple(residuals), (d_y, d_h, d_c))
         return grads[:4]
 
     def _options(self):
