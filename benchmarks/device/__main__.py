@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from . import lines
 from .report import write_report
@@ -91,12 +92,13 @@ def _dumping(step: Step, dump: Path) -> Step:
     return Step(step.name, env + step.command, step.limit)
 
 
-def step(options: argparse.Namespace) -> int:
+def step(options: argparse.Namespace) -> NoReturn:
     """Runs one step; its results are lines in the folder."""
     say = lines.writer(options.out, options.name)
     work = works()[options.name]
     work.run(say, options.rehearse, tuple(options.without))
-    return 0
+    sys.stdout.flush()
+    os._exit(0)  # without waiting for threads that still compile
 
 
 def main() -> int:

@@ -181,7 +181,12 @@ def _steps(by_step: dict[str, list[Line]]) -> Table:
     rows = []
     for name, own in by_step.items():
         last = own[-1]
-        why = last.get("why") or last.get("last", "")
+        late = [
+            f"{x['unfinished']} of {x['checks']} unfinished"
+            for x in own
+            if "checks" in x
+        ]
+        why = last.get("why") or last.get("last", "") or "".join(late)
         rows.append([name, last.get("ended", "cut"), str(last.get("seconds", "")), why])
     header = ["step", "ended", "seconds", ""]
     return Table("The steps", "A step without an end was cut.", header, rows)

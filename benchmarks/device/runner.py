@@ -61,17 +61,20 @@ class Run:
             # a step that ran out of time with several suspects was only too slow
             if suspects and (ended == "died" or len(suspects) == 1):
                 without = tuple(w for name in suspects for w in ("--without", name))
-                self._run(Step(step.name, step.command + without, step.limit))
+                again = Step(step.name, step.command + without, step.limit)
+                self._run(again, {name: f"the process {ended}" for name in suspects})
 
-    def _run(self, step: Step) -> str:
-        """One step: "done", "timeout", "died" or "skipped"."""
+    def _run(self, step: Step, lost: dict[str, str] | None = None) -> str:
+        """One step: "done", "timeout", "died" or "skipped"; `lost` by an earlier start."""
         say = lines.writer(self.folder, step.name)
-        limit = min(step.limit, self.end - time.monotonic())
-        if limit < LEAST:
+        left = self.end - time.monotonic()
+        if left < LEAST:
             say(ended="skipped", why="the time of the run is up")
             return "skipped"
-        start = time.monotonic()
+        start, limit = time.monotonic(), min(step.limit, left)
         say(started=list(step.command), limit=round(limit, 1))
+        for name, why in (lost or {}).items():
+            say(contender=name, failed=why)
         print(f"{step.name} ...", end=" ", flush=True)
         code = self._process(step.command, limit)
         seconds = round(time.monotonic() - start, 1)
