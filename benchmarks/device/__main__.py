@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from . import lines
 from .report import write_report
-from .runner import Run, Step
+from .runner import SLACK, Run, Step
 from .steps import select, works
 
 
@@ -95,6 +95,9 @@ def _dumping(step: Step, dump: Path) -> Step:
 def step(options: argparse.Namespace) -> NoReturn:
     """Runs one step; its results are lines in the folder."""
     say = lines.writer(options.out, options.name)
+    # a run that was killed leaves no step behind; this kills the process where it is
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(float(os.environ.get("DEVICE_SECONDS", 600)) + 2 * SLACK))
     work = works()[options.name]
     work.run(say, options.rehearse, tuple(options.without))
     sys.stdout.flush()

@@ -86,7 +86,7 @@ def _table(case: Case) -> Work:
         )
         measure(say, tiny if rehearse else case, without)
 
-    return Work(run, 100)
+    return Work(run, 110)
 
 
 def works() -> dict[str, Work]:
@@ -102,14 +102,14 @@ def works() -> dict[str, Work]:
     ]
     first, rest = dense[:4], dense[4:]
     return {
-        "ceilings": Work(_ceilings, 60),
-        "values of Fused": Work(_fused, 60),
-        "values of CuDNN": Work(_cudnn, 60),
-        "laws": Work(_laws, 65),
+        "ceilings": Work(_ceilings, 45),
+        "values of Fused": Work(_fused, 50),
+        "values of CuDNN": Work(_cudnn, 50),
         **{f"table {case.name}": _table(case) for case in first},
+        "laws": Work(_laws, 65),
         "delta": Work(_delta, 45),
+        "launches": Work(_thunks, 45),
         **{f"table {case.name}": _table(case) for case in (*matrix, *rest)},
-        "launches": Work(_thunks, 60),
     }
 
 

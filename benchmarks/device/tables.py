@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jax
+
 from .. import peers
 from ..cases import Case
-from ..peers._base import Program
+from ..peers._base import Peer, Program
 from ..problem import make_problem
 from ..reference import make_reference
 from ..verify import Reference
@@ -39,6 +41,9 @@ DENSE = (
 MATRIX = ("jaxrnn-auto", "jaxrnn-chunked", "jaxrnn-scan", "jaxrnn-hoisted")
 HALF = "torch-float16"
 """PyTorch in float16, which is gated like bfloat16: the same inputs, exact in both."""
+
+_TF32 = 8 * 2.0**-11
+"""Eight times the rounding of TF32: the gate's slack, times its yardstick."""
 
 _RISKY = ("jaxrnn-fused", "jaxrnn-cudnn", "cudnn")
 """Contenders with kernels of their own, which can end the process."""
@@ -74,16 +79,16 @@ def measure(say: Say, case: Case, without: tuple[str, ...] = ()) -> None:
     end = time.monotonic() + float(os.environ.get("DEVICE_SECONDS", 300))
     names = tuple(n for n in contenders(case) if n not in without)
     say(case=dataclasses.asdict(case), name=case.name, without=list(without))
-    say(doing=[name for name in names if name in _RISKY])
-    programs = _built(say, case, names)
-    references: dict[str, Reference] = {}
-    for name, (computed, program) in list(programs.items()):
+    accepted = _accepted(say, case, names)
+    say(doing=[name for name in accepted if name in _RISKY])
+    programs, references = _built(say, accepted)
+    for name, program in list(programs.items()):
         say(doing=[name])
-        if not _gated(say, name, computed, program, references):
+        if not _gated(say, name, accepted[name][1], program, references):
             del programs[name]
     references.clear()
     gc.collect()
-    calls = {name: program.run for name, (_, program) in programs.items()}
+    calls = {name: program.run for name, program in programs.items()}
     take_turns(say, case.figures, calls, end)
 
 
@@ -94,30 +99,64 @@ def contenders(case: Case) -> tuple[str, ...]:
     return (*DENSE, *((HALF,) if case.dtype == "bfloat16" else ()))
 
 
-def _built(
+def _accepted(
     say: Say, case: Case, names: tuple[str, ...]
-) -> dict[str, tuple[Case, Program]]:
-    """The programs of the contenders that run the case; XLA compiles several at once."""
-
-    def build(name: str) -> tuple[Case, Program] | None:
+) -> dict[str, tuple[Peer, Case]]:
+    """The contenders that run the case, and the variant that each of them computes."""
+    found = {}
+    for name in names:
         try:
             peer = peers.load("torch" if name == HALF else name)
             if reason := peer.absent():
                 raise NotImplementedError(reason)
-            computed = peer.computes(case)
-            used = computed
-            if name == HALF:
-                used = dataclasses.replace(computed, dtype="float16")
-            return computed, peer.build(used, make_problem(computed))
+            found[name] = peer, peer.computes(case)
         except (NotImplementedError, ImportError) as reason:
             say(contender=name, refused=brief(reason))
         except Exception as error:
             say(contender=name, failed=brief(error))
-        return None
+    return found
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = dict(zip(names, pool.map(build, names), strict=True))
-    return {name: program for name, program in found.items() if program is not None}
+
+def _built(
+    say: Say, accepted: dict[str, tuple[Peer, Case]]
+) -> tuple[dict[str, Program], dict[str, Reference]]:
+    """The programs, and the references of their kinds; XLA compiles several at once."""
+
+    def build(name: str) -> Program:
+        peer, case = accepted[name]
+        used = dataclasses.replace(case, dtype="float16") if name == HALF else case
+        return peer.build(used, make_problem(case))
+
+    kinds = {case.kind: case for _, case in accepted.values()}
+    programs, references = {}, {}
+    with ThreadPoolExecutor(min(10, os.cpu_count() or 1)) as pool:
+        exact = {kind: pool.submit(_reference, case) for kind, case in kinds.items()}
+        started = {name: pool.submit(build, name) for name in accepted}
+    for name, future in started.items():
+        try:
+            programs[name] = future.result()
+        except NotImplementedError as reason:
+            say(contender=name, refused=brief(reason))
+        except Exception as error:
+            say(contender=name, failed=brief(error))
+    for kind, solved in exact.items():
+        try:
+            references[kind] = solved.result()
+        except Exception as error:
+            say(reference=kind, failed=brief(error))
+    return programs, references
+
+
+def _reference(case: Case) -> Reference:
+    """The answers in float64; on a GPU, every contender may round matmuls to TF32.
+
+    Its 11 bits are the least yardstick there, since not every library uses it by default.
+    """
+    found = make_reference(case)
+    if jax.default_backend() == "cpu" or case.dtype != "float32":
+        return found
+    bounds = {name: max(b, _TF32) for name, b in found.bounds.items()}
+    return dataclasses.replace(found, bounds=bounds)
 
 
 def _gated(
@@ -128,9 +167,10 @@ def _gated(
     references: dict[str, Reference],
 ) -> bool:
     """Whether the outputs and every gradient of a contender agree with float64."""
+    if case.kind not in references:
+        say(contender=name, failed="there is no reference to compare it with")
+        return False
     try:
-        if case.kind not in references:
-            references[case.kind] = make_reference(case)
         verdict = program.judge(case, make_problem(case), references[case.kind])
     except Exception as error:
         say(contender=name, failed=brief(error))

@@ -4,8 +4,10 @@
 writes the sequence for GPUs only.
 """
 
+import itertools
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +79,24 @@ def trip_counts(program: str) -> list[int]:
 
 def count(say: Say, rehearse: bool) -> None:
     """Writes the launches of an LSTM under `Scan()` and `Hoisted()`."""
-    folder = Path(os.environ["DEVICE_DUMP"])
     shape = (16, 2, 8) if rehearse else (1024, 16, 768)
-    for dtype in ("bfloat16", "float32"):
-        for strategy in (jaxrnn.Hoisted(), jaxrnn.Scan()):
-            for figure in ("forward", "backward"):
-                name = f"{figure}_{type(strategy).__name__}_{dtype}"
-                about = {"strategy": str(strategy), "figure": figure, "dtype": dtype}
-                try:
-                    program = _compile(name, shape, dtype, strategy, figure)
-                    found = _of(folder, name)
-                except Exception as error:
-                    say(**about, failed=brief(error))
-                    continue
-                trips = trip_counts(program)
-                say(**about, steps=shape[0], trips=trips, **found)
+
+    def one(dtype: str, strategy: jaxrnn.Strategy, figure: str) -> None:
+        name = f"{figure}_{type(strategy).__name__}_{dtype}"
+        about = {"strategy": str(strategy), "figure": figure, "dtype": dtype}
+        try:
+            program = _compile(name, shape, dtype, strategy, figure)
+            found = _of(Path(os.environ["DEVICE_DUMP"]), name)
+        except Exception as error:
+            say(**about, failed=brief(error))
+        else:
+            say(**about, steps=shape[0], trips=trip_counts(program), **found)
+
+    strategies = (jaxrnn.Hoisted(), jaxrnn.Scan())
+    figures = ("forward", "backward")
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        every = itertools.product(("bfloat16", "float32"), strategies, figures)
+        list(pool.map(lambda given: one(*given), every))
 
 
 def _compile(

@@ -93,6 +93,7 @@ def _write_all(say: Say, checks: list[Check], rehearse: bool) -> None:
 def _cells(inputs: int, hidden: int) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """Every cell of the library, and the strategies to compare with `Scan()`."""
     sizes = {"input_size": inputs, "hidden_size": hidden, "heads": HEADS}
+    sizes["projection_size"] = hidden // 2
     for name in dir(jaxrnn.cells):
         make: Any = getattr(jaxrnn.cells, name)
         if not (inspect.isclass(make) and issubclass(make, jaxrnn.Cell)):
