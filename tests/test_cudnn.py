@@ -260,6 +260,16 @@ def test_what_it_cannot_run_is_refused_in_words(plugin):
     assert "float32 throughout" in said and "bfloat16" in said
 
 
+def test_it_is_refused_inside_shard_map(plugin):
+    params, xs, _ = case(LSTM(3, 4))
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    run = lambda p, x: jaxrnn.unroll(LSTM(3, 4), p, x, strategy=CuDNN())[1]
+    rows = jax.P(None, "data")
+    inside = jax.shard_map(run, mesh=mesh, in_specs=(jax.P(), rows), out_specs=rows)
+    with pytest.raises(NotImplementedError, match=r"inside jax\.shard_map"):
+        inside(params, xs)
+
+
 def test_without_the_plugin_it_says_what_to_install():
     if hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
         pytest.fail("this test needs JAX without its plugin for CUDA")

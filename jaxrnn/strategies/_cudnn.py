@@ -30,11 +30,12 @@ _FULL = ("highest", "float32", "F32_F32_F32")
 class CuDNN(Strategy):
     """Runs LSTMs by cuDNN, in float32 and on CUDA only: a baseline, to be given by name.
 
-    It runs an `LSTM` with its usual activations, equal ones that follow each other in a
-    `jaxrnn.Stack` in one call, and both directions of a `jaxrnn.Bidirectional` of an `LSTM`
-    in one call; with initial states, lengths and masks. At each call the weights are copied
-    into the one vector that cuDNN takes, and steps that are skipped are moved to the end of
-    their sequence. cuDNN may use TF32, unless `jax_default_matmul_precision` is "highest".
+    It runs an `LSTM` with its usual activations, those of one hidden size that follow each
+    other in a `jaxrnn.Stack` in one call, and both directions of a `jaxrnn.Bidirectional` of
+    an `LSTM` in one call; with initial states, lengths and masks. At each call the weights
+    are copied into the one vector that cuDNN takes, and steps that are skipped are moved to
+    the end of their sequence. cuDNN may use TF32, unless `jax_default_matmul_precision` is
+    "highest".
 
     The surprise: no cuDNN has run this. It was tested as far as lowering for CUDA on a machine
     without a GPU, and with JAX's own reference of the call in place of cuDNN.
