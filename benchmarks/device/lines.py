@@ -51,6 +51,10 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def brief(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line; of a refusal the reason alone."""
+    if reason := getattr(error, "reason", ""):
+        return str(reason)[:400]
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {(lines or [''])[0]}"[:400]
+    first = (lines or [""])[0]
+    refused = type(error) is NotImplementedError
+    return (first if refused else f"{type(error).__name__}: {first}")[:400]

@@ -70,7 +70,7 @@ def check_laws(say: Say, rehearse: bool) -> None:
     checks = [
         Check(cell, strategies, "float32", precision, True)
         for precision in _PRECISIONS
-        for cell, strategies in _cells(*((4, 4) if rehearse else (64, 64)))
+        for cell, strategies in _cells(*((8, 8) if rehearse else (64, 64)))
     ]
     _write_all(say, checks, rehearse)
 
