@@ -29,6 +29,11 @@ def device() -> dict[str, Any]:
 
 def write_reference(case: Case, path: Path) -> None:
     """Solves a case and writes the answers that contenders are gated against."""
+    make_reference(case).save(path)
+
+
+def make_reference(case: Case) -> Reference:
+    """The answers that contenders are gated against."""
     problem = make_problem(case)
     with jax.enable_x64(True):
         exact = solve(case, problem, "float64")
@@ -36,7 +41,7 @@ def write_reference(case: Case, path: Path) -> None:
     blocks = verify.blocks(case, problem.lengths, exact)
     own = verify.errors(verify.blocks(case, problem.lengths, rounded), blocks)
     stream = np.asarray(exact.ys)[:STREAMED, 0]
-    Reference(blocks, verify.bounds(case, own), stream).save(path)
+    return Reference(blocks, verify.bounds(case, own), stream)
 
 
 def solve(case: Case, problem: Problem, dtype: str) -> Answer:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .strategies import Auto as Auto
     from .strategies import Checkpointed as Checkpointed
     from .strategies import Chunked as Chunked
+    from .strategies import CuDNN as CuDNN
     from .strategies import Fused as Fused
     from .strategies import Hoisted as Hoisted
     from .strategies import Newton as Newton
@@ -105,7 +106,7 @@ _NAMES = {
         SkipStack Stack Stepwise VariationalDropout Zoneout drop_connect
     """,
     "strategies": """
-        Associative Auto Checkpointed Chunked Fused Hoisted Newton Scan
+        Associative Auto Checkpointed Chunked CuDNN Fused Hoisted Newton Scan
         SequenceParallel Strategy Wavefront
     """,
 }

@@ -25,6 +25,7 @@ STRATEGIES = (
     "Chunked",
     "Associative",
     "Newton",
+    "CuDNN",
 )
 """The strategies of the library, by the names of their classes: each is a contender."""
 

@@ -44,8 +44,9 @@ class JaxrnnPeer(JaxPeer):
                 raise NotImplementedError("linear in its state: nothing to iterate")
         try:
             self.note(case)
-        except NotImplementedError:
-            raise NotImplementedError("not for this cell") from None
+        except NotImplementedError as refusal:
+            reason = getattr(refusal, "reason", "not for this cell")
+            raise NotImplementedError(reason) from None
         return case
 
     def pack(self, case: Case, cells: list[Cell]) -> Any:

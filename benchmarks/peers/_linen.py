@@ -109,7 +109,10 @@ def _cell(case: Case) -> Any:
 def _dtypes(case: Case) -> dict[str, Any]:
     if case.dtype == "float32":
         return {}
-    return {"dtype": jnp.dtype(case.dtype), "param_dtype": jnp.dtype(case.dtype)}
+    # flax traces its initial weights at every call, and JAX has no QR in bfloat16
+    zeros = {"recurrent_kernel_init": nn.initializers.zeros_init()}
+    dtypes = dict.fromkeys(("dtype", "param_dtype"), jnp.dtype(case.dtype))
+    return {**zeros, **dtypes}
 
 
 def _hidden(carry: Any) -> Any:

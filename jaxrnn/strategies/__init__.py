@@ -5,6 +5,7 @@ from ._auto import Auto as Auto
 from ._base import Strategy as Strategy
 from ._checkpointed import Checkpointed as Checkpointed
 from ._chunked import Chunked as Chunked
+from ._cudnn import CuDNN as CuDNN
 from ._fused import Fused as Fused
 from ._platform import on_platform as on_platform
 from ._scan import Scan as Scan

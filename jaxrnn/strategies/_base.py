@@ -170,10 +170,15 @@ def check_inner(owner: Any, name: str, inner: Any) -> None:
     if not isinstance(inner, Strategy):
         raise TypeError(f"{call}: give a strategy, such as jaxrnn.Scan().")
     if inner.joins_layers:
+        turned = f"{type(inner).__name__}(inner={type(owner).__name__}(...))"
+        advice = (
+            f"Nest them the other way round: {turned}."
+            if hasattr(inner, "inner")
+            else f"Give {inner} to unroll itself."
+        )
         raise ValueError(
             f"{call}: {type(owner).__name__} runs one recurrence at a time, but {inner} "
-            "runs several layers in one loop. Nest them the other way round: "
-            f"{type(inner).__name__}(inner={type(owner).__name__}(...))."
+            f"runs several layers in one loop. {advice}"
         )
 
 
