@@ -15,8 +15,9 @@ from .._autodiff._op import DifferentiableOp, call
 from .._layer import Cell
 from .._sharding import abstract_result
 from . import kernel_table
-from ._base import Refused, Strategy, platform, unmasked
+from ._base import Refused, Strategy, unmasked
 from ._masked import MaskedInput
+from ._platform import platform
 
 
 _PLATFORM = "cuda"
