@@ -1,0 +1,228 @@
+"""`scan`: a recurrence with matmuls, as one kernel for Hopper."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._pieces import NotByUnit, Sizes
+from ._plan import ROWS, Plan, plan
+
+
+@dataclass(frozen=True, eq=False)
+class Matmul:
+    """A matmul of every step with the same weight.
+
+    Attributes:
+        weight: `(K, N)`, both multiples of the number of units, float32 or bfloat16.
+        dtype: the dtype of the result; the sum itself is float32.
+    """
+
+    weight: jax.Array
+    dtype: Any
+
+    def result(self, batch: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch, self.weight.shape[1]), self.dtype)
+
+
+Body = Callable[[Any, Any, Any, tuple], tuple[Sequence[Any], Any, Any]]
+"""`(constants, carry, x, products) -> (operands, carry', y)`. The i-th operand may depend on
+the products before the i-th only."""
+
+
+def scan(
+    body: Body,
+    matmuls: Sequence[Matmul],
+    constants: Any,
+    carry: Any,
+    xs: Any,
+    *,
+    reverse: bool = False,
+    interpret: Any = None,
+    barrier: bool = True,
+) -> tuple[Any, Any]:
+    """`lax.scan` with matmuls, in one kernel that keeps their weights in shared memory.
+
+        products[i] = operands[i] @ matmuls[i].weight
+        operands, carry, y = body(constants, carry, x, products)
+
+    `body` is traced once, for a whole batch, and evaluated on pieces of its arrays. A cluster
+    of up to 8 blocks shares the `H` units of 64 sequences, and exchanges the operands of the
+    matmuls through global memory (the L2 cache), with one barrier of the cluster a matmul. Other
+    sequences are other clusters, which never wait for each other.
+
+    This kernel is compiled for compute capability 9.0 and simulated on a CPU; it was never run
+    on a GPU. In float32 the tensor cores round both operands to TensorFloat-32, as XLA does
+    by default; the simulation does not.
+
+    Args:
+        body: the step; see `Body`.
+        matmuls: its matmuls, with weights `(k H, m H)` of one dtype.
+        constants: a pytree of arrays `(k H,)` or `()`, the same in all steps.
+        carry: a pytree of arrays `(B, k H)`; its first leaf has `H` columns.
+        xs: a pytree of arrays `(T, B, k H)`, `(T, B)`, `(T, k H)` or `(T,)`.
+        reverse: True runs from the last step to the first.
+        interpret: parameters of JAX's GPU interpreter, to simulate the kernel on a CPU.
+        barrier: False leaves out the barrier between blocks, which makes the results wrong;
+            it exists to test that the simulation finds the race.
+
+    Returns:
+        The last carry, and `y` of all steps `(T, B, k H)`.
+
+    Raises:
+        NotByUnit: if the step mixes units other than by its matmuls.
+        DoesNotFit: if the sizes do not divide, or if the weights do not fit.
+
+    Reference: Diamos, Sengupta, Catanzaro, Chrzanowski, Coates, Elsen, Engel, Hannun, Satheesh
+    2016, "Persistent RNNs: Stashing Recurrent Weights On-Chip", ICML.
+    """
+    call = _Call.of(body, matmuls, constants, carry, xs, barrier)
+    return call.run(reverse, interpret)
+
+
+def check(body: Body, matmuls: Any, constants: Any, carry: Any, xs: Any) -> Plan:
+    """The plan for these arguments, which may be shapes; raises as `scan` does."""
+    return _Call.of(body, matmuls, constants, carry, xs, True).plan
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of `scan`: the traced step, its plan and its flat arguments."""
+
+    traced: Any
+    out_tree: Any
+    plan: Plan
+    sizes: Sizes
+    matmuls: tuple[Matmul, ...]
+    arguments: tuple[list, list, list]
+    time: int
+    barrier: bool
+
+    @classmethod
+    def of(cls, body, matmuls, constants, carry, xs, barrier):
+        flat = tuple(jax.tree.leaves(a) for a in (constants, carry, xs))
+        batch, hidden = _sizes(flat[1], flat[2])
+        found = plan(batch, hidden, [m.weight.shape for m in matmuls], _dtype(matmuls))
+        first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+        products = tuple(m.result(batch) for m in matmuls)
+        traced, out = jax.make_jaxpr(body, return_shape=True)(
+            constants, carry, first, products
+        )
+        sizes = Sizes(batch, hidden, ROWS, found.units)
+        _check_arguments(traced, out, flat, sizes, matmuls)
+        time = flat[2][0].shape[0]
+        return cls(traced, out, found, sizes, tuple(matmuls), flat, time, barrier)
+
+    def run(self, reverse, interpret):
+        from jax.experimental.pallas import mosaic_gpu as plgpu
+
+        from . import _kernel as kernel
+
+        counts = (*map(len, self.arguments), len(self.matmuls))
+        shapes = tuple(m.weight.shape for m in self.matmuls)
+        dtype = _dtype(self.matmuls)
+        step = kernel.Step(
+            self.traced, counts, shapes, dtype, self.sizes, self.barrier
+        )
+
+        def body(*refs):
+            block = kernel.Block(step, self.plan, kernel.Refs(step, refs))
+            block.run(self.time, reverse)
+
+        launch = plgpu.kernel(
+            body,
+            out_type=self._outputs(step),
+            scratch_types=kernel.scratch(step, self.plan),
+            grid=(self.plan.tiles,),
+            grid_names=(kernel.BATCH,),
+            cluster=(self.plan.blocks,),
+            cluster_names=(kernel.UNITS,),
+            interpret=interpret,
+        )
+        found = launch(*self._inputs())
+        ys, last = found[: len(step.out_avals[2])], found[len(step.out_avals[2]) :]
+        _, carry, y = self.out_tree
+        batch = self.sizes.batch
+        last = [c[:batch] for c in last[: counts[1]]]
+        ys = [y[:, :batch] for y in ys]
+        unflat = lambda tree, leaves: jax.tree.unflatten(jax.tree.structure(tree), leaves)
+        return unflat(carry, last), unflat(y, ys)
+
+    def _outputs(self, step):
+        batch, (_, carry, ys) = self.plan.batch, step.out_avals
+        struct = jax.ShapeDtypeStruct
+        every = [struct((self.time, batch, y.shape[1]), y.dtype) for y in ys]
+        last = [struct((batch, c.shape[1]), c.dtype) for c in carry]
+        exchange = [struct((2, batch, k), step.dtype) for k, _ in step.weights]
+        return [*every, *last, *exchange]
+
+    def _inputs(self):
+        constants, carry, xs = self.arguments
+        plain = [c[None] if c.ndim == 0 else c for c in constants]
+        xs = [x[:, None] if x.ndim == 1 else x for x in xs]
+        padded = [self._padded(c, 0) for c in carry]
+        steps = [self._padded(x, 1) for x in xs]
+        weights = [self._by_block(m.weight) for m in self.matmuls]
+        return [*map(_stored, [*plain, *padded, *steps]), *weights]
+
+    def _padded(self, x, axis):
+        if x.ndim <= axis or x.shape[axis] != self.sizes.batch:
+            return x
+        if x.ndim == axis + 1 and x.shape[axis] % self.sizes.hidden == 0:
+            return x  # a batch of this size needs no padding
+        more = self.plan.batch - self.sizes.batch
+        return jnp.pad(x, [(0, more if i == axis else 0) for i in range(x.ndim)])
+
+    def _by_block(self, w):
+        """`(blocks, m U, K)`: the own columns of each block, transposed as wgmma reads them."""
+        k, n = w.shape
+        gates, blocks = n // self.plan.hidden, self.plan.blocks
+        parts = w.T.reshape(gates, blocks, self.plan.units, k)
+        return parts.swapaxes(0, 1).reshape(blocks, gates * self.plan.units, k)
+
+
+def _stored(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.int32) if x.dtype == jnp.bool_ else x
+
+
+def _sizes(carry: list, xs: list) -> tuple[int, int]:
+    if not carry or any(c.ndim != 2 for c in carry) or not xs:
+        shapes = [c.shape for c in carry]
+        raise NotByUnit(f"the state needs arrays (B, H), and has {shapes}")
+    batch = carry[0].shape[0]
+    hidden = min(c.shape[1] for c in carry)
+    return batch, hidden
+
+
+def _dtype(matmuls: Sequence[Matmul]) -> Any:
+    dtypes = {jnp.dtype(m.weight.dtype) for m in matmuls} or {jnp.dtype("float32")}
+    known = {jnp.dtype("float32"), jnp.dtype("bfloat16")}
+    if len(dtypes) > 1 or not dtypes <= known:
+        names = ", ".join(sorted(map(str, dtypes)))
+        raise NotByUnit(f"its weights are {names}, not all float32 or all bfloat16")
+    return dtypes.pop()
+
+
+def _check_arguments(traced, out, flat, sizes, matmuls):
+    """Refuses arguments that are not arrays of units, sequences or numbers."""
+    operands, carry, ys = out
+    _, given, xs = flat
+    for leaf in [*given, *jax.tree.leaves((operands, carry, ys))]:
+        if not sizes.columns(leaf.shape):
+            raise NotByUnit(f"it has an array {leaf.shape} that is not (B, k H)")
+    for x in xs:
+        vector = x.ndim == 2 and (
+            x.shape[1] == sizes.batch or x.shape[1] % sizes.hidden == 0
+        )
+        if x.ndim > 1 and not vector and not sizes.columns(x.shape[1:]):
+            raise NotByUnit(f"it has an input {x.shape} that is not (T, B, k H)")
+    for operand, matmul in zip(operands, matmuls, strict=True):
+        k, n = matmul.weight.shape
+        if operand.shape[1] != k or k % sizes.hidden or n % sizes.hidden:
+            raise NotByUnit(f"a weight {(k, n)} is not (k H, m H) for its operand")
+        if operand.dtype != matmul.weight.dtype:
+            raise NotByUnit(
+                f"a matmul of {operand.dtype} with a weight in {matmul.weight.dtype}"
+            )
