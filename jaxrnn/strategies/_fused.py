@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from .._layer import LinearCell, over_time_and_batch
 from ..kernels.reference import StepMask
-from . import kernel_table
-from ._base import Refused, Strategy, platform, unmasked
+from . import _fused_gpu, kernel_table
+from ._base import Refused, Strategy, default_platform, platform, unmasked
 from ._masked import Masked, resets_of
 
 
@@ -53,6 +53,8 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
+        if _target() == "gpu":
+            return
         own = unmasked(cell)
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
@@ -77,6 +79,8 @@ class Fused(Strategy):
             _check_coefficients(self, own, params, state, getattr(xs, "value", xs))
 
     def plan(self, cell, params, state, xs):
+        if _target() == "gpu":
+            return _fused_gpu.plan(self, cell, params, state, xs)
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         few = time * batch <= _FEW and not isinstance(cell, LinearCell)
         skip = (
@@ -103,6 +107,11 @@ class Fused(Strategy):
         a, b = over_time_and_batch(cell.coefficients, params, zs)
         states = kernel_table.run_linear(cell, a, b, state, resets_of(zs))
         return jax.tree.map(lambda s: s[-1], states), states
+
+
+def _target() -> str:
+    """The platform whose kernels are used: where it is not known, JAX's default."""
+    return platform() or default_platform()
 
 
 def _check_coefficients(strategy, cell, params, state, xs):

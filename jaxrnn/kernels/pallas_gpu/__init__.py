@@ -9,4 +9,6 @@ from ._plan import Plan as Plan
 from ._plan import plan as plan
 from ._scan import Matmul as Matmul
 from ._scan import check as check
+from ._scan import missing as missing
 from ._scan import scan as scan
+from ._scan import simulated as simulated

@@ -1,14 +1,50 @@
 """`scan`: a recurrence with matmuls, as one kernel for Hopper."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ._pieces import NotByUnit, Sizes
+from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Vector
 from ._plan import ROWS, Plan, plan
+
+
+_simulator: ContextVar[Any] = ContextVar("simulator", default=None)
+
+
+@contextlib.contextmanager
+def simulated(*, detect_races: bool = True) -> Iterator[None]:
+    """Kernels that are traced inside run in JAX's simulator of a GPU, on a CPU.
+
+    The fences between blocks have no counterpart in the simulator, which ignores them.
+
+    Args:
+        detect_races: whether an access that no barrier orders raises an error.
+    """
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    how = plgpu.InterpretGPUParams(detect_races=detect_races, inline_mgpu="ignore")
+    token = _simulator.set(how)
+    try:
+        yield
+    finally:
+        _simulator.reset(token)
+
+
+def missing() -> str:
+    """A reason why no kernel can be built here; empty if kernels can be."""
+    version = tuple(int(n) for n in jax.__version__.split(".")[:2])
+    if version < (0, 12):
+        return f"its kernels for GPU need JAX 0.12, and this is JAX {jax.__version__}"
+    try:
+        from jax.experimental.pallas import mosaic_gpu  # noqa: F401
+    except ImportError as reason:
+        return f"its kernels for GPU need a package that is missing: {reason}"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +76,6 @@ def scan(
     xs: Any,
     *,
     reverse: bool = False,
-    interpret: Any = None,
     barrier: bool = True,
 ) -> tuple[Any, Any]:
     """`lax.scan` with matmuls, in one kernel that keeps their weights in shared memory.
@@ -64,7 +99,6 @@ def scan(
         carry: a pytree of arrays `(B, k H)`; its first leaf has `H` columns.
         xs: a pytree of arrays `(T, B, k H)`, `(T, B)`, `(T, k H)` or `(T,)`.
         reverse: True runs from the last step to the first.
-        interpret: parameters of JAX's GPU interpreter, to simulate the kernel on a CPU.
         barrier: False leaves out the barrier between blocks, which makes the results wrong;
             it exists to test that the simulation finds the race.
 
@@ -79,12 +113,14 @@ def scan(
     2016, "Persistent RNNs: Stashing Recurrent Weights On-Chip", ICML.
     """
     call = _Call.of(body, matmuls, constants, carry, xs, barrier)
-    return call.run(reverse, interpret)
+    return call.run(reverse)
 
 
 def check(body: Body, matmuls: Any, constants: Any, carry: Any, xs: Any) -> Plan:
-    """The plan for these arguments, which may be shapes; raises as `scan` does."""
-    return _Call.of(body, matmuls, constants, carry, xs, True).plan
+    """The plan for these arguments; raises as `scan` does, without building a kernel."""
+    call = _Call.of(body, matmuls, constants, carry, xs, True)
+    call.check()
+    return call.plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +151,29 @@ class _Call:
         time = flat[2][0].shape[0]
         return cls(traced, out, found, sizes, tuple(matmuls), flat, time, barrier)
 
-    def run(self, reverse, interpret):
+    def check(self) -> None:
+        """Evaluates the step on pieces, without their sources."""
+        rows, units = self.sizes.rows, self.sizes.units
+
+        def value(aval):
+            if count := self.sizes.columns(aval.shape):
+                return Columns((jnp.zeros((rows, units), aval.dtype),) * count)
+            if not aval.shape:
+                return Uniform(jnp.zeros((), aval.dtype))
+            count = max(1, aval.shape[-1] // self.sizes.hidden)
+            one = lambda axis: jnp.zeros(rows if axis == "rows" else units, aval.dtype)
+            return Vector(lambda axis: (one(axis),) * (1 if axis == "rows" else count))
+
+        def run():
+            avals = self.traced.in_avals
+            inputs = [lambda aval=aval: value(aval) for aval in avals]
+            found = Evaluator(self.traced, inputs, self.sizes)
+            for i, aval in enumerate(self.traced.out_avals):
+                found.full(found.output(i), aval.shape[-1] // self.sizes.hidden)
+
+        jax.eval_shape(run)
+
+    def run(self, reverse):
         from jax.experimental.pallas import mosaic_gpu as plgpu
 
         from . import _kernel as kernel
@@ -139,7 +197,7 @@ class _Call:
             grid_names=(kernel.BATCH,),
             cluster=(self.plan.blocks,),
             cluster_names=(kernel.UNITS,),
-            interpret=interpret,
+            interpret=_simulator.get(),
         )
         found = launch(*self._inputs())
         ys, last = found[: len(step.out_avals[2])], found[len(step.out_avals[2]) :]
@@ -160,7 +218,7 @@ class _Call:
 
     def _inputs(self):
         constants, carry, xs = self.arguments
-        plain = [c[None] if c.ndim == 0 else c for c in constants]
+        plain = [c[None] if c.ndim == 0 else self._padded(c, 0) for c in constants]
         xs = [x[:, None] if x.ndim == 1 else x for x in xs]
         padded = [self._padded(c, 0) for c in carry]
         steps = [self._padded(x, 1) for x in xs]
