@@ -27,7 +27,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.extend.core import ClosedJaxpr
 
-from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Value, Vector
+from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Value, Vector, vector_axis
 from ._plan import ROWS, Plan
 
 
@@ -181,7 +181,8 @@ class Block:
         if self.step.sizes.columns(aval.shape):
             return lambda: self.matrix(ref, aval)
         if aval.shape:
-            return lambda: Vector(lambda axis: self.vector(ref, aval, axis))
+            load = lambda axis: self.vector(ref, aval, axis)
+            return lambda: Vector(load, vector_axis(aval.shape))
         return lambda: Uniform(_as(ref[0], aval.dtype))
 
     def matrix(self, ref: Any, aval: Any) -> Columns:
@@ -195,12 +196,12 @@ class Block:
     def vector(self, ref: Any, aval: Any, axis: str) -> tuple[Any, ...]:
         sizes = self.step.sizes
         if axis == "rows":
-            if aval.shape != (sizes.batch,):
+            if aval.size != sizes.batch:
                 raise NotByUnit(f"an array {aval.shape} has no value per sequence")
             layout, parts = plgpu.Layout.WGMMA.reduce(1), [self.rows]
         else:
             layout = plgpu.Layout.WGMMA.reduce(0)
-            parts = [self.columns(g) for g in range(aval.shape[0] // sizes.hidden)]
+            parts = [self.columns(g) for g in range(aval.size // sizes.hidden)]
         load = lambda part: plgpu.load(ref.at[part], layout=layout, optimized=False)
         return tuple(_as(load(part), aval.dtype) for part in parts)
 

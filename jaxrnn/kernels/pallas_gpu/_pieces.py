@@ -78,6 +78,13 @@ class Sizes:
         return shape[1] // self.hidden
 
 
+def vector_axis(shape: Sequence[int]) -> str | None:
+    """The axis of a vector by its shape, `(B, 1)` or `(1, k H)`; None if it does not say."""
+    if len(shape) != 2 or 1 not in shape:
+        return None
+    return "rows" if shape[1] == 1 else "units"
+
+
 _ELEMENTWISE = frozenset(
     "abs add and ceil clamp cos div eq erf exp exp2 floor ge gt integer_pow le log "
     "log2 logistic lt max min mul ne neg not one_minus_square or rem rsqrt select_n sign sin "
@@ -128,7 +135,7 @@ class Evaluator:
     def _run(self, equation: Any, inputs: list[Value], avals: list) -> list[Value]:
         name, params = equation.primitive.name, equation.params
         if name in ("add_any", *_ELEMENTWISE, "convert_element_type", "is_finite"):
-            return [_elementwise(equation, inputs, avals[0])]
+            return [self._elementwise(equation, inputs, avals[0])]
         if name in _SAME:
             return [inputs[0]]
         if name in ("broadcast_in_dim", "reshape", "squeeze"):
@@ -142,6 +149,26 @@ class Evaluator:
             return [self._padded(params, inputs, equation.invars[0].aval, avals[0])]
         raise NotByUnit(_refusal(equation))
 
+    def _elementwise(self, equation: Any, inputs: list[Value], aval: Any) -> Value:
+        apply = _applied(equation, aval.dtype)
+        if all(isinstance(v, Uniform) for v in inputs):
+            return Uniform(apply(*(v.value for v in inputs)))  # type: ignore[union-attr]
+        if count := self._sizes.columns(aval.shape):
+            # an axis of size 1 is repeated
+            wide = [
+                _broadcast(v, count, self._sizes) if isinstance(v, Vector) else v
+                for v in inputs
+            ]
+            each = [v.pieces if isinstance(v, Columns) else v.value for v in wide]
+            return Columns(_mapped(apply, each))
+
+        def pieces(axis: str) -> tuple[Any, ...]:
+            each = [v.pieces(axis) if isinstance(v, Vector) else v.value for v in inputs]
+            return _mapped(apply, each)
+
+        axes = {v.axis for v in inputs if isinstance(v, Vector)} - {None}
+        return Vector(pieces, axes.pop() if len(axes) == 1 else None)
+
     def _shaped(self, name, params, value, source, aval):
         sizes, target = self._sizes, aval.shape
         if isinstance(value, Uniform) or tuple(source) == tuple(target):
@@ -151,8 +178,8 @@ class Evaluator:
         axis = value.axis
         if name == "broadcast_in_dim" and len(source) == 1 and len(target) == 2:
             axis = ("rows", "units")[params["broadcast_dimensions"][0]]
-        elif len(target) == 2 and 1 in target:
-            axis = "rows" if target[1] == 1 else "units"
+        else:
+            axis = vector_axis(target) or axis
         count = sizes.columns(target)
         if len(target) == 2 and count:
             return _broadcast(Vector(value.pieces, axis), count, sizes)
@@ -265,29 +292,6 @@ class _Scope:
         self._values.update(zip(equation.outvars, outs, strict=True))
 
 
-def _elementwise(equation: Any, inputs: list[Value], aval: Any) -> Value:
-    apply = _applied(equation, aval.dtype)
-    if all(isinstance(v, Uniform) for v in inputs):
-        return Uniform(apply(*(v.value for v in inputs)))  # type: ignore[union-attr]
-    if any(isinstance(v, Columns) for v in inputs):
-        counts = {len(v.pieces) for v in inputs if isinstance(v, Columns)}
-        if len(counts) > 1 or any(isinstance(v, Vector) for v in inputs):
-            raise NotByUnit(_refusal(equation))
-        at = lambda v, i: v.pieces[i] if isinstance(v, Columns) else v.value
-        return Columns(
-            tuple(apply(*(at(v, i) for v in inputs)) for i in range(counts.pop()))
-        )
-
-    def pieces(axis: str) -> tuple[Any, ...]:
-        each = [v.pieces(axis) if isinstance(v, Vector) else v.value for v in inputs]
-        count = next(len(e) for e in each if isinstance(e, tuple))
-        at = lambda e, i: e[i] if isinstance(e, tuple) else e
-        return tuple(apply(*(at(e, i) for e in each)) for i in range(count))
-
-    axes = {v.axis for v in inputs if isinstance(v, Vector)} - {None}
-    return Vector(pieces, axes.pop() if len(axes) == 1 else None)
-
-
 def _applied(equation: Any, dtype: Any) -> Callable:
     """The operation on pieces, with bfloat16 computed in float32 and rounded, as XLA does."""
     primitive = lax.add_p if equation.primitive.name == "add_any" else equation.primitive
@@ -303,6 +307,13 @@ def _applied(equation: Any, dtype: Any) -> Callable:
         return found.astype(dtype) if found.dtype != dtype else found
 
     return apply
+
+
+def _mapped(apply: Callable, each: list[Any]) -> tuple[Any, ...]:
+    """The operation on each piece; what is not a tuple of pieces is one number."""
+    count = next(len(e) for e in each if isinstance(e, tuple))
+    at = lambda e, i: e[i] if isinstance(e, tuple) else e
+    return tuple(apply(*(at(e, i) for e in each)) for i in range(count))
 
 
 def _converted(piece: Any, dtype: Any) -> Any:

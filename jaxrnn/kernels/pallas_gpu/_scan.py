@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Vector
+from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Vector, vector_axis
 from ._plan import ROWS, Plan, plan
 
 
@@ -162,7 +162,9 @@ class _Call:
                 return Uniform(jnp.zeros((), aval.dtype))
             count = max(1, aval.shape[-1] // self.sizes.hidden)
             one = lambda axis: jnp.zeros(rows if axis == "rows" else units, aval.dtype)
-            return Vector(lambda axis: (one(axis),) * (1 if axis == "rows" else count))
+            times = lambda axis: 1 if axis == "rows" else count
+            axis = vector_axis(aval.shape)
+            return Vector(lambda axis: (one(axis),) * times(axis), axis)
 
         def run():
             avals = self.traced.in_avals
@@ -185,12 +187,12 @@ class _Call:
             self.traced, counts, shapes, dtype, self.sizes, self.barrier
         )
 
-        def body(*refs):
+        def recurrence(*refs):
             block = kernel.Block(step, self.plan, kernel.Refs(step, refs))
             block.run(self.time, reverse)
 
         launch = plgpu.kernel(
-            body,
+            recurrence,
             out_type=self._outputs(step),
             scratch_types=kernel.scratch(step, self.plan),
             grid=(self.plan.tiles,),
@@ -218,18 +220,18 @@ class _Call:
 
     def _inputs(self):
         constants, carry, xs = self.arguments
-        plain = [c[None] if c.ndim == 0 else self._padded(c, 0) for c in constants]
-        xs = [x[:, None] if x.ndim == 1 else x for x in xs]
-        padded = [self._padded(c, 0) for c in carry]
+        whole = [self._padded(x, 0) for x in [*constants, *carry]]
         steps = [self._padded(x, 1) for x in xs]
         weights = [self._by_block(m.weight) for m in self.matmuls]
-        return [*map(_stored, [*plain, *padded, *steps]), *weights]
+        return [*map(_stored, [*whole, *steps]), *weights]
 
     def _padded(self, x, axis):
-        if x.ndim <= axis or x.shape[axis] != self.sizes.batch:
-            return x
-        if x.ndim == axis + 1 and x.shape[axis] % self.sizes.hidden == 0:
-            return x  # a batch of this size needs no padding
+        """An argument whose batch, at `axis`, is padded to whole tiles; a vector is flat."""
+        if not self.sizes.columns(x.shape[axis:]):
+            x = x.reshape(*x.shape[:axis], -1)
+            # a vector of both sizes is one of units, or a batch that needs no padding
+            if x.shape[axis] != self.sizes.batch or x.shape[axis] % ROWS == 0:
+                return x
         more = self.plan.batch - self.sizes.batch
         return jnp.pad(x, [(0, more if i == axis else 0) for i in range(x.ndim)])
 
@@ -266,16 +268,17 @@ def _dtype(matmuls: Sequence[Matmul]) -> Any:
 def _check_arguments(traced, out, flat, sizes, matmuls):
     """Refuses arguments that are not arrays of units, sequences or numbers."""
     operands, carry, ys = out
-    _, given, xs = flat
+    constants, given, xs = flat
     for leaf in [*given, *jax.tree.leaves((operands, carry, ys))]:
         if not sizes.columns(leaf.shape):
             raise NotByUnit(f"it has an array {leaf.shape} that is not (B, k H)")
-    for x in xs:
-        vector = x.ndim == 2 and (
-            x.shape[1] == sizes.batch or x.shape[1] % sizes.hidden == 0
+    for shape in [*(c.shape for c in constants), *(x.shape[1:] for x in xs)]:
+        long = [n for n in shape if n != 1]
+        vector = len(long) < 2 and all(
+            n == sizes.batch or n % sizes.hidden == 0 for n in long
         )
-        if x.ndim > 1 and not vector and not sizes.columns(x.shape[1:]):
-            raise NotByUnit(f"it has an input {x.shape} that is not (T, B, k H)")
+        if not vector and not sizes.columns(shape):
+            raise NotByUnit(f"it has an array {shape}, neither per sequence nor per unit")
     for operand, matmul in zip(operands, matmuls, strict=True):
         k, n = matmul.weight.shape
         if operand.shape[1] != k or k % sizes.hidden or n % sizes.hidden:
