@@ -117,6 +117,9 @@ class Evaluator:
     def output(self, i: int) -> Value:
         return self._scope.output(i)
 
+    def input(self, i: int) -> Value:
+        return self._scope.input(i)
+
     def literal(self, value: Any, dtype: Any) -> Uniform:
         key = (str(value), str(dtype))
         return self._literals.setdefault(key, Uniform(jnp.asarray(value, dtype)))
@@ -254,7 +257,7 @@ class _Scope:
 
     def __init__(self, owner: Evaluator, traced: ClosedJaxpr, inputs: Sequence) -> None:
         self._owner = owner
-        self._outputs = traced.jaxpr.outvars
+        self._arguments, self._outputs = traced.jaxpr.invars, traced.jaxpr.outvars
         self._values: dict[Any, Value] = {}
         self._inputs = dict(zip(traced.jaxpr.invars, inputs, strict=True))
         self._makers = {v: e for e in traced.jaxpr.eqns for v in e.outvars}
@@ -264,6 +267,9 @@ class _Scope:
                     "it closes over an array: give it as one of the constants"
                 )
             self._values[variable] = owner.literal(value, value.dtype)
+
+    def input(self, i: int) -> Value:
+        return self._read(self._arguments[i])
 
     def output(self, i: int) -> Value:
         return self._read(self._outputs[i])

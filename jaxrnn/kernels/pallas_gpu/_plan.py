@@ -56,6 +56,11 @@ class Plan:
         return self.hidden // self.blocks
 
     @property
+    def strip(self) -> int:
+        """Units whose element-wise operations run at a time."""
+        return 16 if self.units % 16 == 0 else 8
+
+    @property
     def batch(self) -> int:
         """The number of sequences, padded to whole tiles."""
         return self.tiles * ROWS

@@ -146,7 +146,7 @@ class _Call:
         traced, out = jax.make_jaxpr(body, return_shape=True)(
             constants, carry, first, products
         )
-        sizes = Sizes(batch, hidden, ROWS, found.units)
+        sizes = Sizes(batch, hidden, ROWS, found.strip)
         _check_arguments(traced, out, flat, sizes, matmuls)
         time = flat[2][0].shape[0]
         return cls(traced, out, found, sizes, tuple(matmuls), flat, time, barrier)
@@ -179,11 +179,12 @@ class _Call:
         from jax.experimental.pallas import mosaic_gpu as plgpu
 
         from . import _kernel as kernel
+        from . import _strip as strip
 
         counts = (*map(len, self.arguments), len(self.matmuls))
         shapes = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
-        step = kernel.Step(
+        step = strip.Step(
             self.traced, counts, shapes, dtype, self.sizes, self.barrier
         )
 
@@ -196,9 +197,9 @@ class _Call:
             out_type=self._outputs(step),
             scratch_types=kernel.scratch(step, self.plan),
             grid=(self.plan.tiles,),
-            grid_names=(kernel.BATCH,),
+            grid_names=(strip.BATCH,),
             cluster=(self.plan.blocks,),
-            cluster_names=(kernel.UNITS,),
+            cluster_names=(strip.UNITS,),
             interpret=_simulator.get(),
         )
         found = launch(*self._inputs())
