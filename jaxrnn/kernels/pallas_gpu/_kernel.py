@@ -28,7 +28,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from ._plan import ROWS, Plan
-from ._strip import BATCH, UNITS, Step, Strip
+from ._strip import BATCH, GROUPS, UNITS, Step, Strip
 
 
 def fence_between_blocks() -> None:
@@ -63,7 +63,7 @@ class Refs:
         self.kept = take(n)
         if n:
             self.slots, self.stage = take(2)
-            self.loaded, self.arrived, self.met = take(3)
+            self.loaded, self.arrived, self.free, self.met = take(4)
 
 
 def scratch(step: Step, plan: Plan) -> list[Any]:
@@ -73,28 +73,34 @@ def scratch(step: Step, plan: Plan) -> list[Any]:
     # the layout that wgmma reads: tiles of 8 rows of 128 bytes
     layout = (plgpu.TilingTransform((8, plan.atom)), plgpu.SwizzleTransform(128))
     kept = [
-        plgpu.SMEM((n // plan.hidden * plan.units, k), step.dtype, transforms=layout)
+        plgpu.SMEM(
+            (plan.groups, n // plan.hidden * plan.units, k),
+            step.dtype,
+            transforms=layout,
+        )
         for k, n in step.weights
     ]
     pieces = max(k // plan.hidden for k, _ in step.weights)
     return [
         *kept,
         plgpu.SMEM((plan.slots, ROWS, plan.atom), step.dtype, transforms=layout),
-        plgpu.SMEM((pieces, ROWS, plan.units), step.dtype),
+        plgpu.SMEM((plan.groups, pieces, ROWS, plan.units), step.dtype),
         plgpu.Barrier(),
         plgpu.Barrier(num_barriers=plan.slots),
-        plgpu.ClusterBarrier(collective_axes=(UNITS,)),
+        plgpu.Barrier(num_barriers=plan.slots, num_arrivals=plan.groups),
+        plgpu.ClusterBarrier(collective_axes=(UNITS,), num_arrivals=plan.groups),
     ]
 
 
 class Block:
-    """What one block of threads does."""
+    """What one warpgroup of a block does."""
 
     def __init__(self, step: Step, plan: Plan, refs: Refs) -> None:
         self.step, self.plan, self.refs = step, plan, refs
         self.block = lax.axis_index(UNITS)
         self.rows = pl.ds(lax.axis_index(BATCH) * ROWS, ROWS)
-        first = self.block * plan.units
+        self.group = lax.axis_index(GROUPS)
+        self.first = first = (self.block * plan.groups + self.group) * plan.units
         count = plan.units // plan.strip
         self.strips = [
             Strip(step, self.rows, first + i * plan.strip) for i in range(count)
@@ -102,8 +108,10 @@ class Block:
 
     def run(self, time: int, reverse: bool) -> None:
         for ref, kept in zip(self.refs.weights, self.refs.kept, strict=True):
-            plgpu.copy_gmem_to_smem(ref.at[self.block], kept, self.refs.loaded)
-            plgpu.barrier_wait(self.refs.loaded)
+            for group in range(self.plan.groups):
+                part = ref.at[self.block, group]
+                self.load(part, kept.at[group], self.refs.loaded)
+                plgpu.barrier_wait(self.refs.loaded)
         avals = self.step.avals(1)
         carry = [
             [s.matrix(r, a).pieces for r, a in zip(self.refs.carry, avals, strict=True)]
@@ -117,6 +125,13 @@ class Block:
         for strip, leaves in zip(self.strips, carry, strict=True):
             for ref, pieces in zip(self.refs.last, leaves, strict=True):
                 strip.store(ref, pieces)
+
+    def load(self, source: Any, target: Any, barrier: Any) -> None:
+        """Starts a copy to shared memory, for all warpgroups of the block."""
+
+        @pl.when(self.group == 0)
+        def _():
+            plgpu.copy_gmem_to_smem(source, target, barrier)
 
     def one_step(self, t: Any, slot: Any, carry: list) -> list:
         """The carry of each strip after the step."""
@@ -158,13 +173,15 @@ class Products:
         exchange = refs.exchange[i].at[self.slot]
         self.give(i, k // plan.hidden, exchange)
         source = exchange.at[self.block.rows]
-        run = lambda acc: self.tiles(acc, source, refs.kept[i], k // plan.atom)
+        kept = refs.kept[i].at[self.block.group]
+        run = lambda acc: self.tiles(acc, source, kept, k // plan.atom)
         columns = n // plan.hidden * plan.units
         return pl.run_scoped(run, plgpu.ACC((ROWS, columns), jnp.float32))
 
     def give(self, i: int, count: int, target: Any) -> None:
         """Writes the own units of an operand, and waits for those of all other blocks."""
-        block, plan, stage = self.block, self.block.plan, self.block.refs.stage
+        block, plan = self.block, self.block.plan
+        stage = block.refs.stage.at[block.group]
         for place, strip in enumerate(block.strips):
             part = pl.ds(place * plan.strip, plan.strip)
             for g, piece in enumerate(strip.output(i)):
@@ -172,7 +189,7 @@ class Products:
             strip.before(i)
         plgpu.commit_smem()
         for g in range(count):
-            own = pl.ds(g * plan.hidden + block.block * plan.units, plan.units)
+            own = pl.ds(g * plan.hidden + block.first, plan.units)
             plgpu.copy_smem_to_gmem(stage.at[g], target.at[block.rows, own])
         plgpu.wait_smem_to_gmem(0)
         fence_between_blocks()
@@ -189,7 +206,7 @@ class Products:
         def load(c):
             part = source.at[:, pl.ds(c * atom, atom)]
             to, barrier = refs.slots.at[c % slots], refs.arrived.at[c % slots]
-            plgpu.copy_gmem_to_smem(part, to, barrier)
+            self.block.load(part, to, barrier)
 
         for c in range(min(slots, count)):
             load(c)
@@ -198,7 +215,11 @@ class Products:
             weight = kept.at[:, pl.ds(c * atom, atom)].T
             plgpu.wgmma(acc, refs.slots.at[c % slots], weight)
             if c + slots < count:
-                plgpu.wgmma_wait(0)  # the slot is free once its matmul has read it
+                # the slot is free once the matmuls of all warpgroups have read it
+                plgpu.wgmma_wait(0)
+                free = refs.free.at[c % slots]
+                plgpu.barrier_arrive(free)
+                plgpu.barrier_wait(free)
                 load(c + slots)
         plgpu.wgmma_wait(0)
         return acc[...]

@@ -38,6 +38,7 @@ class Plan:
     Attributes:
         hidden: the number of units `H`.
         blocks: the blocks of a cluster, which share the units.
+        groups: the warpgroups (128 threads) of a block, which share its units.
         slots: the tiles of the operand that are in flight at a time.
         atom: columns of such a tile.
         tiles: tiles of 64 sequences, one cluster each.
@@ -46,6 +47,7 @@ class Plan:
 
     hidden: int
     blocks: int
+    groups: int
     slots: int
     atom: int
     tiles: int
@@ -53,7 +55,8 @@ class Plan:
 
     @property
     def units(self) -> int:
-        return self.hidden // self.blocks
+        """The units of one warpgroup."""
+        return self.hidden // (self.blocks * self.groups)
 
     @property
     def strip(self) -> int:
@@ -78,6 +81,8 @@ def plan(
 
     A block keeps the columns of every weight that make its own units, for the whole sequence:
     `k H x m U` numbers for a weight `(k H, m H)`, where `U` is `H` over the number of blocks.
+    Two warpgroups share a block if the units divide, since their registers hold the values of
+    a step.
 
     Args:
         batch: the number of sequences.
@@ -96,7 +101,7 @@ def plan(
         >>> from jaxrnn.kernels.pallas_gpu import plan
         >>> found = plan(16, 256, [(256, 1024)], "float32")
         >>> found.blocks, found.units, found.tiles
-        (8, 32, 1)
+        (8, 16, 1)
     """
     size = jnp.dtype(dtype).itemsize
     atom = _ATOM // size
@@ -110,23 +115,24 @@ def plan(
     if chosen not in able:
         raise DoesNotFit(f"{hidden} units do not divide over {blocks} blocks: use {able}")
     units = hidden // chosen
+    groups = 2 if units % 16 == 0 else 1
     kept = sum(k * n // hidden * units for k, n in weights) * size
     staged = max((k // hidden for k, _ in weights), default=0) * ROWS * units * size
     room = _SHARED - _RESERVED - kept - staged
     most = max((k // atom for k, _ in weights), default=1)
     slots = min(most, 8, room // (ROWS * _ATOM))
-    wide = max((n // hidden * units for _, n in weights), default=0)
+    wide = max((n // hidden * units // groups for _, n in weights), default=0)
     if slots < 1 or wide > _MOST_COLUMNS:
         raise DoesNotFit(_too_large(hidden, weights, dtype, chosen, kept, staged, wide))
     shared = _RESERVED + kept + staged + slots * ROWS * _ATOM
-    return Plan(hidden, chosen, slots, atom, -(-batch // ROWS), shared)
+    return Plan(hidden, chosen, groups, slots, atom, -(-batch // ROWS), shared)
 
 
 def _too_large(hidden, weights, dtype, blocks, kept, staged, wide) -> str:
     shapes = ", ".join(f"({k}, {n})" for k, n in weights)
     if wide > _MOST_COLUMNS:
         return (
-            f"each of {blocks} blocks would multiply with {wide} columns of the weights "
+            f"each warpgroup of {blocks} blocks would multiply with {wide} columns of the weights "
             f"{shapes}, and one instruction takes {_MOST_COLUMNS}; use fewer units than "
             f"{hidden}"
         )

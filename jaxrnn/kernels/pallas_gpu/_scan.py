@@ -200,6 +200,8 @@ class _Call:
             grid_names=(strip.BATCH,),
             cluster=(self.plan.blocks,),
             cluster_names=(strip.UNITS,),
+            num_threads=self.plan.groups,
+            thread_name=strip.GROUPS,
             interpret=_simulator.get(),
         )
         found = launch(*self._inputs())
@@ -237,11 +239,12 @@ class _Call:
         return jnp.pad(x, [(0, more if i == axis else 0) for i in range(x.ndim)])
 
     def _by_block(self, w):
-        """`(blocks, m U, K)`: the own columns of each block, transposed as wgmma reads them."""
-        k, n = w.shape
-        gates, blocks = n // self.plan.hidden, self.plan.blocks
-        parts = w.T.reshape(gates, blocks, self.plan.units, k)
-        return parts.swapaxes(0, 1).reshape(blocks, gates * self.plan.units, k)
+        """`(blocks, groups, m U, K)`: the own columns of each, transposed for wgmma."""
+        (k, n), plan = w.shape, self.plan
+        gates = n // plan.hidden
+        parts = w.T.reshape(gates, plan.blocks, plan.groups, plan.units, k)
+        parts = jnp.moveaxis(parts, 0, 2)
+        return parts.reshape(plan.blocks, plan.groups, gates * plan.units, k)
 
 
 def _stored(x: jax.Array) -> jax.Array:

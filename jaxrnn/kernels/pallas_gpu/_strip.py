@@ -13,8 +13,9 @@ from jax.extend.core import ClosedJaxpr, Literal
 from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Value, Vector, vector_axis
 
 
-BATCH, UNITS = "batch", "units"
-"""The axes of the grid, tiles of sequences, and of a cluster, blocks of units."""
+BATCH, UNITS, GROUPS = "batch", "units", "groups"
+"""The axes of the grid, tiles of sequences; of a cluster, blocks of units; and of a block,
+warpgroups."""
 
 
 @dataclass(frozen=True, eq=False)
