@@ -203,23 +203,36 @@ class Products:
         plan, refs = self.block.plan, self.block.refs
         atom, slots = plan.atom, plan.slots
 
-        def load(c):
-            part = source.at[:, pl.ds(c * atom, atom)]
-            to, barrier = refs.slots.at[c % slots], refs.arrived.at[c % slots]
-            self.block.load(part, to, barrier)
+        def columns(c):
+            start = c * atom
+            return pl.ds(start if isinstance(c, int) else pl.multiple_of(start, atom), atom)
 
-        for c in range(min(slots, count)):
-            load(c)
-        for c in range(count):
-            plgpu.barrier_wait(refs.arrived.at[c % slots])
-            weight = kept.at[:, pl.ds(c * atom, atom)].T
-            plgpu.wgmma(acc, refs.slots.at[c % slots], weight)
-            if c + slots < count:
-                # the slot is free once the matmuls of all warpgroups have read it
-                plgpu.wgmma_wait(0)
-                free = refs.free.at[c % slots]
-                plgpu.barrier_arrive(free)
-                plgpu.barrier_wait(free)
-                load(c + slots)
+        def load(c, slot):
+            part = source.at[:, columns(c)]
+            self.block.load(part, refs.slots.at[slot], refs.arrived.at[slot])
+
+        def multiply(c):
+            slot = lax.rem(c, slots)
+            plgpu.barrier_wait(refs.arrived.at[slot])
+            plgpu.wgmma(acc, refs.slots.at[slot], kept.at[:, columns(c)].T)
+            return slot
+
+        def multiply_and_load(c, _):
+            slot = multiply(c)
+            # the slot is free once the matmuls of all warpgroups have read it
+            plgpu.wgmma_wait(0)
+            plgpu.barrier_arrive(refs.free.at[slot])
+            plgpu.barrier_wait(refs.free.at[slot])
+            load(c + slots, slot)
+
+        def multiply_alone(c, _):
+            multiply(c)
+
+        first = min(slots, count)
+        for c in range(first):
+            load(c, c)
+        # loops, because the compiler would keep the addresses of unrolled tiles in registers
+        lax.fori_loop(0, count - first, multiply_and_load, None)
+        lax.fori_loop(count - first, count, multiply_alone, None)
         plgpu.wgmma_wait(0)
         return acc[...]
