@@ -85,7 +85,7 @@ def scratch(step: Step, plan: Plan) -> list[Any]:
         *kept,
         plgpu.SMEM((plan.slots, ROWS, plan.atom), step.dtype, transforms=layout),
         plgpu.SMEM((plan.groups, pieces, ROWS, plan.units), step.dtype),
-        plgpu.Barrier(),
+        plgpu.Barrier(num_arrivals=plan.groups * len(step.weights)),
         plgpu.Barrier(num_barriers=plan.slots),
         plgpu.Barrier(num_barriers=plan.slots, num_arrivals=plan.groups),
         plgpu.ClusterBarrier(collective_axes=(UNITS,), num_arrivals=plan.groups),
@@ -107,11 +107,13 @@ class Block:
         ]
 
     def run(self, time: int, reverse: bool) -> None:
+        # one phase of one barrier for all loads: a warpgroup must not miss a whole phase
         for ref, kept in zip(self.refs.weights, self.refs.kept, strict=True):
             for group in range(self.plan.groups):
                 part = ref.at[self.block, group]
                 self.load(part, kept.at[group], self.refs.loaded)
-                plgpu.barrier_wait(self.refs.loaded)
+        if self.refs.weights:
+            plgpu.barrier_wait(self.refs.loaded)
         avals = self.step.avals(1)
         carry = [
             [s.matrix(r, a).pieces for r, a in zip(self.refs.carry, avals, strict=True)]

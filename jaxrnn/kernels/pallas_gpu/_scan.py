@@ -14,25 +14,28 @@ from ._plan import ROWS, Plan, plan
 
 
 _simulator: ContextVar[Any] = ContextVar("simulator", default=None)
+_blocks: ContextVar[int | None] = ContextVar("blocks", default=None)
 
 
 @contextlib.contextmanager
-def simulated(*, detect_races: bool = True) -> Iterator[None]:
+def simulated(*, detect_races: bool = True, blocks: int | None = None) -> Iterator[None]:
     """Kernels that are traced inside run in JAX's simulator of a GPU, on a CPU.
 
     The fences between blocks have no counterpart in the simulator, which ignores them.
 
     Args:
         detect_races: whether an access that no barrier orders raises an error.
+        blocks: the blocks of a cluster; None takes as many as a GPU would.
     """
     from jax.experimental.pallas import mosaic_gpu as plgpu
 
     how = plgpu.InterpretGPUParams(detect_races=detect_races, inline_mgpu="ignore")
-    token = _simulator.set(how)
+    tokens = _simulator.set(how), _blocks.set(blocks)
     try:
         yield
     finally:
-        _simulator.reset(token)
+        _simulator.reset(tokens[0])
+        _blocks.reset(tokens[1])
 
 
 def missing() -> str:
@@ -140,7 +143,8 @@ class _Call:
     def of(cls, body, matmuls, constants, carry, xs, barrier):
         flat = tuple(jax.tree.leaves(a) for a in (constants, carry, xs))
         batch, hidden = _sizes(flat[1], flat[2])
-        found = plan(batch, hidden, [m.weight.shape for m in matmuls], _dtype(matmuls))
+        weights, blocks = [m.weight.shape for m in matmuls], _blocks.get()
+        found = plan(batch, hidden, weights, _dtype(matmuls), blocks=blocks)
         first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
         products = tuple(m.result(batch) for m in matmuls)
         traced, out = jax.make_jaxpr(body, return_shape=True)(
