@@ -207,7 +207,9 @@ class Products:
 
         def columns(c):
             start = c * atom
-            return pl.ds(start if isinstance(c, int) else pl.multiple_of(start, atom), atom)
+            return pl.ds(
+                start if isinstance(c, int) else pl.multiple_of(start, atom), atom
+            )
 
         def load(c, slot):
             part = source.at[:, columns(c)]

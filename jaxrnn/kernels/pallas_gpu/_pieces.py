@@ -166,7 +166,9 @@ class Evaluator:
             return Columns(_mapped(apply, each))
 
         def pieces(axis: str) -> tuple[Any, ...]:
-            each = [v.pieces(axis) if isinstance(v, Vector) else v.value for v in inputs]
+            each = [
+                v.pieces(axis) if isinstance(v, Vector) else v.value for v in inputs
+            ]
             return _mapped(apply, each)
 
         axes = {v.axis for v in inputs if isinstance(v, Vector)} - {None}
@@ -179,7 +181,9 @@ class Evaluator:
         if isinstance(value, Columns):
             raise NotByUnit(f"it changes the shape of a matrix of units to {target}")
         axis = value.axis
-        if name == "broadcast_in_dim" and len(source) == 1 and len(target) == 2:
+        if all(n == 1 for n in source):
+            axis = "rows"  # of a batch of one: there are at least 64 units
+        elif name == "broadcast_in_dim" and len(source) == 1 and len(target) == 2:
             axis = ("rows", "units")[params["broadcast_dimensions"][0]]
         else:
             axis = vector_axis(target) or axis
@@ -225,7 +229,7 @@ class Evaluator:
                 f"it takes columns {bounds} of {aval.shape}, where only multiples of the "
                 f"{hidden} units divide evenly"
             )
-        return [_selected(value, a // hidden, b // hidden) for a, b in bounds]
+        return [_selected(value, int(a // hidden), int(b // hidden)) for a, b in bounds]
 
     def _padded(self, params, inputs, before, aval):
         config, hidden = params["padding_config"], self._sizes.hidden
@@ -300,7 +304,9 @@ class _Scope:
 
 def _applied(equation: Any, dtype: Any) -> Callable:
     """The operation on pieces, with bfloat16 computed in float32 and rounded, as XLA does."""
-    primitive = lax.add_p if equation.primitive.name == "add_any" else equation.primitive
+    primitive = (
+        lax.add_p if equation.primitive.name == "add_any" else equation.primitive
+    )
     params = {} if equation.primitive.name == "add_any" else equation.params
     narrow = lambda x: jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
 
@@ -341,7 +347,9 @@ def _broadcast(vector: Vector, count: int, sizes: Sizes) -> Columns:
         raise NotByUnit("it broadcasts a vector whose axis is unknown")
     dim = 0 if vector.axis == "rows" else 1
     shape = (sizes.rows, sizes.units)
-    wide = tuple(lax.broadcast_in_dim(p, shape, (dim,)) for p in vector.pieces(vector.axis))
+    wide = tuple(
+        lax.broadcast_in_dim(p, shape, (dim,)) for p in vector.pieces(vector.axis)
+    )
     return Columns(wide * count if dim == 0 else wide)
 
 

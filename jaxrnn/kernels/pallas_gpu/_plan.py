@@ -113,7 +113,9 @@ def plan(
     able = [n for n in _BLOCKS if hidden % n == 0 and (hidden // n) % 8 == 0]
     chosen = able[0] if blocks is None else blocks
     if chosen not in able:
-        raise DoesNotFit(f"{hidden} units do not divide over {blocks} blocks: use {able}")
+        raise DoesNotFit(
+            f"{hidden} units do not divide over {blocks} blocks: use {able}"
+        )
     units = hidden // chosen
     groups = 2 if units % 16 == 0 else 1
     kept = sum(k * n // hidden * units for k, n in weights) * size

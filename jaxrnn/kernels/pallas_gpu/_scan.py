@@ -18,7 +18,9 @@ _blocks: ContextVar[int | None] = ContextVar("blocks", default=None)
 
 
 @contextlib.contextmanager
-def simulated(*, detect_races: bool = True, blocks: int | None = None) -> Iterator[None]:
+def simulated(
+    *, detect_races: bool = True, blocks: int | None = None
+) -> Iterator[None]:
     """Kernels that are traced inside run in JAX's simulator of a GPU, on a CPU.
 
     The fences between blocks have no counterpart in the simulator, which ignores them.
@@ -188,9 +190,7 @@ class _Call:
         counts = (*map(len, self.arguments), len(self.matmuls))
         shapes = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
-        step = strip.Step(
-            self.traced, counts, shapes, dtype, self.sizes, self.barrier
-        )
+        step = strip.Step(self.traced, counts, shapes, dtype, self.sizes, self.barrier)
 
         def recurrence(*refs):
             block = kernel.Block(step, self.plan, kernel.Refs(step, refs))
@@ -214,7 +214,9 @@ class _Call:
         batch = self.sizes.batch
         last = [c[:batch] for c in last[: counts[1]]]
         ys = [y[:, :batch] for y in ys]
-        unflat = lambda tree, leaves: jax.tree.unflatten(jax.tree.structure(tree), leaves)
+        unflat = lambda tree, leaves: jax.tree.unflatten(
+            jax.tree.structure(tree), leaves
+        )
         return unflat(carry, last), unflat(y, ys)
 
     def _outputs(self, step):
@@ -286,7 +288,9 @@ def _check_arguments(traced, out, flat, sizes, matmuls):
             n == sizes.batch or n % sizes.hidden == 0 for n in long
         )
         if not vector and not sizes.columns(shape):
-            raise NotByUnit(f"it has an array {shape}, neither per sequence nor per unit")
+            raise NotByUnit(
+                f"it has an array {shape}, neither per sequence nor per unit"
+            )
     for operand, matmul in zip(operands, matmuls, strict=True):
         k, n = matmul.weight.shape
         if operand.shape[1] != k or k % sizes.hidden or n % sizes.hidden:

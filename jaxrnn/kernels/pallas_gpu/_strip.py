@@ -10,7 +10,16 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 from jax.extend.core import ClosedJaxpr, Literal
 
-from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Value, Vector, vector_axis
+from ._pieces import (
+    Columns,
+    Evaluator,
+    NotByUnit,
+    Sizes,
+    Uniform,
+    Value,
+    Vector,
+    vector_axis,
+)
 
 
 BATCH, UNITS, GROUPS = "batch", "units", "groups"
