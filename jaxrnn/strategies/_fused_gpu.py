@@ -80,7 +80,7 @@ class _Forward:
 
 @dataclass(eq=False)
 class _Backward:
-    """The reverse loop, as the arguments of `scan`: the matmuls in reverse order, transposed."""
+    """The reverse loop, as the arguments of `scan`, with transposed matmuls in reverse."""
 
     step: PartitionedStep
     _structure: Any = None

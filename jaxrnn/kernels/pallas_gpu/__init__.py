@@ -1,4 +1,4 @@
-"""Recurrences as Pallas kernels for NVIDIA Hopper: compiled for it and simulated, never run on it.
+"""Recurrences as Pallas kernels for NVIDIA Hopper: compiled for it and simulated, never run.
 
 `scan` is `lax.scan` whose body has matmuls with weights that stay in shared memory.
 """

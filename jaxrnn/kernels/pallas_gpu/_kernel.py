@@ -25,10 +25,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from ._plan import ROWS, Plan
-from ._strip import BATCH, GROUPS, UNITS, Step, Strip
+from ._strip import BATCH, GROUPS, UNITS, Step, Strip, plgpu
 
 
 def fence_between_blocks() -> None:
@@ -40,9 +39,10 @@ def fence_between_blocks() -> None:
 
     @plgpu.inline_mgpu()
     def fence(ctx):
-        from jax.experimental.mosaic.gpu import utils
+        from jax.experimental.mosaic import gpu
 
         del ctx
+        utils: Any = gpu.utils
         utils.inline_ptx(
             "fence.acq_rel.cluster; fence.proxy.async;", has_side_effects=True
         )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
@@ -158,17 +157,16 @@ class Evaluator:
             return Uniform(apply(*(v.value for v in inputs)))  # type: ignore[union-attr]
         if count := self._sizes.columns(aval.shape):
             # an axis of size 1 is repeated
-            wide = [
+            wide: list[Any] = [
                 _broadcast(v, count, self._sizes) if isinstance(v, Vector) else v
                 for v in inputs
             ]
-            each = [v.pieces if isinstance(v, Columns) else v.value for v in wide]
-            return Columns(_mapped(apply, each))
+            columns = [v.pieces if isinstance(v, Columns) else v.value for v in wide]
+            return Columns(_mapped(apply, columns))
 
         def pieces(axis: str) -> tuple[Any, ...]:
-            each = [
-                v.pieces(axis) if isinstance(v, Vector) else v.value for v in inputs
-            ]
+            given: list[Any] = list(inputs)
+            each = [v.pieces(axis) if isinstance(v, Vector) else v.value for v in given]
             return _mapped(apply, each)
 
         axes = {v.axis for v in inputs if isinstance(v, Vector)} - {None}
@@ -280,7 +278,8 @@ class _Scope:
 
     def _read(self, atom: Any) -> Value:
         if isinstance(atom, Literal):
-            return self._owner.literal(atom.val, atom.aval.dtype)
+            aval: Any = atom.aval
+            return self._owner.literal(atom.val, aval.dtype)
         if atom not in self._values:
             if atom in self._inputs:
                 self._values[atom] = self._inputs[atom]()
@@ -313,9 +312,9 @@ def _applied(equation: Any, dtype: Any) -> Callable:
     def apply(*pieces):
         if primitive is lax.convert_element_type_p:
             return _converted(pieces[0], dtype)
-        if primitive is not lax.select_n_p:
-            pieces = [p.astype(jnp.float32) if narrow(p) else p for p in pieces]
-        found = primitive.bind(*_shaped_alike(pieces), **params)
+        exact = primitive is lax.select_n_p
+        wide = [p.astype(jnp.float32) if narrow(p) and not exact else p for p in pieces]
+        found = primitive.bind(*_shaped_alike(wide), **params)
         return found.astype(dtype) if found.dtype != dtype else found
 
     return apply

@@ -1,4 +1,4 @@
-"""Which blocks of a cluster own which units, and whether the weights fit, decided beforehand."""
+"""The division of units over the blocks of a cluster, and whether the weights fit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,9 +134,9 @@ def _too_large(hidden, weights, dtype, blocks, kept, staged, wide) -> str:
     shapes = ", ".join(f"({k}, {n})" for k, n in weights)
     if wide > _MOST_COLUMNS:
         return (
-            f"each warpgroup of {blocks} blocks would multiply with {wide} columns of the weights "
-            f"{shapes}, and one instruction takes {_MOST_COLUMNS}; use fewer units than "
-            f"{hidden}"
+            f"each warpgroup of {blocks} blocks would multiply with {wide} columns of the "
+            f"weights {shapes}, and one instruction takes {_MOST_COLUMNS}; use fewer units "
+            f"than {hidden}"
         )
     return (
         f"each of {blocks} blocks would keep {kept} bytes of the weights {shapes} in "

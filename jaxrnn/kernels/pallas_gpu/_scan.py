@@ -29,7 +29,7 @@ def simulated(
         detect_races: whether an access that no barrier orders raises an error.
         blocks: the blocks of a cluster; None takes as many as a GPU would.
     """
-    from jax.experimental.pallas import mosaic_gpu as plgpu
+    from ._strip import plgpu
 
     how = plgpu.InterpretGPUParams(detect_races=detect_races, inline_mgpu="ignore")
     tokens = _simulator.set(how), _blocks.set(blocks)
@@ -90,8 +90,8 @@ def scan(
 
     `body` is traced once, for a whole batch, and evaluated on pieces of its arrays. A cluster
     of up to 8 blocks shares the `H` units of 64 sequences, and exchanges the operands of the
-    matmuls through global memory (the L2 cache), with one barrier of the cluster a matmul. Other
-    sequences are other clusters, which never wait for each other.
+    matmuls through global memory (the L2 cache), with one barrier of the cluster a matmul.
+    Other sequences are other clusters, which never wait for each other.
 
     This kernel is compiled for compute capability 9.0 and simulated on a CPU; it was never run
     on a GPU. In float32 the tensor cores round both operands to TensorFloat-32, as XLA does
@@ -143,7 +143,7 @@ class _Call:
 
     @classmethod
     def of(cls, body, matmuls, constants, carry, xs, barrier):
-        flat = tuple(jax.tree.leaves(a) for a in (constants, carry, xs))
+        flat: Any = tuple(jax.tree.leaves(a) for a in (constants, carry, xs))
         batch, hidden = _sizes(flat[1], flat[2])
         weights, blocks = [m.weight.shape for m in matmuls], _blocks.get()
         found = plan(batch, hidden, weights, _dtype(matmuls), blocks=blocks)
@@ -182,13 +182,11 @@ class _Call:
         jax.eval_shape(run)
 
     def run(self, reverse):
-        from jax.experimental.pallas import mosaic_gpu as plgpu
-
         from . import _kernel as kernel
         from . import _strip as strip
 
-        counts = (*map(len, self.arguments), len(self.matmuls))
-        shapes = tuple(m.weight.shape for m in self.matmuls)
+        counts: Any = (*map(len, self.arguments), len(self.matmuls))
+        shapes: Any = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
         step = strip.Step(self.traced, counts, shapes, dtype, self.sizes, self.barrier)
 
@@ -196,7 +194,7 @@ class _Call:
             block = kernel.Block(step, self.plan, kernel.Refs(step, refs))
             block.run(self.time, reverse)
 
-        launch = plgpu.kernel(
+        launch = strip.plgpu.kernel(
             recurrence,
             out_type=self._outputs(step),
             scratch_types=kernel.scratch(step, self.plan),

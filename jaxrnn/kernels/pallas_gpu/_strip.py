@@ -1,13 +1,13 @@
 """One strip of the units of a block: it loads, evaluates and stores their part of a step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu as plgpu
+from jax.experimental.pallas import mosaic_gpu
 from jax.extend.core import ClosedJaxpr, Literal
 
 from ._pieces import (
@@ -21,6 +21,9 @@ from ._pieces import (
     vector_axis,
 )
 
+
+plgpu: Any = mosaic_gpu
+"""Mosaic GPU of JAX 0.12; the types of JAX 0.10, which are checked, differ."""
 
 BATCH, UNITS, GROUPS = "batch", "units", "groups"
 """The axes of the grid, tiles of sequences; of a cluster, blocks of units; and of a block,
@@ -108,7 +111,8 @@ class Strip:
         found = [lambda read=read: Columns(read()) for read in products]
         inputs = [*fixed, *state, *moving, *found]
         self._evaluator = Evaluator(step.traced, inputs, step.sizes)
-        self._ys, self._carry = dict(enumerate(ys)), {}
+        self._ys: dict[int, Any] = dict(enumerate(ys))
+        self._carry: dict[int, tuple[Any, ...]] = {}
 
     def before(self, product: int) -> None:
         """Does what it can before a matmul, during which few values should need registers.
