@@ -175,8 +175,8 @@ def _as_matrix(matmul: Matmul, w: jax.Array) -> jax.Array:
     contracting, batch = matmul.params["dimension_numbers"]
     if matmul.side != 1 or any(batch) or contracting[0] != (1,) or w.ndim != 2:
         raise pallas_gpu.NotByUnit(
-            f"a matmul with a weight {w.shape} is not (B, K) by (K, N), as those of several "
-            "heads are not"
+            f"a matmul with a weight {w.shape} is not (B, K) by (K, N), as with "
+            "several heads"
         )
     precision = matmul.params["precision"]
     wanted = set(precision if isinstance(precision, Sequence) else (precision,))

@@ -11,13 +11,11 @@ is
     wgmma    tile x own columns of the weight, accumulated in float32 registers
 
 The exchange buffer has two slots, used
-in turn, so one barrier a matmul is enough: a block writes a slot again only after the barrier
-of the next step, which no block reaches before it has read the slot.
-
-This module needs Mosaic GPU, which JAX imports only where its dependencies are installed, so
-it is imported where a kernel is built.
+by alternate steps, so one barrier a matmul is enough: a block writes a slot again only after
+the barrier of the next step, which no block reaches before it has read the slot.
 """
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +24,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
+from . import _mosaic as plgpu
 from ._plan import ROWS, Plan
-from ._strip import BATCH, GROUPS, UNITS, Step, Strip, plgpu
+from ._strip import BATCH, GROUPS, UNITS, Step, Strip
 
 
 def fence_between_blocks() -> None:
@@ -39,13 +38,10 @@ def fence_between_blocks() -> None:
 
     @plgpu.inline_mgpu()
     def fence(ctx):
-        from jax.experimental.mosaic import gpu
-
         del ctx
-        utils: Any = gpu.utils
-        utils.inline_ptx(
-            "fence.acq_rel.cluster; fence.proxy.async;", has_side_effects=True
-        )
+        utils = importlib.import_module("jax.experimental.mosaic.gpu.utils")
+        fences = "fence.acq_rel.cluster; fence.proxy.async;"
+        utils.inline_ptx(fences, has_side_effects=True)
 
     fence()
 

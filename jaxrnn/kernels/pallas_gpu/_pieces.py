@@ -58,11 +58,11 @@ Value = Uniform | Vector | Columns
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a recurrence, and those of a piece.
+    """The sizes of a recurrence and of a piece.
 
     Attributes:
         batch, hidden: the sequences `B` and units `H` of the step.
-        rows, units: those of one piece.
+        rows, units: the sequences and units of one piece.
     """
 
     batch: int

@@ -9,8 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from . import _mosaic as plgpu
+from ._kernel import Block, Refs, scratch
 from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Vector, vector_axis
 from ._plan import ROWS, Plan, plan
+from ._strip import BATCH, GROUPS, UNITS, Step
 
 
 _simulator: ContextVar[Any] = ContextVar("simulator", default=None)
@@ -29,8 +32,6 @@ def simulated(
         detect_races: whether an access that no barrier orders raises an error.
         blocks: the blocks of a cluster; None takes as many as a GPU would.
     """
-    from ._strip import plgpu
-
     how = plgpu.InterpretGPUParams(detect_races=detect_races, inline_mgpu="ignore")
     tokens = _simulator.set(how), _blocks.set(blocks)
     try:
@@ -38,18 +39,6 @@ def simulated(
     finally:
         _simulator.reset(tokens[0])
         _blocks.reset(tokens[1])
-
-
-def missing() -> str:
-    """A reason why no kernel can be built here; empty if kernels can be."""
-    version = tuple(int(n) for n in jax.__version__.split(".")[:2])
-    if version < (0, 12):
-        return f"its kernels for GPU need JAX 0.12, and this is JAX {jax.__version__}"
-    try:
-        from jax.experimental.pallas import mosaic_gpu  # noqa: F401
-    except ImportError as reason:
-        return f"its kernels for GPU need a package that is missing: {reason}"
-    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,28 +171,25 @@ class _Call:
         jax.eval_shape(run)
 
     def run(self, reverse):
-        from . import _kernel as kernel
-        from . import _strip as strip
-
         counts: Any = (*map(len, self.arguments), len(self.matmuls))
         shapes: Any = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
-        step = strip.Step(self.traced, counts, shapes, dtype, self.sizes, self.barrier)
+        step = Step(self.traced, counts, shapes, dtype, self.sizes, self.barrier)
 
         def recurrence(*refs):
-            block = kernel.Block(step, self.plan, kernel.Refs(step, refs))
+            block = Block(step, self.plan, Refs(step, refs))
             block.run(self.time, reverse)
 
-        launch = strip.plgpu.kernel(
+        launch = plgpu.kernel(
             recurrence,
             out_type=self._outputs(step),
-            scratch_types=kernel.scratch(step, self.plan),
+            scratch_types=scratch(step, self.plan),
             grid=(self.plan.tiles,),
-            grid_names=(strip.BATCH,),
+            grid_names=(BATCH,),
             cluster=(self.plan.blocks,),
-            cluster_names=(strip.UNITS,),
+            cluster_names=(UNITS,),
             num_threads=self.plan.groups,
-            thread_name=strip.GROUPS,
+            thread_name=GROUPS,
             interpret=_simulator.get(),
         )
         found = launch(*self._inputs())

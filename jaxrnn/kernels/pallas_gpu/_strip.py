@@ -7,9 +7,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu
 from jax.extend.core import ClosedJaxpr, Literal
 
+from . import _mosaic as plgpu
 from ._pieces import (
     Columns,
     Evaluator,
@@ -21,9 +21,6 @@ from ._pieces import (
     vector_axis,
 )
 
-
-plgpu: Any = mosaic_gpu
-"""Mosaic GPU of JAX 0.12; the types of JAX 0.10, which are checked, differ."""
 
 BATCH, UNITS, GROUPS = "batch", "units", "groups"
 """The axes of the grid, tiles of sequences; of a cluster, blocks of units; and of a block,
@@ -76,7 +73,7 @@ class Step:
 
     @property
     def out_avals(self) -> tuple[list[Any], list[Any], list[Any]]:
-        """Those of the operands, of the carry and of y."""
+        """The outputs: the operands, the carry after the step, and y."""
         avals, n, c = self.traced.out_avals, self.counts[3], self.counts[1]
         return avals[:n], avals[n : n + c], avals[n + c :]
 
@@ -130,7 +127,7 @@ class Strip:
         self._finish(lambda output: not self.step.needs(output, product))
 
     def end(self) -> list[tuple[Any, ...]]:
-        """Stores what is left of y, and returns the carry after the step."""
+        """Stores the rest of y, and returns the carry after the step."""
         self._finish(lambda output: True)
         return [self._carry[i] for i in range(self.step.counts[1])]
 
