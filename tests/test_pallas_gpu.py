@@ -1,8 +1,8 @@
 """The kernels for NVIDIA GPUs, in JAX's simulator of a GPU with its race detector.
 
 The simulator runs all blocks of a cluster at once, each in a thread, and follows shared and
-global memory, barriers and copies. It does not round as tensor cores do. Only JAX 0.12 has
-it: `conftest.py` has the table. `test_pallas_gpu_pieces.py` has the tests for every version.
+global memory, barriers and copies. Its matmuls do not round as tensor cores do. Only JAX
+0.12 has it: `conftest.py` has the table. `test_pallas_gpu_pieces.py` has the tests for every version.
 """
 
 import jax
@@ -58,6 +58,23 @@ def test_scan_equals_its_definition(batch, dtype):
         np.testing.assert_allclose(
             a.astype(jnp.float32), b.astype(jnp.float32), atol=tolerance, rtol=tolerance
         )
+
+
+def test_float32_is_rounded_as_for_tensor_cores():
+    body, (matmul,), scale, h, xs = arguments(1, 3, jnp.float32)
+
+    def nearest(x):
+        mantissa, exponent = np.frexp(np.float64(x))
+        whole = np.floor(np.abs(mantissa) * 2.0**11 + 0.5)
+        return np.ldexp(np.copysign(whole, x) / 2.0**11, exponent)
+
+    with simulated(tf32=True):
+        _, ys = jax.jit(lambda: pallas_gpu.scan(body, (matmul,), scale, h, xs))()
+    z, valid = xs[0][0], xs[1][0]
+    y = np.tanh(z + 1.5 * nearest(h) @ nearest(matmul.weight))
+    np.testing.assert_allclose(
+        ys[0], np.where(valid[:, None], y, h), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_missing_barrier_between_blocks_is_found():

@@ -30,6 +30,13 @@ class Fused(Strategy):
     `Auto` skips it if T B <= 4, as for one streamed step: packing the weights would
     cost more than all of the matmuls.
 
+    On an NVIDIA GPU of the Hopper generation, with JAX 0.12, the two loops of a cell are Pallas
+    kernels around its own `recur` (`jaxrnn/kernels/pallas_gpu`): for every cell whose
+    operations can be divided over units, with a multiple of 64 units whose weights fit the
+    shared memory of 8 blocks; in float32, with the matmuls in TensorFloat-32, or bfloat16.
+    These kernels were compiled for the H100 and simulated on a CPU, but never run on a GPU. So
+    `Auto` skips them.
+
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
     differentiate `jaxrnn/kernels/reference.py`. `vmap` over inputs and states becomes one call
     with a larger batch; `vmap` over weights becomes a loop of calls. Gradients that are not

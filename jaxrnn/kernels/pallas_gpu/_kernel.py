@@ -27,6 +27,7 @@ from jax.experimental import pallas as pl
 from . import _mosaic as plgpu
 from ._plan import ROWS, Plan
 from ._strip import BATCH, GROUPS, UNITS, Step, Strip
+from ._tf32 import rounded
 
 
 def fence_between_blocks() -> None:
@@ -183,6 +184,7 @@ class Products:
         for place, strip in enumerate(block.strips):
             part = pl.ds(place * plan.strip, plan.strip)
             for g, piece in enumerate(strip.output(i)):
+                piece = rounded(piece) if block.step.tf32 else piece
                 plgpu.store(stage.at[g, :, part], piece, optimized=False)
             strip.before(i)
         plgpu.commit_smem()

@@ -14,15 +14,17 @@ from ._kernel import Block, Refs, scratch
 from ._pieces import Columns, Evaluator, NotByUnit, Sizes, Uniform, Vector, vector_axis
 from ._plan import ROWS, Plan, plan
 from ._strip import BATCH, GROUPS, UNITS, Step
+from ._tf32 import rounded
 
 
 _simulator: ContextVar[Any] = ContextVar("simulator", default=None)
 _blocks: ContextVar[int | None] = ContextVar("blocks", default=None)
+_tf32: ContextVar[bool] = ContextVar("tf32", default=True)
 
 
 @contextlib.contextmanager
 def simulated(
-    *, detect_races: bool = True, blocks: int | None = None
+    *, detect_races: bool = True, blocks: int | None = None, tf32: bool = False
 ) -> Iterator[None]:
     """Kernels that are traced inside run in JAX's simulator of a GPU, on a CPU.
 
@@ -31,14 +33,17 @@ def simulated(
     Args:
         detect_races: whether an access that no barrier orders raises an error.
         blocks: the blocks of a cluster; None takes as many as a GPU would.
+        tf32: whether float32 operands of matmuls are rounded to TensorFloat-32, as on a GPU;
+            without it, results can be compared with those of float32.
     """
     how = plgpu.InterpretGPUParams(detect_races=detect_races, inline_mgpu="ignore")
-    tokens = _simulator.set(how), _blocks.set(blocks)
+    tokens = _simulator.set(how), _blocks.set(blocks), _tf32.set(tf32)
     try:
         yield
     finally:
         _simulator.reset(tokens[0])
         _blocks.reset(tokens[1])
+        _tf32.reset(tokens[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ def scan(
 
     This kernel is compiled for compute capability 9.0 and simulated on a CPU; it was never run
     on a GPU. In float32 the tensor cores round both operands to TensorFloat-32, as XLA does
-    by default; the simulation does not.
+    by default.
 
     Args:
         body: the step; see `Body`.
@@ -174,7 +179,9 @@ class _Call:
         counts: Any = (*map(len, self.arguments), len(self.matmuls))
         shapes: Any = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
-        step = Step(self.traced, counts, shapes, dtype, self.sizes, self.barrier)
+        step = Step(
+            self.traced, counts, shapes, dtype, self.sizes, self.barrier, _tf32.get()
+        )
 
         def recurrence(*refs):
             block = Block(step, self.plan, Refs(step, refs))
@@ -215,7 +222,8 @@ class _Call:
         constants, carry, xs = self.arguments
         whole = [self._padded(x, 0) for x in [*constants, *carry]]
         steps = [self._padded(x, 1) for x in xs]
-        weights = [self._by_block(m.weight) for m in self.matmuls]
+        nearest = rounded if _tf32.get() else lambda w: w
+        weights = [self._by_block(nearest(m.weight)) for m in self.matmuls]
         return [*map(_stored, [*whole, *steps]), *weights]
 
     def _padded(self, x, axis):

@@ -38,6 +38,7 @@ class Step:
         dtype: the dtype of the weights and operands.
         sizes: the sizes of the step and of its pieces.
         barrier: False leaves out the barrier of the cluster, for a test of the race detector.
+        tf32: whether operands are rounded to TensorFloat-32.
     """
 
     traced: ClosedJaxpr
@@ -46,6 +47,7 @@ class Step:
     dtype: Any
     sizes: Sizes
     barrier: bool = True
+    tf32: bool = True
 
     def avals(self, which: int) -> list[Any]:
         start = sum(self.counts[:which])
