@@ -46,6 +46,13 @@ SLOW = {
 """The files of laws and of whole programs: each takes half a minute or more."""
 
 
+SINCE = {"test_pallas_gpu.py": (0, 12)}
+"""The files that need a newer JAX than the oldest supported one, which they name."""
+
+_VERSION = tuple(int(n) for n in version("jax").split(".")[:2])
+collect_ignore = [name for name, since in SINCE.items() if _VERSION < since]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Marks the tests of these files as slow, and those that only a full run contains."""

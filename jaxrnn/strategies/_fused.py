@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._layer import LinearCell, over_time_and_batch
 from ..kernels.reference import StepMask
-from . import _fused_tpu, kernel_table
+from . import _fused_gpu, _fused_tpu, kernel_table
 from ._base import Refused, Strategy, unmasked
 from ._masked import Masked, resets_of
 from ._platform import default_platform, platform
@@ -40,6 +40,13 @@ class Fused(Strategy):
     `Auto` takes it on CPU, but skips it if T B <= 4, as for one streamed step: packing the
     weights would cost more than all of the matmuls. On TPU, `Auto` never takes it.
 
+    On an NVIDIA GPU of the Hopper generation, with JAX 0.12, the two loops of a cell are Pallas
+    kernels around its own `recur` (`jaxrnn/kernels/pallas_gpu`): for every cell whose
+    operations can be divided over units, with a multiple of 64 units whose weights fit the
+    shared memory of 8 blocks; in float32, with the matmuls in TensorFloat-32, or bfloat16.
+    These kernels were compiled for the H100 and simulated on a CPU, but never run on a GPU. So
+    `Auto` skips them.
+
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
     differentiate a reference in plain JAX. On CPU, `vmap` over inputs and states becomes one
     call with a larger batch, and `vmap` over weights a loop of calls; on TPU, `vmap` is an
@@ -65,8 +72,8 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
-        if _target() == "tpu":
-            return
+        if _target() != "cpu":
+            return  # `plan` finds the reason there
         own = unmasked(cell)
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
@@ -91,10 +98,9 @@ class Fused(Strategy):
             _check_coefficients(self, own, params, state, getattr(xs, "value", xs))
 
     def plan(self, cell, params, state, xs):
-        if _target() == "tpu":
-            linear = isinstance(cell, LinearCell)
-            make = _fused_tpu.plan_linear if linear else _fused_tpu.plan
-            return make(self, cell, params, state, xs)
+        if _target() != "cpu":
+            room = _fused_tpu if _target() == "tpu" else _fused_gpu
+            return room.plan(self, cell, params, state, xs)
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         few = time * batch <= _FEW and not isinstance(cell, LinearCell)
         skip = (
