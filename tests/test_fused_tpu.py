@@ -108,7 +108,7 @@ def test_bfloat16():
 def test_blocks_of_time(monkeypatch):
     """Several blocks in a kernel, the last one shorter, and several kernels in a call."""
     monkeypatch.setattr("jaxrnn.kernels.pallas_tpu._vmem._MOST", 3)
-    monkeypatch.setattr("jaxrnn.strategies._fused_tpu._BYTES", 5 * 3 * 20 * 4)
+    monkeypatch.setattr("jaxrnn.strategies.fused._tpu._BYTES", 5 * 3 * 20 * 4)
     want = gradients(LSTM(3, 5), Scan(), reverse=True)
     assert_same(simulated(LSTM(3, 5), reverse=True), want, 2e-6)
 

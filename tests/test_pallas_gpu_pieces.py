@@ -21,9 +21,10 @@ from jaxrnn.kernels.pallas_gpu._pieces import (
     Vector,
     vector_axis,
 )
-from jaxrnn.strategies import _fused_gpu
 from jaxrnn.strategies._base import on_platform
 from jaxrnn.strategies._masked import Masked, MaskedInput
+from jaxrnn.strategies.fused import _gpu
+from jaxrnn.strategies.hoisted._step_gradients import Unique
 
 
 H = 64
@@ -130,17 +131,17 @@ def arguments_of(cell, batch):
     masked = Masked(cell)
     valid = jnp.arange(batch)[None] % 3 > 0
     xs = MaskedInput(xs, valid, resets)
-    step, _ = _fused_gpu._partitioned(masked, params, state, xs)
+    step, _ = _gpu._partitioned(masked, params, state, xs)
     zs = jax.vmap(jax.vmap(lambda x: masked.project(params, x)))(xs)
     hoisted = step.hoist(params)
-    forward = _fused_gpu._Forward(step, state).arguments(hoisted, state, zs)
+    forward = _gpu._Forward(step, state).arguments(hoisted, state, zs)
     z = jax.tree.map(lambda z: z[0], zs)
-    shapes = _fused_gpu._products(step, hoisted, state, z)[1]
+    shapes = _gpu._products(step, hoisted, state, z)[1]
     products = [jax.random.normal(jax.random.key(8), (1, *p.shape)) for p in shapes]
     d_state = [jnp.sin(s) for s in jax.tree.leaves(state)]
     before = jax.tree.map(lambda s: s[None], state)
     steps = (before, zs, products, [d[None] for d in d_state])
-    backward = _fused_gpu._Backward(step).arguments(hoisted, d_state, steps)
+    backward = _gpu._Backward(step, Unique()).arguments(hoisted, d_state, steps)
     return SimpleNamespace(forward=forward, backward=backward)
 
 
@@ -178,7 +179,7 @@ def test_refused_in_words(name):
     cell, reason = REFUSED[name]
     params, state, xs, *_ = jax.eval_shape(lambda: example(cell, 2, 3))
     with pytest.raises(NotImplementedError, match=reason):
-        jax.eval_shape(lambda *a: _fused_gpu._check(cell, *a), params, state, xs)
+        jax.eval_shape(lambda *a: _gpu._check(cell, *a), params, state, xs)
 
 
 def test_a_precision_that_tensor_cores_do_not_have_is_refused():
@@ -186,7 +187,7 @@ def test_a_precision_that_tensor_cores_do_not_have_is_refused():
     params, state, xs, *_ = example(cell, 2, 3)
     with jax.default_matmul_precision("highest"):
         with pytest.raises(pallas_gpu.NotByUnit, match="TensorFloat-32"):
-            jax.eval_shape(lambda *a: _fused_gpu._check(cell, *a), params, state, xs)
+            jax.eval_shape(lambda *a: _gpu._check(cell, *a), params, state, xs)
 
 
 def test_a_linear_cell_is_refused():

@@ -15,9 +15,9 @@ from ._base import (
     unmasked,
 )
 from ._chunked import Chunked
-from ._fused import Fused
 from ._platform import on_platform, platform
 from ._scan import Scan
+from .fused import Fused
 from .hoisted import Hoisted
 
 

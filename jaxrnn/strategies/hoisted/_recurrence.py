@@ -34,7 +34,7 @@ from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
 from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
-from ._step_gradients import StepGradients, Unique
+from ._step_gradients import StepGradients, Unique, pull_step, recording
 
 
 class GradientSums(NamedTuple):
@@ -147,7 +147,7 @@ class Recurrence(DifferentiableOp):
     def _run_steps(self, hoisted, state, zs):
         def body(state, z):
             products: list[jax.Array] = []
-            after = self.step.step(hoisted, state, z, _recording([], products))
+            after = self.step.step(hoisted, state, z, recording([], products))
             return after, (after, () if self.recompute else tuple(products))
 
         # in a loop, XLA:CPU fuses the slice of this step into the element-wise operations,
@@ -209,7 +209,7 @@ class Recurrence(DifferentiableOp):
         def step(state, z, kept):
             operands: list[jax.Array] = []
             products: list[jax.Array] = []
-            recorded = _recording(operands, products, kept)
+            recorded = recording(operands, products, kept)
             self.step.step(hoisted, state, z, recorded)
             return operands, products
 
@@ -278,28 +278,10 @@ class Recurrence(DifferentiableOp):
         shapes: list[jax.ShapeDtypeStruct] = []
 
         def linearize(state, z, products):
-            pull, shapes[:] = self._pull(hoisted, state, z, products)
+            pull, shapes[:] = pull_step(self.step, hoisted, state, z, products)
             return pull
 
         return jax.vmap(linearize)(before, zs, products), shapes
-
-    def _pull(self, hoisted, state, z, products):
-        """The vjp of one step with its matmuls taken out, and the shapes of operands."""
-        of_state, of_z = split(state), split(z)
-        shapes: list[jax.ShapeDtypeStruct] = []
-
-        def step(state_leaves, z_leaves, products):
-            operands: list[jax.Array] = []
-            after = self.step.step(
-                hoisted,
-                Split(state_leaves, of_state.exact).joined(state),
-                Split(z_leaves, of_z.exact).joined(z),
-                _recording(operands, [], products),
-            )
-            shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
-            return operands, split(after).inexact
-
-        return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1], shapes
 
     def _rest_gradient(self, hoisted, before, zs, products, d_states):
         """The gradient of hoisted values that are not weights, such as biases.
@@ -321,19 +303,6 @@ class Recurrence(DifferentiableOp):
             return jax.vmap(step)(before, zs, products)
 
         return jax.vjp(steps, leaves.inexact)[1](d_states)[0]
-
-
-def _recording(
-    operands: list, products: list, kept: Sequence[jax.Array] = ()
-) -> Multiply:
-    """Appends operands and results of matmuls to two lists; uses results that were kept."""
-
-    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
-        operands.append(a)
-        products.append(kept[i] if kept else matmul.of(a, w))
-        return products[-1]
-
-    return multiply
 
 
 def _fixed_products(products: Sequence[jax.Array]) -> Multiply:

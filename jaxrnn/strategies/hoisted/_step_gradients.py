@@ -1,8 +1,12 @@
-"""The gradients of one step, which the reverse loop stacks over time."""
+"""The backward pass of one step, which the reverse loop repeats."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+
+from ._leaves import Split, split
+from ._partition import Matmul, Multiply, PartitionedStep
 
 
 class StepGradients(NamedTuple):
@@ -30,3 +34,41 @@ class Unique:
     def joined(self, unique: list[jax.Array]) -> StepGradients:
         """The gradients of all steps, from the different arrays."""
         return jax.tree.unflatten(self._structure, [unique[i] for i in self._places])
+
+
+def pull_step(
+    partitioned: PartitionedStep, hoisted: Any, state: Any, z: Any, products: Any
+) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
+    """The vjp of one step with its matmuls taken out, and the shapes of their operands.
+
+    `(d_operands, d_after) -> (d_before, d_z, d_products)`; the results of the matmuls are
+    known, so no weight is read.
+    """
+    of_state, of_z = split(state), split(z)
+    shapes: list[jax.ShapeDtypeStruct] = []
+
+    def step(state_leaves, z_leaves, products):
+        operands: list[jax.Array] = []
+        after = partitioned.step(
+            hoisted,
+            Split(state_leaves, of_state.exact).joined(state),
+            Split(z_leaves, of_z.exact).joined(z),
+            recording(operands, [], products),
+        )
+        shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
+        return operands, split(after).inexact
+
+    return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1], shapes
+
+
+def recording(
+    operands: list, products: list, kept: Sequence[jax.Array] = ()
+) -> Multiply:
+    """Appends operands and results of matmuls to two lists; uses results that were kept."""
+
+    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
+        operands.append(a)
+        products.append(kept[i] if kept else matmul.of(a, w))
+        return products[-1]
+
+    return multiply

@@ -9,33 +9,29 @@ The kernels were compiled for the H100 and simulated on a CPU. They never ran on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._layer import LinearCell, MatrixCell
-from .._sharding import aligned
-from ..kernels import pallas_gpu
-from ._base import Plan, Refused, unmasked
-from .hoisted._leaves import Split, split
-from .hoisted._outputs import outputs_of_state
-from .hoisted._partition import Matmul, PartitionedStep, partition
-from .hoisted._recurrence import Recurrence
+from ..._layer import LinearCell, MatrixCell
+from ..._sharding import aligned
+from ...kernels import pallas_gpu
+from .._base import Refused, unmasked
+from ..hoisted._leaves import split
+from ..hoisted._outputs import outputs_of_state
+from ..hoisted._partition import Matmul, PartitionedStep, partition
+from ..hoisted._recurrence import Recurrence
+from ..hoisted._step_gradients import StepGradients, Unique, pull_step
 
 
-_SKIP = "its kernels were compiled for the H100 and simulated, but never run on a GPU"
-
-
-class _StepGradients(NamedTuple):
-    """The gradients of each step: of the state after it, of z and of the matmuls' results."""
-
-    states: list[jax.Array]
-    zs: list[jax.Array]
-    products: list[jax.Array]
+EVIDENCE = "compiled for the H100 and simulated, but never run on a GPU"
+HOW = f"the recurrence in one Pallas kernel for each pass; {EVIDENCE}"
+SKIP = f"its kernels were {EVIDENCE}"
+"""The reason for `Auto` to pass it over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +44,12 @@ class GpuRecurrence(Recurrence):
         return after, (states, ())
 
     def _reverse_loop(self, hoisted, d_state, before, zs, products, d_states):
-        call = _Backward(self.step)
+        found = Unique()
+        call = _Backward(self.step, found)
         steps = (before, zs, list(products), d_states)
         given = call.arguments(hoisted, d_state, steps)
         d_state, unique = pallas_gpu.scan(*given, reverse=True)
-        return d_state, call.joined(unique)
+        return d_state, found.joined(unique)
 
 
 @dataclass(eq=False)
@@ -83,8 +80,7 @@ class _Backward:
     """The reverse loop, as the arguments of `scan`, with transposed matmuls in reverse."""
 
     step: PartitionedStep
-    _structure: Any = None
-    _places: list[int] = field(default_factory=list)
+    found: Unique
 
     def arguments(self, hoisted, d_state, steps):
         before, z = jax.tree.map(_first, steps[:2])
@@ -101,7 +97,8 @@ class _Backward:
         total = [
             d if own is None else d + own for d, own in zip(d_after, d_own, strict=True)
         ]
-        pull, shapes = self._pull(rest, before, z, products)
+        hoisted = [None] * len(self.step.weights), rest
+        pull, shapes = pull_step(self.step, hoisted, before, z, products)
         d_operands = [jnp.zeros(a.shape, a.dtype) for a in shapes]
         # The operand of a matmul depends on the results of earlier matmuls only. So dy of the
         # last one is known first, then da = dy w^T, then dy of the one before it.
@@ -110,31 +107,8 @@ class _Backward:
             asked.append(pull((d_operands, total))[2][i])
             d_operands[i] = da
         d_before, d_z, d_products = pull((d_operands, total))
-        made = _StepGradients(total if self.step.rest else [], d_z, d_products)
-        # in many cells dz and dy are the same array: it is written once
-        leaves, self._structure = jax.tree.flatten(made)
-        unique = {id(d): d for d in leaves}
-        self._places = [list(unique).index(id(d)) for d in leaves]
-        return asked, d_before, list(unique.values())
-
-    def joined(self, unique: list[jax.Array]) -> _StepGradients:
-        return jax.tree.unflatten(self._structure, [unique[i] for i in self._places])
-
-    def _pull(self, rest, before, z, products):
-        """The vjp of one step with its matmuls taken out, and the shapes of operands."""
-        of_state, of_z = split(before), split(z)
-        shapes: list[jax.Array] = []
-
-        def step(state_leaves, z_leaves, products):
-            operands: list[jax.Array] = []
-            state = Split(state_leaves, of_state.exact).joined(before)
-            inputs = Split(z_leaves, of_z.exact).joined(z)
-            after = _step(self.step, rest, state, inputs, products, operands)
-            shapes[:] = operands
-            return operands, split(after).inexact
-
-        pull = jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1]
-        return pull, shapes
+        made = StepGradients(total if self.step.rest else [], d_z, d_products)
+        return asked, d_before, self.found.stacked(made)
 
 
 def _step(step, rest, state, z, products, operands):
@@ -188,8 +162,10 @@ def _as_matrix(matmul: Matmul, w: jax.Array) -> jax.Array:
     return w if contracting[1] == (0,) else w.T
 
 
-def plan(strategy: Any, cell: Any, params: Any, state: Any, xs: Any) -> Plan:
-    """The plan to run a cell; `Auto` skips it.
+def unroll(
+    strategy: Any, cell: Any, params: Any, state: Any, xs: Any
+) -> tuple[Any, Any]:
+    """`(state, ys)` of a cell.
 
     Raises:
         NotImplementedError: with the reason, if the step cannot be divided over units, or if
@@ -199,25 +175,19 @@ def plan(strategy: Any, cell: Any, params: Any, state: Any, xs: Any) -> Plan:
     types = tuple((x.shape, x.dtype) for x in leaves)
     if reason := _refusal(cell, structure, types):
         raise Refused(strategy, cell, reason)
-    step, z = _partitioned(cell, *aligned((params, state, xs)))
-
-    def run(params, state, xs):
-        params, state, xs = aligned((params, state, xs))
-        time = jax.tree.leaves(xs)[0].shape[0]
-        block = _block(time, z)
-        recurrence = GpuRecurrence(
-            cell.project,
-            cell.readout,
-            step,
-            forward_block=block,
-            block=block,
-            recompute=True,
-            state_outputs=outputs_of_state(cell.readout, params, state, z),
-        )
-        return recurrence(params, state, xs)
-
-    how = f"the recurrence in one Pallas kernel per pass; {_SKIP}"
-    return Plan(strategy, run, how, skip=_SKIP)
+    params, state, xs = aligned((params, state, xs))
+    step, z = _partitioned(cell, params, state, xs)
+    block = _block(jax.tree.leaves(xs)[0].shape[0], z)
+    recurrence = GpuRecurrence(
+        cell.project,
+        cell.readout,
+        step,
+        forward_block=block,
+        block=block,
+        recompute=True,
+        state_outputs=outputs_of_state(cell.readout, params, state, z),
+    )
+    return recurrence(params, state, xs)
 
 
 def _partitioned(cell, params, state, xs):
@@ -263,4 +233,4 @@ def _check(cell, params, state, xs):
     _, products = _products(step, hoisted, state, z)
     d_state = split(state).inexact
     steps = (before, zs, jax.tree.map(one, products), [one(d) for d in d_state])
-    pallas_gpu.check(*_Backward(step).arguments(hoisted, d_state, steps))
+    pallas_gpu.check(*_Backward(step, Unique()).arguments(hoisted, d_state, steps))

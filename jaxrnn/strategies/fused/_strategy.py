@@ -6,12 +6,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from .._layer import LinearCell, over_time_and_batch
-from ..kernels.reference import StepMask
-from . import _fused_gpu, _fused_tpu, kernel_table
-from ._base import Refused, Strategy, unmasked
-from ._masked import Masked, resets_of
-from ._platform import default_platform, platform
+from ..._layer import LinearCell, over_time_and_batch
+from ...kernels.reference import StepMask
+from .. import kernel_table
+from .._base import Plan, Refused, Strategy, unmasked
+from .._masked import Masked, resets_of
+from .._platform import default_platform, platform
+from . import _gpu, _tpu
 
 
 _FEW = 4
@@ -73,13 +74,11 @@ class Fused(Strategy):
 
     def check(self, cell, params, state, xs):
         if _target() != "cpu":
-            return  # `plan` finds the reason there
+            return  # `unroll` finds a reason there; it costs too much to ask for `Auto`
         own = unmasked(cell)
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
             raise refused("it has no kernel for this cell")
-        if platform() not in (None, "cpu"):
-            raise refused(f"its kernels are for CPU and TPU, and this is {platform()}")
         if reason := kernel_table.missing():
             raise refused(reason)
         # integers and booleans, such as masks, are not counted: they may be converted
@@ -99,8 +98,8 @@ class Fused(Strategy):
 
     def plan(self, cell, params, state, xs):
         if _target() != "cpu":
-            room = _fused_tpu if _target() == "tpu" else _fused_gpu
-            return room.plan(self, cell, params, state, xs)
+            room = _tpu if _target() == "tpu" else _gpu
+            return Plan(self, partial(room.unroll, self, cell), room.HOW, room.SKIP)
         time, batch = jax.tree.leaves(xs)[0].shape[:2]
         few = time * batch <= _FEW and not isinstance(cell, LinearCell)
         skip = (
