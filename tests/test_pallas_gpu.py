@@ -2,7 +2,8 @@
 
 The simulator runs all blocks of a cluster at once, each in a thread, and follows shared and
 global memory, barriers and copies. Its matmuls do not round as tensor cores do. Only JAX
-0.12 has it: `conftest.py` has the table. `test_pallas_gpu_pieces.py` has the tests for every version.
+0.12 has it: `conftest.py` has the table. The tests for every version of JAX are in
+`test_pallas_gpu_pieces.py`.
 """
 
 import jax
