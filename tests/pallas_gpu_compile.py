@@ -108,7 +108,8 @@ def report(config, cell, dtype, sizes):
     )
     text = found.stdout + found.stderr
     if found.returncode:
-        print("failed:", text.strip().splitlines()[-1])
+        errors = re.findall(r"^[\w.]+(?:Error|Refused): .*", text, re.MULTILINE)
+        print("refused or failed:", errors[-1] if errors else text[-500:])
         return
     registers = re.findall(r"Used (\d+) registers", text)
     spills = re.findall(r"(\d+) bytes spill stores", text)[-len(registers) :]

@@ -2,7 +2,8 @@
 
 The simulator runs all blocks of a cluster at once, each in a thread, and follows shared and
 global memory, barriers and copies. Its matmuls do not round as tensor cores do. Only JAX
-0.12 has it: `conftest.py` has the table. `test_pallas_gpu_pieces.py` has the tests for every version.
+0.12 has it: `conftest.py` has the table. The tests for every version of JAX are in
+`test_pallas_gpu_pieces.py`.
 """
 
 import jax
@@ -28,11 +29,11 @@ def elman(scale, h, x, products):
     return (h,), after, after
 
 
-def arguments(time, batch, dtype):
+def arguments(time, batch, dtype, hidden=H):
     keys = jax.random.split(jax.random.key(0), 4)
-    w = jax.random.normal(keys[0], (H, H)) * H**-0.5
-    h = jax.random.normal(keys[1], (batch, H))
-    z = jax.random.normal(keys[2], (time, batch, H))
+    w = jax.random.normal(keys[0], (hidden, hidden)) * hidden**-0.5
+    h = jax.random.normal(keys[1], (batch, hidden))
+    z = jax.random.normal(keys[2], (time, batch, hidden))
     valid = jax.random.bernoulli(keys[3], 0.7, (time, batch))
     w, h, z = (x.astype(dtype) for x in (w, h, z))
     matmul = pallas_gpu.Matmul(w, dtype)
@@ -58,6 +59,20 @@ def test_scan_equals_its_definition(batch, dtype):
         np.testing.assert_allclose(
             a.astype(jnp.float32), b.astype(jnp.float32), atol=tolerance, rtol=tolerance
         )
+
+
+def test_more_tiles_than_slots():
+    """The division of a GPU: 8 blocks of 2 warpgroups, which wait for each other's slots."""
+    given = arguments(2, 3, jnp.float32, hidden=384)
+    plan = pallas_gpu.check(*given)
+    assert (plan.blocks, plan.groups) == (
+        8,
+        2,
+    ) and plan.hidden // plan.atom > plan.slots
+    with pallas_gpu.simulated():
+        found = jax.jit(lambda: pallas_gpu.scan(*given))()
+    for a, b in zip(*map(jax.tree.leaves, (found, reference(*given))), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_float32_is_rounded_as_for_tensor_cores():

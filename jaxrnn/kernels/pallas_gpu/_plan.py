@@ -141,6 +141,7 @@ def _too_large(hidden, weights, dtype, blocks, kept, staged, wide) -> str:
     return (
         f"each of {blocks} blocks would keep {kept} bytes of the weights {shapes} in "
         f"{jnp.dtype(dtype).name} and {staged + ROWS * _ATOM} bytes of operands, and has "
-        f"{_SHARED - _RESERVED} bytes of shared memory; use fewer units than {hidden}, or "
-        "bfloat16"
+        f"{_SHARED - _RESERVED} bytes of shared memory; use fewer units than {hidden}"
+        + ", or bfloat16"
+        * (jnp.dtype(dtype).itemsize > 2)
     )
