@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxrnn
-from jaxrnn.strategies._base import on_platform
+from jaxrnn.strategies import on_platform
 
 
 CELLS = {

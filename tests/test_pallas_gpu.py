@@ -13,7 +13,7 @@ import pytest
 
 import jaxrnn
 from jaxrnn.kernels import pallas_gpu
-from jaxrnn.strategies._base import on_platform
+from jaxrnn.strategies import on_platform
 from jaxrnn.testing._compare import assert_close
 
 from .test_pallas_gpu_pieces import CELLS, H, example, reference

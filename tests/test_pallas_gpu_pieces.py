@@ -21,7 +21,7 @@ from jaxrnn.kernels.pallas_gpu._pieces import (
     Vector,
     vector_axis,
 )
-from jaxrnn.strategies._base import on_platform
+from jaxrnn.strategies import on_platform
 from jaxrnn.strategies._masked import Masked, MaskedInput
 from jaxrnn.strategies.fused import _gpu
 from jaxrnn.strategies.hoisted._step_gradients import Unique

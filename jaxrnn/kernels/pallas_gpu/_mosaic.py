@@ -14,6 +14,9 @@ _NAME = "jax.experimental.pallas.mosaic_gpu"
 
 
 def __getattr__(name: str) -> Any:
+    # `from ._mosaic import missing` asks for `__path__` first
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_NAME), name)
 
 

@@ -34,7 +34,7 @@ from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
 from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
-from ._step_gradients import StepGradients, Unique, pull_step, recording
+from ._step_gradients import StepGradients, Unique, pull_step
 
 
 class GradientSums(NamedTuple):
@@ -147,7 +147,7 @@ class Recurrence(DifferentiableOp):
     def _run_steps(self, hoisted, state, zs):
         def body(state, z):
             products: list[jax.Array] = []
-            after = self.step.step(hoisted, state, z, recording([], products))
+            after = self.step.step(hoisted, state, z, _recording([], products))
             return after, (after, () if self.recompute else tuple(products))
 
         # in a loop, XLA:CPU fuses the slice of this step into the element-wise operations,
@@ -209,7 +209,7 @@ class Recurrence(DifferentiableOp):
         def step(state, z, kept):
             operands: list[jax.Array] = []
             products: list[jax.Array] = []
-            recorded = recording(operands, products, kept)
+            recorded = _recording(operands, products, kept)
             self.step.step(hoisted, state, z, recorded)
             return operands, products
 
@@ -303,6 +303,19 @@ class Recurrence(DifferentiableOp):
             return jax.vmap(step)(before, zs, products)
 
         return jax.vjp(steps, leaves.inexact)[1](d_states)[0]
+
+
+def _recording(
+    operands: list, products: list, kept: Sequence[jax.Array] = ()
+) -> Multiply:
+    """Appends operands and results of matmuls to two lists; uses results that were kept."""
+
+    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
+        operands.append(a)
+        products.append(kept[i] if kept else matmul.of(a, w))
+        return products[-1]
+
+    return multiply
 
 
 def _fixed_products(products: Sequence[jax.Array]) -> Multiply:

@@ -1,12 +1,12 @@
 """The backward pass of one step, which the reverse loop repeats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from ._leaves import Split, split
-from ._partition import Matmul, Multiply, PartitionedStep
+from ._partition import PartitionedStep
 
 
 class StepGradients(NamedTuple):
@@ -49,26 +49,19 @@ def pull_step(
 
     def step(state_leaves, z_leaves, products):
         operands: list[jax.Array] = []
+
+        def known(i, matmul, a, w):
+            del matmul, w
+            operands.append(a)
+            return products[i]
+
         after = partitioned.step(
             hoisted,
             Split(state_leaves, of_state.exact).joined(state),
             Split(z_leaves, of_z.exact).joined(z),
-            recording(operands, [], products),
+            known,
         )
         shapes[:] = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
         return operands, split(after).inexact
 
     return jax.vjp(step, of_state.inexact, of_z.inexact, list(products))[1], shapes
-
-
-def recording(
-    operands: list, products: list, kept: Sequence[jax.Array] = ()
-) -> Multiply:
-    """Appends operands and results of matmuls to two lists; uses results that were kept."""
-
-    def multiply(i: int, matmul: Matmul, a: jax.Array, w: jax.Array) -> jax.Array:
-        operands.append(a)
-        products.append(kept[i] if kept else matmul.of(a, w))
-        return products[-1]
-
-    return multiply
