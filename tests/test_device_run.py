@@ -53,17 +53,11 @@ def test_a_step_that_dies_or_hangs_loses_itself_alone(tmp_path):
     assert "fine" in (tmp_path / "log.txt").read_text()
 
 
-CHILD = """
-import subprocess, sys, time
-child = subprocess.Popen(["sleep", "60"])
-open(sys.argv[1], "w").write(str(child.pid))
-time.sleep(60)
-"""
-
-
 def test_a_hung_step_leaves_no_process_behind(tmp_path):
-    run(tmp_path, python("hangs", CHILD, str(tmp_path / "pid"), limit=2.0))
-    status = Path("/proc", (tmp_path / "pid").read_text(), "status")
+    shell = 'sleep 60 & echo $! > "$0"; wait'
+    command = ("sh", "-c", shell, str(tmp_path / "pid"))
+    run(tmp_path, runner.Step("hangs", command, limit=3.0))
+    status = Path("/proc", (tmp_path / "pid").read_text().strip(), "status")
     # gone, or dead and not yet collected by the process that adopted it
     assert not status.exists() or "\nState:\tZ" in status.read_text()
 

@@ -15,6 +15,9 @@ from . import lines
 
 Line = dict[str, Any]
 
+_WIDTH = 70
+"""Characters of a cell in the text; Markdown has all of them."""
+
 _FIGURES = {"forward": "forward", "backward": "forward + backward"}
 
 
@@ -207,10 +210,10 @@ def _markdown(table: Table) -> str:
 def _text(table: Table) -> str:
     every = [table.header, *table.rows]
     widths = [max(len(cells[i]) for cells in every) for i in range(len(table.header))]
-    widths = [min(width, 60) for width in widths]
+    widths = [min(width, _WIDTH) for width in widths]
 
     def row(cells: list[str]) -> str:
-        padded = (c.ljust(w) for c, w in zip(cells, widths, strict=True))
+        padded = (c[:w].ljust(w) for c, w in zip(cells, widths, strict=True))
         return "  ".join(padded).rstrip()
 
     return "\n".join([f"# {table.title}", row(table.header), *_rendered(table, row)])

@@ -5,6 +5,7 @@ the cores, and starting JAX for each of them would take most of the time of a sh
 """
 
 import dataclasses
+import functools
 import gc
 import os
 import statistics
@@ -47,6 +48,10 @@ _TF32 = 8 * 2.0**-11
 
 _RISKY = ("jaxrnn-fused", "jaxrnn-cudnn", "cudnn")
 """Contenders with kernels of their own, which can end the process."""
+
+
+# gated and built by several contenders, none of which changes it
+_problem = functools.lru_cache(maxsize=4)(make_problem)
 
 
 class Times:
@@ -125,7 +130,7 @@ def _built(
     def build(name: str) -> Program:
         peer, case = accepted[name]
         used = dataclasses.replace(case, dtype="float16") if name == HALF else case
-        return peer.build(used, make_problem(case))
+        return peer.build(used, _problem(case))
 
     kinds = {case.kind: case for _, case in accepted.values()}
     programs, references = {}, {}
@@ -171,7 +176,7 @@ def _gated(
         say(contender=name, failed="there is no reference to compare it with")
         return False
     try:
-        verdict = program.judge(case, make_problem(case), references[case.kind])
+        verdict = program.judge(case, _problem(case), references[case.kind])
     except Exception as error:
         say(contender=name, failed=brief(error))
         return False

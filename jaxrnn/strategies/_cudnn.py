@@ -176,13 +176,12 @@ def _run(cell: JoinedLSTMs, params: Any, state: Any, xs: Any) -> tuple[Any, Arra
         lengths = jnp.full(inputs.shape[1], inputs.shape[0], jnp.int32)
         return _call(cell, params, state, inputs, lengths)
     order = _taken_first(valid)
-    # not all versions of cuDNN's documentation allow a length of 0
+    # Not all versions of cuDNN's documentation allow a length of 0. The one step that such a
+    # sequence takes leaves no trace: its output is masked here, its state in `unroll`.
     lengths = jnp.maximum(order.lengths, 1)
     inputs = _moved(inputs, order.gather)
     after, ys = _call(cell, params, state, inputs, lengths)
-    kept = lambda new, old: jnp.where((order.lengths > 0)[:, None], new, old)
-    ys = jnp.where(valid[..., None], _moved(ys, order.scatter), 0)
-    return jax.tree.map(kept, after, tuple(state)), ys
+    return after, jnp.where(valid[..., None], _moved(ys, order.scatter), 0)
 
 
 def _call(
