@@ -13,6 +13,11 @@ is
 The exchange buffer has two slots, used
 by alternate steps, so one barrier a matmul is enough: a block writes a slot again only after
 the barrier of the next step, which no block reaches before it has read the slot.
+
+Blocks of different clusters never wait for each other. A GPU runs a cluster as a whole, so
+this needs no promise that the whole grid is resident, and JAX's simulator, which runs one
+cluster after the other, can check all waiting. It does not check the fences between blocks,
+nor the wait for a wgmma.
 """
 
 import importlib
