@@ -92,10 +92,13 @@ def test_float32_is_rounded_as_for_tensor_cores():
     )
 
 
-def test_a_missing_barrier_between_blocks_is_found():
-    given = arguments(2, 3, jnp.float32)
-    with simulated(), pytest.raises(jax.errors.JaxRuntimeError, match="RACE DETECTED"):
-        jax.block_until_ready(jax.jit(lambda: pallas_gpu.scan(*given, barrier=False))())
+@pytest.mark.parametrize(("without", "hidden"), [("blocks", H), ("slots", 384)])
+def test_a_wait_that_is_missing_is_found(without, hidden):
+    given = arguments(2, 3, jnp.float32, hidden)
+    run = jax.jit(lambda: pallas_gpu.scan(*given, without=without))
+    with pallas_gpu.simulated(blocks=2 if hidden == H else 8):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="RACE DETECTED"):
+            jax.block_until_ready(run())
 
 
 def value_and_grads(cell, strategy):

@@ -75,7 +75,7 @@ def scan(
     xs: Any,
     *,
     reverse: bool = False,
-    barrier: bool = True,
+    without: str = "",
 ) -> tuple[Any, Any]:
     """`lax.scan` with matmuls, in one kernel that keeps their weights in shared memory.
 
@@ -98,7 +98,7 @@ def scan(
         carry: a pytree of arrays `(B, k H)`; its first leaf has `H` columns.
         xs: a pytree of arrays `(T, B, k H)`, `(T, B)`, `(T, k H)` or `(T,)`.
         reverse: True runs from the last step to the first.
-        barrier: False leaves out the barrier between blocks, which makes the results wrong;
+        without: a wait that is left out, "blocks" or "slots", which makes the results wrong;
             it exists to test that the simulation finds the race.
 
     Returns:
@@ -111,13 +111,13 @@ def scan(
     Reference: Diamos, Sengupta, Catanzaro, Chrzanowski, Coates, Elsen, Engel, Hannun, Satheesh
     2016, "Persistent RNNs: Stashing Recurrent Weights On-Chip", ICML.
     """
-    call = _Call.of(body, matmuls, constants, carry, xs, barrier)
+    call = _Call.of(body, matmuls, constants, carry, xs, without)
     return call.run(reverse)
 
 
 def check(body: Body, matmuls: Any, constants: Any, carry: Any, xs: Any) -> Plan:
     """The plan for these arguments; raises as `scan` does, without building a kernel."""
-    call = _Call.of(body, matmuls, constants, carry, xs, True)
+    call = _Call.of(body, matmuls, constants, carry, xs, "")
     call.check()
     return call.plan
 
@@ -133,10 +133,10 @@ class _Call:
     matmuls: tuple[Matmul, ...]
     arguments: tuple[list, list, list]
     time: int
-    barrier: bool
+    without: str
 
     @classmethod
-    def of(cls, body, matmuls, constants, carry, xs, barrier):
+    def of(cls, body, matmuls, constants, carry, xs, without):
         flat: Any = tuple(jax.tree.leaves(a) for a in (constants, carry, xs))
         batch, hidden = _sizes(flat[1], flat[2])
         weights, blocks = [m.weight.shape for m in matmuls], _blocks.get()
@@ -149,7 +149,7 @@ class _Call:
         sizes = Sizes(batch, hidden, ROWS, found.strip)
         _check_arguments(traced, out, flat, sizes, matmuls)
         time = flat[2][0].shape[0]
-        return cls(traced, out, found, sizes, tuple(matmuls), flat, time, barrier)
+        return cls(traced, out, found, sizes, tuple(matmuls), flat, time, without)
 
     def check(self) -> None:
         """Evaluates the step on pieces, without their sources."""
@@ -180,7 +180,14 @@ class _Call:
         shapes: Any = tuple(m.weight.shape for m in self.matmuls)
         dtype = _dtype(self.matmuls)
         step = Step(
-            self.traced, counts, shapes, dtype, self.sizes, self.barrier, _tf32.get()
+            self.traced,
+            counts,
+            shapes,
+            dtype,
+            self.sizes,
+            self.without,
+            tf32=_tf32.get(),
+            watch=_simulator.get() is not None,
         )
 
         def recurrence(*refs):

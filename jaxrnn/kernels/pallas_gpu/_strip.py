@@ -37,8 +37,11 @@ class Step:
         weights: the shapes of the weights.
         dtype: the dtype of the weights and operands.
         sizes: the sizes of the step and of its pieces.
-        barrier: False leaves out the barrier of the cluster, for a test of the race detector.
+        without: a wait to leave out, to test that the race detector finds it: "blocks" for
+            other blocks, "slots" for other warpgroups.
         tf32: whether operands are rounded to TensorFloat-32.
+        watch: whether each tile is also loaded where its matmul has read it. The simulator
+            does not record what wgmma reads, so its race detector would not see it.
     """
 
     traced: ClosedJaxpr
@@ -46,8 +49,9 @@ class Step:
     weights: tuple[tuple[int, int], ...]
     dtype: Any
     sizes: Sizes
-    barrier: bool = True
+    without: str = ""
     tf32: bool = True
+    watch: bool = False
 
     def avals(self, which: int) -> list[Any]:
         start = sum(self.counts[:which])
