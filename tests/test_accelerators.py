@@ -35,7 +35,7 @@ HloModule jit_f
 %outer (a: (s32[], bf16[512,256])) -> (s32[], bf16[512,256]) {
   %a = (s32[], bf16[512,256]{1,0:T(8,128)}) parameter(0)
   %u = bf16[512,256]{1,0} get-tuple-element(%a), index=1
-  %f = f32[512,256]{1,0} fusion(%u), kind=kLoop, calls=%copied, metadata={op_name="transpose(jvp())"}, backend_config={"estimated_cycles":"100","iteration_bounds":["1"]}
+  %f = f32[512,256]{1,0} fusion(%u), kind=kLoop, calls=%copied, MORE
   %w2 = (s32[], f32[8]{0}) while(%a), condition=%until4, body=%inner
   %copy-start = (bf16[512,256]{1,0:S(1)}, bf16[512,256]{1,0}, u32[]) copy-start(%u)
   ROOT %t = (s32[], bf16[512,256]{1,0}) tuple(%a)
@@ -52,7 +52,11 @@ ENTRY %main (u: bf16[512,256]) -> f32[8] {
   %x = f32[8]{0} custom-call(%u), custom_call_target="jaxrnn_forward"
   ROOT %w = (s32[], bf16[512,256]{1,0:T(8,128)}) while(%u), condition=%until128, body=%outer
 }
-"""
+""".replace(
+    "MORE",
+    'metadata={op_name="transpose(jvp())"}, '
+    'backend_config={"estimated_cycles":"100","iteration_bounds":["1"]}',
+)
 
 WEIGHTS = {(512, 256)}
 
