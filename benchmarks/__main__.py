@@ -105,7 +105,8 @@ def report(
         files: JSON that `run` wrote; all of `benchmarks/results` by default.
         out: the folder; `benchmarks/results/<machine>` by default.
     """
-    found = files or tuple(sorted(RESULTS.glob("*/*.json")))
+    measured = (p for p in RESULTS.glob("*/*.json") if p.parent.name != "compiled")
+    found = files or tuple(sorted(measured))
     if not found:
         _console.print(
             f"there are no results in {RESULTS}; `python -m benchmarks run` makes some"

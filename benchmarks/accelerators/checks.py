@@ -11,7 +11,10 @@ LARGE = 2**16
 """Elements from which an array that is shaped like a weight counts as one."""
 
 MANY = 64
-"""Steps from which a loop must keep its weights in vector memory."""
+"""Steps from which a loop must keep its weights in fast memory, as they are.
+
+A loop over chunks of 64 time steps, which has fewer, may read them again in each.
+"""
 
 
 def cpu_calls(text: str) -> list[str]:
@@ -22,10 +25,7 @@ def cpu_calls(text: str) -> list[str]:
 
 
 def weights_outside_vmem(module: Module, weights: set[tuple]) -> list[str]:
-    """Weights that a loop on a TPU reads from main memory: its carry must name S(1).
-
-    Loops of fewer than `MANY` steps, those over chunks of 64 time steps, are left out.
-    """
+    """Weights that a loop on a TPU reads from main memory: its carry must name S(1)."""
     return [
         f"{array.dtype}{list(array.shape)} is not in VMEM in the carry of a loop of "
         f"{loop.trips} steps"
@@ -42,7 +42,9 @@ def weights_copied(module: Module, weights: set[tuple]) -> list[str]:
     return [
         f"{i.op} of a whole weight in a loop of {loop.trips} steps: {i.name}"
         for loop, i in module.in_loops()
-        if i.op in ("copy", "copy-start") and _makes_weight(i, weights)
+        if loop.total >= MANY
+        and i.op in ("copy", "copy-start")
+        and _makes_weight(i, weights)
     ]
 
 
@@ -51,7 +53,9 @@ def weights_converted(module: Module, weights: set[tuple]) -> list[str]:
     return [
         f"conversion of a whole weight in a loop of {loop.trips} steps: {i.name}"
         for loop, i in module.in_loops()
-        if _makes_weight(i, weights) and _result_of(module, i).op == "convert"
+        if loop.total >= MANY
+        and _makes_weight(i, weights)
+        and _result_of(module, i).op == "convert"
     ]
 
 

@@ -4,6 +4,10 @@ LOG = --kernels $(KERNELS) --name
 REQUIREMENTS = benchmarks/accelerators/requirements
 DONE = build/accelerators
 
+ifeq ($(NEWEST),)
+  $(error the newest JAX needs Python 3.12, and there is no python3.12 here: give NEWEST=its path)
+endif
+
 .PHONY: all
 all: $(addprefix $(DONE)/,gpu.json tpu-v5e.json tpu-v6e.json newest-v5e.json newest-v6e.json \
   bundles-v5e.json faults-v5e.json faults-h100.json)

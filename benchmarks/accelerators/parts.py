@@ -56,7 +56,7 @@ class Part:
             self.save(f"{'; '.join(found) or 'ok':8} {name}")
         for case in large_cases(linear, brief):
             self._large(compiler, case)
-        self._small(compiler, list(small_cases(reference)))
+        self._small(compiler, list(small_cases(self.target.kind, reference)))
         self.finish()
 
     def run_bundles(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class Part:
         self.save(f"{shown}  {case.name}{''.join(map(_line, found['faults']))}")
 
     def _small(self, compiler: Compiler, cases: list[Case]) -> None:
-        """Equal programs are compiled once: `Auto()` is often the same as the next row."""
+        """Equal programs are compiled once."""
         known: dict[str, list[str]] = {}
         for i, case in enumerate(cases, 1):
             text = compiler.lower(case.function(), *case.arguments()).as_text()

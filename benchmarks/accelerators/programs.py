@@ -92,21 +92,28 @@ def one_of_each_class() -> list[Any]:
     return list(found.values())
 
 
-def small_cases(reference: bool) -> Iterator[Case]:
-    """Every cell under `Auto` and the strategy for its kind; one of each kind under all.
+def small_cases(kind: str, reference: bool) -> Iterator[Case]:
+    """Every cell under `Auto`, and one of each kind of cell under all strategies.
 
     Args:
+        kind: the platform, as `explain` names it.
         reference: whether every cell is compiled under `Scan` as well.
     """
     for cell in one_of_each_class():
-        linear = isinstance(cell, jaxrnn.LinearCell | jaxrnn.MatrixCell)
         yield Case(cell, Auto())
-        yield Case(cell, Chunked() if linear else Hoisted())
-        if reference:
-            yield Case(cell, Scan())
-    for cell, strategies in _OF_EACH_KIND:
-        for strategy in strategies:
-            yield Case(cell, strategy)
+        linear = isinstance(cell, jaxrnn.LinearCell | jaxrnn.MatrixCell)
+        strategies = [Chunked() if linear else Hoisted(), *([Scan()] * reference)]
+        chosen = _chosen(cell, kind)
+        yield from (Case(cell, each) for each in strategies if each != chosen)
+    for cell, under in _OF_EACH_KIND:
+        yield from (Case(cell, each) for each in under)
+
+
+def _chosen(cell: Any, kind: str) -> Any:
+    """The strategy that `Auto` takes, which need not be compiled a second time."""
+    shape = (*SMALL, cell.input_size)
+    (decision,) = jaxrnn.explain(cell, shape, platform=kind).decisions
+    return decision.choice.strategy
 
 
 _OF_EACH_KIND: tuple[tuple[Any, tuple], ...] = (
