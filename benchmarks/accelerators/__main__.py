@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     tpu = command("tpu", _part, tpus, "compiles all programs for a TPU")
     gpu = command("gpu", _part, gpus, "compiles all programs for a GPU")
     for made in (tpu, gpu):
+        made.add_argument(
+            "--resume", action="store_true", help="goes on from its results"
+        )
         made.add_argument("--brief", action="store_true", help="fewer programs")
         made.add_argument(
             "--linear", action="store_true", help="also large linear cells"
@@ -85,7 +88,7 @@ def _part(args: argparse.Namespace) -> bool:
     path = _prepare(args)
     from .parts import Part
 
-    part = Part(args.target, path, _say)
+    part = Part(args.target, path, _say, args.resume)
     part.run(
         reference=part.target.platform == "tpu" and not args.brief,
         linear=args.linear,

@@ -33,7 +33,9 @@ class Part:
         results: what the JSON file holds.
     """
 
-    def __init__(self, target: str, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: str, path: Path, say: Callable[[str], None], resume: bool = False
+    ) -> None:
         self.target = TARGETS[target]
         self.path = path
         self.say = say
@@ -47,6 +49,18 @@ class Part:
             "platforms": {},
             "bundles": [],
         }
+        if resume and path.exists():
+            self._resume(json.loads(path.read_text()))
+
+    def _resume(self, earlier: dict[str, Any]) -> None:
+        """Keeps the programs of an earlier run with the same compiler."""
+        if earlier["versions"] != self.results["versions"]:
+            raise SystemExit(
+                f"{self.path} is of {earlier['versions']}, and this is "
+                f"{self.results['versions']}: run without --resume"
+            )
+        for key in ("small", "large"):
+            self.results[key] = earlier[key]
 
     def run(self, *, reference: bool, linear: bool, brief: bool) -> None:
         """Compiles everything. The options are those of the tables in `programs`."""
@@ -78,6 +92,10 @@ class Part:
         self.finish()
 
     def _large(self, compiler: Compiler, case: Case) -> None:
+        name = (case.cell, case.dtype, type(case.strategy).__name__, case.backward)
+        keys = ("cell", "dtype", "strategy", "backward")
+        if name in {tuple(e[key] for key in keys) for e in self.results["large"]}:
+            return
         program, module = compile_case(compiler, case)
         found = figures(self.target, case, program, module)
         self.results["large"].append(found)
@@ -91,7 +109,10 @@ class Part:
     def _small(self, compiler: Compiler, cases: list[Case]) -> None:
         """Equal programs are compiled once."""
         known: dict[str, list[str]] = {}
+        done = {(e["cell"], e["strategy"]) for e in self.results["small"]}
         for i, case in enumerate(cases, 1):
+            if (case.cell, str(case.strategy)) in done:
+                continue
             text = compiler.lower(case.function(), *case.arguments()).as_text()
             key = hashlib.sha256(text.encode()).hexdigest()
             if key not in known:
