@@ -55,16 +55,50 @@ def read_dump(folder: Path) -> dict[str, int]:
     return found
 
 
-def bundles_of(module: Module, dump: dict[str, int], time: int) -> Bundles:
+def read_kernels(folder: Path) -> dict[str, float]:
+    """The bundles of a time step of each kernel of `Fused`, from libtpu's dump.
+
+    Such a kernel has a loop over blocks of time steps, and in it a loop over the steps of a
+    block, of which one iteration runs several steps.
+    """
+    found = {}
+    for file in folder.glob("*-jaxrnn_scan*-final_bundles.txt"):
+        name = re.fullmatch(r"\d+-(jaxrnn_scan[.\d]*)-\d+-final_bundles", file.stem)
+        if name:
+            found[name[1]] = _kernel_bundles(file.read_text())
+    return found
+
+
+def _kernel_bundles(text: str) -> float:
+    # the depth of a bundle's loop is the number of `>` before it
+    depths = re.findall(r"^ +(?:0x)?[0-9a-f]+ +(?:[A-Z]{2})?: (>*) *\{", text, re.M)
+    (test,) = re.findall(
+        r"^.*: >> \{.*totalorder (%\w+), (\d+) /\* loop exit test", text, re.M
+    )
+    at_once = re.search(rf"{test[0]} = sadd\.s32 (\d+),", text)
+    assert at_once is not None, "the counter of the loop over steps has no increment"
+    block, unrolled = int(test[1]), int(at_once[1])
+    return depths.count(">") / block + depths.count(">>") / unrolled
+
+
+def bundles_of(
+    module: Module, dump: dict[str, int], kernels: dict[str, float], time: int
+) -> Bundles:
     """The bundles of all loops of a program over `time` steps, for each step."""
     sums = {"forward": 0.0, "backward": 0.0}
     whole = True
+    for operation in module.operations():
+        # each step of the sequence is run once, by whatever call of the kernel
+        part = "backward" if "transpose(" in _origin([operation]) else "forward"
+        sums[part] += kernels.get(operation.name, 0)
     for loop, operation in module.in_loops():
-        count = dump.get(operation.name, 0)
+        count = 0 if operation.name in kernels else dump.get(operation.name, 0)
         whole &= count == 0 or _runs_once(operation)
         # JAX names the operations of a backward pass after the transform that made it
-        part = "backward" if "transpose(" in _origin(loop.body.instructions) else ""
-        sums[part or "forward"] += count * loop.total / time
+        part = (
+            "backward" if "transpose(" in _origin(loop.body.instructions) else "forward"
+        )
+        sums[part] += count * loop.total / time
     return Bundles(round(sums["forward"]), round(sums["backward"]), whole)
 
 

@@ -214,6 +214,11 @@ class Module:
         body = self._callee(instruction, "calls")
         return [inner for i in body.instructions for inner in self.inside(i)]
 
+    def operations(self) -> Iterator[Instruction]:
+        """The operations of all computations."""
+        for computation in self.computations.values():
+            yield from computation.instructions
+
     def custom_calls(self) -> set[str]:
         """The targets of all custom calls."""
         pattern = re.compile(r'custom_call_target="([^"]+)"')

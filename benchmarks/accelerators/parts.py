@@ -11,7 +11,7 @@ from typing import Any
 from . import bundles, checks
 from .figures import compile_case, figures
 from .platforms import check_platforms
-from .programs import TIME, Case, large_cases, small_cases
+from .programs import TIME, Case, bundle_cases, kernel_cases, large_cases, small_cases
 from .targets import TARGETS, Compiler
 
 
@@ -70,20 +70,21 @@ class Part:
             self.save(f"{'; '.join(found) or 'ok':8} {name}")
         for case in large_cases(linear, brief):
             self._large(compiler, case)
-        self._small(compiler, list(small_cases(self.target.kind, reference)))
+        kind = self.target.kind
+        cases = [*small_cases(kind, reference), *kernel_cases(kind)]
+        self._small(compiler, cases)
         self.finish()
 
     def run_bundles(self, folder: Path) -> None:
         """Compiles the LSTM in bfloat16, and reads libtpu's dump of each program."""
         compiler = Compiler(self.target)
-        for case in large_cases(linear=False, brief=True):
-            if (case.cell, case.dtype) != ("LSTM", "bfloat16"):
-                continue
+        for case in bundle_cases():
             for file in folder.iterdir():
                 file.unlink()
             _, module = compile_case(compiler, case)
             assert module is not None, "it fits, as the figures of its memory show"
-            found = bundles.bundles_of(module, bundles.read_dump(folder), TIME)
+            dump = bundles.read_dump(folder), bundles.read_kernels(folder)
+            found = bundles.bundles_of(module, *dump, TIME)
             entry = {"cell": case.cell, "dtype": case.dtype, **vars(found)}
             self.results["bundles"].append(
                 {**entry, "strategy": type(case.strategy).__name__}
@@ -113,20 +114,23 @@ class Part:
         for i, case in enumerate(cases, 1):
             if (case.cell, str(case.strategy)) in done:
                 continue
-            text = compiler.lower(case.function(), *case.arguments()).as_text()
+            start = time.monotonic()
+            with case.lowering():
+                lowered = compiler.lower(case.function(), *case.arguments())
+            text = lowered.as_text()
             key = hashlib.sha256(text.encode()).hexdigest()
             if key not in known:
-                known[key] = self._compiles(compiler, case, text)
+                known[key] = self._compiles(compiler, lowered, start)
             found = known[key]
             self.results["small"].append(
                 {"cell": case.cell, "strategy": str(case.strategy), "faults": found}
             )
             self.save(f"{i:3}/{len(cases)} {case.name}{''.join(map(_line, found))}")
 
-    def _compiles(self, compiler: Compiler, case: Case, text: str) -> list[str]:
-        found = checks.cpu_calls(text)
+    def _compiles(self, compiler: Compiler, lowered: Any, start: float) -> list[str]:
+        found = checks.cpu_calls(lowered.as_text())
         try:
-            program = compiler.compile(case.function(), *case.arguments())
+            program = compiler.compile_lowered(lowered, start)
         except Exception as error:  # whatever XLA raises is the finding
             return [*found, f"does not compile: {str(error)[:300]}"]
         if not program.hlo:

@@ -2,12 +2,14 @@
 
 import importlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractDevice, AbstractMesh
 
 import jaxrnn
 from jaxrnn import (
@@ -20,6 +22,7 @@ from jaxrnn import (
     Checkpointed,
     Chunked,
     Elman,
+    Fused,
     GatedDeltaNet,
     Hoisted,
     ParaGRU,
@@ -27,6 +30,7 @@ from jaxrnn import (
     Stack,
     Wavefront,
 )
+from jaxrnn.strategies import on_platform
 
 
 TIME, BATCH, SIZE = 1024, 16, 768
@@ -36,15 +40,23 @@ SMALL = (64, 8)
 """T and B of the programs that only have to compile."""
 
 
+_GPU = "NVIDIA H100 80GB HBM3"
+"""The model of the GPU in `h100.txtpb`, as its driver names it; it has 132 multiprocessors."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """One program: a layer under a strategy, with or without gradients."""
+    """One program: a layer under a strategy, with or without gradients.
+
+    `platform` is the platform that the strategy plans for; empty leaves it to the lowering.
+    """
 
     layer: Any
     strategy: Any
     dtype: str = "float32"
     backward: bool = True
     size: tuple[int, int] = SMALL
+    platform: str = ""
 
     @property
     def cell(self) -> str:
@@ -57,9 +69,11 @@ class Case:
 
     def function(self) -> Callable:
         """`(params, xs) -> (state, ys)`, or `(params, xs, d_ys) -> (ys, gradients)`."""
-        run = lambda params, xs: jaxrnn.unroll(
-            self.layer, params, xs, strategy=self.strategy
-        )
+
+        def run(params, xs):
+            planned = on_platform(self.platform) if self.platform else nullcontext()
+            with planned:
+                return jaxrnn.unroll(self.layer, params, xs, strategy=self.strategy)
 
         # the gradient of ys is an argument, so that temporary memory holds nothing of a loss
         def with_gradients(params, xs, d_ys):
@@ -67,6 +81,14 @@ class Case:
             return ys, pull(d_ys)
 
         return with_gradients if self.backward else run
+
+    def lowering(self) -> AbstractContextManager:
+        """A context to lower it in: Pallas asks for the model of a GPU while it lowers."""
+        if self.platform != "gpu":
+            return nullcontext()
+        device = AbstractDevice(_GPU, 132, "gpu")
+        mesh = AbstractMesh((1,), ("device",), abstract_device=device)
+        return jax.sharding.use_abstract_mesh(mesh)
 
     def arguments(self) -> tuple[Any, ...]:
         """Shapes and dtypes of the function's arguments; nothing is computed."""
@@ -125,6 +147,32 @@ _OF_EACH_KIND: tuple[tuple[Any, tuple], ...] = (
     (ParaGRU(3, 5), (jaxrnn.Newton(),)),
     (Elman(3, 5), (jaxrnn.Newton(),)),
 )
+
+
+def kernel_cases(kind: str) -> Iterator[Case]:
+    """`Fused` of every cell that it runs on this platform; GPUs take 64 units and more."""
+    for cell in one_of_each_class() if kind == "tpu" else _BY_UNIT:
+        if not isinstance(cell, jaxrnn.MatrixCell):
+            yield Case(cell, Fused(), platform=kind)
+
+
+_BY_UNIT = (
+    LSTM(64, 64),
+    LSTM(64, 64, coupled=True),
+    GRU(64, 64),
+    GRU(64, 64, reset_after=False),
+    Elman(64, 64),
+    jaxrnn.MGU(64, 64),
+    jaxrnn.PeepholeLSTM(64, 64),
+    jaxrnn.IndRNN(64, 64),
+)
+
+
+def bundle_cases() -> Iterator[Case]:
+    """The programs whose bundles are counted: an LSTM in bfloat16."""
+    cell, size = LSTM(SIZE, SIZE), (TIME, BATCH)
+    for strategy, platform in ((Scan(), ""), (Hoisted(), ""), (Fused(), "tpu")):
+        yield Case(cell, strategy, "bfloat16", size=size, platform=platform)
 
 
 def large_cases(linear: bool, brief: bool) -> Iterator[Case]:

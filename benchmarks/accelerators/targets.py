@@ -105,7 +105,10 @@ class Compiler:
     def compile(self, fn: Callable, *args: Any) -> Program:
         """Compiles `fn` for arguments with these shapes and dtypes."""
         start = time.monotonic()
-        lowered = self.lower(fn, *args)
+        return self.compile_lowered(self.lower(fn, *args), start)
+
+    def compile_lowered(self, lowered: Any, start: float) -> Program:
+        """Compiles what `lower` returned; `start` is the time at which it began."""
         try:
             compiled = lowered.compile()
         except Exception as error:  # JaxRuntimeError has no code that tells them apart
