@@ -10,9 +10,9 @@ is
     load     tiles of the operand -> shared memory, several in flight
     wgmma    tile x own columns of the weight, accumulated in float32 registers
 
-The exchange buffer has two slots, used
-by alternate steps, so one barrier a matmul is enough: a block writes a slot again only after
-the barrier of the next step, which no block reaches before it has read the slot.
+The exchange buffer has two slots, used by alternate steps, so one barrier a matmul is enough:
+a block writes a slot again only after the barrier of the next step, which no block reaches
+before it has read the slot.
 
 Blocks of different clusters never wait for each other. A GPU runs a cluster as a whole, so
 this needs no promise that the whole grid is resident, and JAX's simulator, which runs one
@@ -22,6 +22,7 @@ nor the wait for a wgmma.
 
 import importlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -208,11 +209,7 @@ class Products:
         plan, refs = self.block.plan, self.block.refs
         atom, slots = plan.atom, plan.slots
 
-        def columns(c):
-            start = c * atom
-            return pl.ds(
-                start if isinstance(c, int) else pl.multiple_of(start, atom), atom
-            )
+        columns = partial(_columns, atom)
 
         def load(c, slot):
             part = source.at[:, columns(c)]
@@ -249,3 +246,9 @@ class Products:
         lax.fori_loop(count - first, count, multiply_alone, None)
         plgpu.wgmma_wait(0)
         return acc[...]
+
+
+def _columns(atom: int, c: Any) -> Any:
+    """The columns of the c-th tile."""
+    start = c * atom
+    return pl.ds(start if isinstance(c, int) else pl.multiple_of(start, atom), atom)
