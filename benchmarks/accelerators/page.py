@@ -17,6 +17,8 @@ def tables(parts: list[dict[str, Any]]) -> Iterator[tuple[str, Table]]:
     yield "Memory, estimated cycles and launches", _figures(parts)
     if any(part["bundles"] for part in parts):
         yield "Static bundles of a step, LSTM in bfloat16", _bundles(parts)
+    if any("registers" in entry for part in parts for entry in part["small"]):
+        yield "Registers of the kernels for a GPU", _registers(parts)
 
 
 def write(parts: list[dict[str, Any]], path: Path) -> None:
@@ -66,7 +68,7 @@ def _compiled(parts: list[dict[str, Any]]) -> Table:
             [
                 _target(part),
                 f"{compiler} {versions.get(compiler, '')}",
-                str(len(cells - {"Stack"})),
+                str(sum("," not in cell for cell in cells - {"Stack"})),
                 ", ".join(named),
                 f"{good} of {len(small)}",
             ]
@@ -119,4 +121,15 @@ def _bundles(parts: list[dict[str, Any]]) -> Table:
                     "whole" if entry["whole"] else "lower bound",
                 ]
             )
+    return rows
+
+
+def _registers(parts: list[dict[str, Any]]) -> Table:
+    rows = [["target", "cell", "forward", "backward", "spilled bytes"]]
+    for part in parts:
+        for entry in part["small"]:
+            if len(entry.get("registers", ())) == 2:
+                used, spilled = entry["registers"], entry["spilled"]
+                numbers = [*map(str, used), str(sum(spilled))]
+                rows.append([_target(part), entry["cell"], *numbers])
     return rows

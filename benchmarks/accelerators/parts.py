@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import bundles, checks
+from . import bundles, checks, registers
 from .figures import compile_case, figures
 from .platforms import check_platforms
 from .programs import TIME, Case, bundle_cases, kernel_cases, large_cases, small_cases
@@ -71,7 +71,7 @@ class Part:
         for case in large_cases(linear, brief):
             self._large(compiler, case)
         kind = self.target.kind
-        cases = [*small_cases(kind, reference), *kernel_cases(kind)]
+        cases = [*small_cases(kind, reference), *kernel_cases(kind, reference)]
         self._small(compiler, cases)
         self.finish()
 
@@ -109,33 +109,38 @@ class Part:
 
     def _small(self, compiler: Compiler, cases: list[Case]) -> None:
         """Equal programs are compiled once."""
-        known: dict[str, list[str]] = {}
+        known: dict[str, dict[str, Any]] = {}
         done = {(e["cell"], e["strategy"]) for e in self.results["small"]}
         for i, case in enumerate(cases, 1):
             if (case.cell, str(case.strategy)) in done:
                 continue
-            start = time.monotonic()
+            found = self._compiles(compiler, case, known)
+            entry = {"cell": case.cell, "strategy": str(case.strategy)} | found
+            self.results["small"].append(entry)
+            faults = "".join(map(_line, found["faults"]))
+            self.save(f"{i:3}/{len(cases)} {case.name}{faults}")
+
+    def _compiles(
+        self, compiler: Compiler, case: Case, known: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The faults of a program, and the registers of kernels for a GPU."""
+        start = time.monotonic()
+        try:
             with case.lowering():
                 lowered = compiler.lower(case.function(), *case.arguments())
             text = lowered.as_text()
             key = hashlib.sha256(text.encode()).hexdigest()
             if key not in known:
-                known[key] = self._compiles(compiler, lowered, start)
-            found = known[key]
-            self.results["small"].append(
-                {"cell": case.cell, "strategy": str(case.strategy), "faults": found}
-            )
-            self.save(f"{i:3}/{len(cases)} {case.name}{''.join(map(_line, found))}")
-
-    def _compiles(self, compiler: Compiler, lowered: Any, start: float) -> list[str]:
-        found = checks.cpu_calls(lowered.as_text())
-        try:
-            program = compiler.compile_lowered(lowered, start)
-        except Exception as error:  # whatever XLA raises is the finding
-            return [*found, f"does not compile: {str(error)[:300]}"]
-        if not program.hlo:
-            return [*found, "does not fit the device"]
-        return found + checks.cpu_calls(program.hlo)
+                with registers.reported() as report:
+                    program = compiler.compile_lowered(lowered, start)
+                faults = checks.cpu_calls(text) + checks.cpu_calls(program.hlo)
+                faults += [] if program.hlo else ["does not fit the device"]
+                kernels = registers.of_kernels(report) if case.platform == "gpu" else {}
+                faults += registers.spills(kernels)
+                known[key] = {"faults": faults} | kernels
+            return known[key]
+        except Exception as error:  # whatever JAX and XLA raise is the finding
+            return {"faults": [f"does not compile: {str(error)[:300]}"]}
 
     def finish(self) -> None:
         self.results["finished"] = True

@@ -49,6 +49,7 @@ class Case:
     """One program: a layer under a strategy, with or without gradients.
 
     `platform` is the platform that the strategy plans for; empty leaves it to the lowering.
+    `label` replaces the name of the cell.
     """
 
     layer: Any
@@ -57,10 +58,11 @@ class Case:
     backward: bool = True
     size: tuple[int, int] = SMALL
     platform: str = ""
+    label: str = ""
 
     @property
     def cell(self) -> str:
-        return type(self.layer).__name__
+        return self.label or type(self.layer).__name__
 
     @property
     def name(self) -> str:
@@ -149,11 +151,19 @@ _OF_EACH_KIND: tuple[tuple[Any, tuple], ...] = (
 )
 
 
-def kernel_cases(kind: str) -> Iterator[Case]:
-    """`Fused` of every cell that it runs on this platform; GPUs take 64 units and more."""
+def kernel_cases(kind: str, sizes: bool) -> Iterator[Case]:
+    """`Fused` of every cell that it runs on this platform; GPUs take 64 units and more.
+
+    Args:
+        kind: the platform, as `explain` names it.
+        sizes: whether LSTMs of 128 and 2048 units are compiled as well, for a TPU.
+    """
     for cell in one_of_each_class() if kind == "tpu" else _BY_UNIT:
         if not isinstance(cell, jaxrnn.MatrixCell):
             yield Case(cell, Fused(), platform=kind)
+    for units, dtype in product((128, 2048), DTYPES) if sizes else ():
+        label = f"LSTM of {units} units, {dtype}"
+        yield Case(LSTM(units, units), Fused(), dtype, platform=kind, label=label)
 
 
 _BY_UNIT = (

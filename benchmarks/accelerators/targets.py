@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import registers
+
 
 @dataclass(frozen=True)
 class Target:
@@ -63,6 +65,7 @@ def prepare_environment() -> None:
     # processes may compile at once
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    os.environ.update(registers.ENVIRONMENT)
 
 
 def devices(target: Target) -> list[Any]:
