@@ -21,7 +21,7 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class Fused(Strategy):
-    """One hand-written kernel: C++ on CPU, Pallas around any cell's own `recur` on TPU.
+    """One hand-written kernel: C++ on CPU, Pallas around a cell's own `recur` elsewhere.
 
     On CPU, one kernel runs projection, recurrence, readout and every gradient of `LSTM` (also
     coupled), `PeepholeLSTM`, `GRU` (with the reset before or after the matmul), `MGU`,
@@ -30,34 +30,33 @@ class Fused(Strategy):
     that has ended costs nothing. Each block of time steps stays in cache, from the projection
     to the gradient of the weights.
 
-    On TPU, it runs every cell whose state is not a matrix, of any floating-point dtype, your
-    own included: the schedule is `Hoisted`'s, and both of its loops are kernels into which
-    the cell's `recur` is traced. Weights and state stay in the chip's vector memory for the
-    whole sequence. These kernels were compiled for TPU v5e and v6e and checked in a
-    simulator, but they never ran on a TPU (`docs/accelerators.md`).
+    On TPU and GPU, the schedule is `Hoisted`'s, and both of its loops are kernels into which
+    the cell's `recur` is traced, a cell of your own included; weights and state stay on the
+    chip for the whole sequence.
+
+    - TPU: every cell whose state is not a matrix, in any floating-point dtype.
+    - GPU of the Hopper generation, with JAX 0.12: every cell whose operations can be divided
+      over units, with a multiple of 64 units whose weights fit the shared memory of 8
+      blocks; in bfloat16, or in float32 with matmuls in TensorFloat-32.
+
+    These kernels were compiled for TPU v5e, TPU v6e and the H100 and checked in simulators,
+    but they never ran on an accelerator (`docs/accelerators.md`).
 
     The kernels themselves handle lengths, masks, resets and initial states.
 
     `Auto` takes it on CPU, but skips it if T B <= 4, as for one streamed step: packing the
-    weights would cost more than all of the matmuls. On TPU, `Auto` never takes it.
-
-    On an NVIDIA GPU of the Hopper generation, with JAX 0.12, the two loops of a cell are Pallas
-    kernels around its own `recur` (`jaxrnn/kernels/pallas_gpu`): for every cell whose
-    operations can be divided over units, with a multiple of 64 units whose weights fit the
-    shared memory of 8 blocks; in float32, with the matmuls in TensorFloat-32, or bfloat16.
-    These kernels were compiled for the H100 and simulated on a CPU, but never run on a GPU. So
-    `Auto` skips them.
+    weights would cost more than all of the matmuls. Elsewhere, `Auto` never takes it.
 
     Reverse mode runs the kernel's backward pass. Forward mode and higher derivatives
     differentiate a reference in plain JAX. On CPU, `vmap` over inputs and states becomes one
-    call with a larger batch, and `vmap` over weights a loop of calls; on TPU, `vmap` is an
+    call with a larger batch, and `vmap` over weights a loop of calls; elsewhere, `vmap` is an
     axis of the kernel's grid. Gradients that are not needed, such as for the inputs of a
     first layer, are not computed.
 
     Raises:
         NotImplementedError: for any other cell, dtype or platform; on CPU where the kernels
-            were not built, and the message says how to get them; on TPU if vector memory
-            cannot hold the weights, or the compiler cannot lower `recur`.
+            were not built, and the message says how to get them; elsewhere if the chip
+            cannot hold the weights, or the kernel cannot run `recur`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
