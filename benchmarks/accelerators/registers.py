@@ -1,7 +1,9 @@
 """Registers of the kernels of `Fused` on a GPU, as ptxas reports them."""
 
+import ctypes
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +16,21 @@ ENVIRONMENT = {"MOSAIC_GPU_DUMP_PTXAS": "1"}
 
 @contextmanager
 def reported() -> Iterator[list[str]]:
-    """Collects the standard error of the process, which libraries write to, in a list."""
+    """Collects what libraries print in a list, and keeps it from the terminal."""
     lines: list[str] = []
-    saved = os.dup(2)
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    saved = {out: os.dup(out) for out in (1, 2)}
     with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
+        for out in saved:
+            os.dup2(file.fileno(), out)
         try:
             yield lines
         finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+            flush(None)  # the buffers of C
+            for out, old in saved.items():
+                os.dup2(old, out)
+                os.close(old)
             file.seek(0)
             lines += file.read().decode(errors="replace").splitlines()
 
