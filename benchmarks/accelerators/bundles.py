@@ -71,7 +71,7 @@ def read_kernels(folder: Path) -> dict[str, float]:
 
 def _kernel_bundles(text: str) -> float:
     # the depth of a bundle's loop is the number of `>` before it
-    depths = re.findall(r"^ +(?:0x)?[0-9a-f]+ +(?:[A-Z]{2})?: (>*) *\{", text, re.M)
+    depths = re.findall(r"^ *(?:0x)?[0-9a-f]+ +(?:[A-Z]{2})?: (>*) *\{", text, re.M)
     (test,) = re.findall(
         r"^.*: >> \{.*totalorder (%\w+), (\d+) /\* loop exit test", text, re.M
     )
