@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.accelerators import checks, page, report
-from benchmarks.accelerators.bundles import bundles_of, read_dump
+from benchmarks.accelerators import checks, page, registers, report
+from benchmarks.accelerators.bundles import bundles_of, read_dump, read_kernels
 from benchmarks.accelerators.hlo import Module, arrays
 
 
@@ -106,10 +106,51 @@ def test_bundles_of_a_step(tmp_path):
     (tmp_path / "17-TLP-00-schedule-analysis_final_bundles.txt").write_text(text)
     dump = read_dump(tmp_path)
     assert dump == {"f": 30, "TLP": 30}
-    found = bundles_of(Module(HLO), dump, 256)
+    found = bundles_of(Module(HLO), dump, {}, 256)
     assert (found.forward, found.backward, found.whole) == (0, 15, True)
     looped = Module(HLO.replace('"iteration_bounds":["1"]', '"iteration_bounds":["4"]'))
-    assert not bundles_of(looped, dump, 256).whole
+    assert not bundles_of(looped, dump, {}, 256).whole
+
+
+KERNEL = """\
+     0   :  { %1 = vsyncpa [#allocation5], 0 }
+   0x2 LB: > { %s2 = sadd.s32 1, %s3 }
+   0x3   : > { %4 = nop  }
+  0xff LB: >> { %v5 = vld [vmem:[%s0] sm:$0xf] }
+0x1000   : >> { %v6 = vadd.f32 %v5, %v5 }
+0x1001   : >> { %s7_s30 = sadd.s32 4, %s8_s30 /* copy for cssa */ }
+0x1002   : >> { %p9 = scmp.ge.s32.totalorder %s7_s30, 8 /* loop exit test */ }
+0x1003   : > { %p10 = scmp.ge.s32.totalorder %s2, 6 /* loop exit test */ }
+"""
+
+
+def test_bundles_of_a_kernel(tmp_path):
+    """3 for each block of 8 steps, and 4 for each iteration of 4 steps."""
+    (tmp_path / "17-jaxrnn_scan.3-01-final_bundles.txt").write_text(KERNEL)
+    kernels = read_kernels(tmp_path)
+    assert kernels == {"jaxrnn_scan.3": 3 / 8 + 4 / 4}
+    call = '%jaxrnn_scan.3 = f32[8]{0} custom-call(%a), op_name="transpose(jvp(f))"'
+    program = Module("ENTRY %main (a: f32[8]) -> f32[8] {\n  " + call + "\n}\n")
+    assert bundles_of(program, {}, {"jaxrnn_scan.3": 7.0}, 256).backward == 7
+
+
+PTXAS = """\
+ptxas info    : Compiling entry function 'other' for 'sm_90a'
+    0 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads
+ptxas info    : Compiling entry function 'forward' for 'sm_90a'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 28 registers, used 2 barriers
+    0 bytes stack frame, {} bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 48 registers, used 2 barriers
+"""
+
+
+def test_registers_and_spilled_bytes_of_kernels():
+    read = lambda text: registers.of_kernels(text.splitlines())
+    assert read(PTXAS.format(0)) == {"registers": [28, 48], "spilled": [0, 0]}
+    assert registers.spills(read(PTXAS.format(0))) == []
+    assert "spills 4 bytes" in registers.spills(read(PTXAS.format(4)))[0]
+    assert "ptxas reports 0 kernels" in registers.spills(read(""))[0]
 
 
 def test_text_that_is_not_a_program_is_refused():
@@ -171,10 +212,12 @@ def test_a_fault_ends_with_an_error_and_leaves_the_page_alone(part, tmp_path):
 def test_the_page_holds_every_table(tmp_path):
     (tmp_path / "docs").mkdir()
     file = tmp_path / "part.json"
-    file.write_text(json.dumps(GOOD | {"bundles": [BUNDLES]}))
+    fused = {"cell": "GRU", "strategy": "Fused()", "faults": []}
+    small = [fused | {"registers": [28, 48], "spilled": [0, 0]}]
+    file.write_text(json.dumps(GOOD | {"bundles": [BUNDLES], "small": small}))
     assert not report.report([file], tmp_path, lambda line: None, keep=False)
     text = (tmp_path / report.PAGE).read_text()
-    assert "<!--" not in text and "| v5e, JAX 0.10.2 |" in text
+    assert "<!--" not in text and "| v5e, JAX 0.10.2 | GRU | 28 | 48 | 0 |" in text
     assert json.loads((tmp_path / report.JSON).read_text())[0]["target"] == "v5e"
 
 
