@@ -28,10 +28,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Compiles for TPUs and GPUs without one, and checks the programs: two processes at a time
+# Compiles for TPUs and GPUs without one, and checks the programs: two processes at a time.
+# BRIEF=--brief leaves out what takes long and shows the least
 accelerators: $(VENV)/.train
 	rm -rf build/accelerators
-	+$(MAKE) -j2 -f benchmarks/accelerators/parts.mk NEWEST="$(NEWEST)" PYTHON="$(PYTHON)" \
+	+$(MAKE) -j2 -f benchmarks/accelerators/parts.mk NEWEST="$(NEWEST)" PYTHON="$(PYTHON)" BRIEF=$(BRIEF) \
 	  KERNELS="$$($(BIN)/python -c 'from jaxrnn.kernels import _native; print(_native._file())')"
 	$(BIN)/python -m benchmarks.accelerators report $(ARGS)
 

@@ -8,18 +8,21 @@ ifeq ($(NEWEST),)
   $(error the newest JAX needs Python 3.12, and there is no python3.12 here: give NEWEST=its path)
 endif
 
+# With BRIEF=--brief: fewer cells for GPUs and for v6e, no large linear cells, and no bundles
+BRIEF ?=
+
 .PHONY: all
 all: $(addprefix $(DONE)/,gpu.json tpu-v5e.json tpu-v6e.json newest-v5e.json newest-v6e.json \
-  bundles-v5e.json faults-v5e.json faults-h100.json)
+  $(if $(BRIEF),,bundles-v5e.json) faults-v5e.json faults-h100.json)
 
 $(DONE)/gpu.json: .venv-gpu/.done
-	.venv-gpu/bin/python $(RUN) gpu $(LOG) gpu
+	.venv-gpu/bin/python $(RUN) gpu $(BRIEF) $(LOG) gpu
 
 $(DONE)/tpu-v5e.json: .venv-tpu/.done
-	.venv-tpu/bin/python $(RUN) tpu v5e --linear $(LOG) tpu-v5e
+	.venv-tpu/bin/python $(RUN) tpu v5e $(if $(BRIEF),,--linear) $(LOG) tpu-v5e
 
 $(DONE)/tpu-v6e.json: .venv-tpu/.done
-	.venv-tpu/bin/python $(RUN) tpu v6e $(LOG) tpu-v6e
+	.venv-tpu/bin/python $(RUN) tpu v6e $(BRIEF) $(LOG) tpu-v6e
 
 $(DONE)/newest-v5e.json: .venv-tpu-newest/.done
 	.venv-tpu-newest/bin/python $(RUN) tpu v5e --brief $(LOG) newest-v5e

@@ -71,7 +71,7 @@ class Part:
         for case in large_cases(linear, brief):
             self._large(compiler, case)
         kind = self.target.kind
-        cases = [*small_cases(kind, reference), *kernel_cases(kind, reference)]
+        cases = [*small_cases(kind, reference, brief), *kernel_cases(kind, reference)]
         self._small(compiler, cases)
         self.finish()
 
