@@ -161,7 +161,8 @@ def kernel_cases(kind: str, sizes: bool) -> Iterator[Case]:
     """
     for cell in one_of_each_class() if kind == "tpu" else _BY_UNIT:
         if not isinstance(cell, jaxrnn.MatrixCell):
-            yield Case(cell, Fused(), platform=kind)
+            label = str(cell) if kind == "gpu" else ""
+            yield Case(cell, Fused(), platform=kind, label=label)
     for units, dtype in product((128, 2048), DTYPES) if sizes else ():
         label = f"LSTM of {units} units, {dtype}"
         yield Case(LSTM(units, units), Fused(), dtype, platform=kind, label=label)
