@@ -133,14 +133,21 @@ def assert_equal(want, got, tolerance=2e-6):
 
 
 OPTIONS = [
-    *((layer, {"lengths": LENGTHS}) for layer in LAYERS),
-    *((layer, {}) for layer in LAYERS[2:4]),
+    (LAYERS[0], {"lengths": LENGTHS}),
     (LAYERS[2], {"lengths": LENGTHS, "reverse": True}),
     (LAYERS[3], {"mask": MASK > 0, "reverse": True}),
 ]
+MORE = [
+    *((layer, {"lengths": LENGTHS}) for layer in LAYERS[1:]),
+    *((layer, {}) for layer in LAYERS[2:4]),
+]
 
 
-@each("layer, options", OPTIONS)
+def full(row):
+    return pytest.param(*row, marks=pytest.mark.full)
+
+
+@each("layer, options", [*OPTIONS, *map(full, MORE)])
 def test_values_and_gradients_equal_those_of_scan(cpu, layer, options):
     """With an initial state, and gradients of params, inputs and state."""
     grads = lambda run: jax.grad(loss(run), (0, 1, 2))
@@ -163,7 +170,7 @@ def test_padding_reaches_nothing(cpu):
         assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(tree))
 
 
-@each("layer", LAYERS[2:4])
+@each("layer", LAYERS[2:4], LAYERS[3:4])
 def test_other_derivatives_and_vmap_equal_those_of_scan(cpu, layer):
     def forward_mode(run):
         return lambda *args: jax.jvp(run, args, jax.tree.map(jnp.sin, args))[1]
