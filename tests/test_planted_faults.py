@@ -16,7 +16,7 @@ from jaxrnn import _check_step, _unroll, testing
 from jaxrnn.cells import _s5, _slstm
 from jaxrnn.kernels.reference import StepMask
 from jaxrnn.ops._linear_attention import _decays, _guarded
-from jaxrnn.strategies import _auto, _base, _masked, _scan, kernel_table
+from jaxrnn.strategies import _auto, _masked, _platform, _scan, kernel_table
 from jaxrnn.training import _losses
 
 from . import mesh_check
@@ -204,7 +204,7 @@ def explicit_axes_within(patch):
 def the_default_platform_decides(patch):
     """A program for another platform with the kernel of the default one."""
 
-    patch.setattr(_auto, "platform", _base.default_platform)
+    patch.setattr(_auto, "platform", _platform.default_platform)
 
 
 def on_a_mesh(context):
