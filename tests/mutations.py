@@ -92,7 +92,7 @@ FAULTS = {
     # strategies
     "narrow gradients are added up as they are": Fault(
         "jaxrnn/strategies/_base.py",
-        "return p.astype(jnp.float32) if narrow else p",
+        "return p.astype(jnp.float32) if _is_narrow(p) else p",
         "return p",
         "tests/test_law_linear.py -k float32",
     ),
