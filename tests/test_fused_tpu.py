@@ -197,3 +197,11 @@ def test_refusals(cell, reason):
 def test_another_platform_is_refused_in_words():
     with pytest.raises(ValueError, match='"cpu", "gpu" or "tpu"'), on_platform("cuda"):
         pass
+
+
+def test_a_simulator_is_refused_for_other_platforms():
+    with (
+        pytest.raises(ValueError, match="only kernels for"),
+        on_platform("gpu", simulator=SIMULATOR),
+    ):
+        pass

@@ -42,7 +42,7 @@ def figures(
 
 
 def faults(target: Target, case: Case, program: Program, module: Module) -> list[str]:
-    """What is wrong with one program of the large size; empty if nothing is."""
+    """The faults of one program of the large size; empty if there are none."""
     weights = checks.weight_shapes(case.arguments()[0])
     found = checks.cpu_calls(program.hlo)
     found += checks.weights_copied(module, weights)

@@ -13,7 +13,7 @@ TEMPLATE = Path(__file__).with_name("page.md")
 def tables(parts: list[dict[str, Any]]) -> Iterator[tuple[str, Table]]:
     """Titles and tables, each with its header as the first row."""
     parts = sorted(parts, key=lambda part: (part["target"], part["versions"]["jax"]))
-    yield "What was compiled", _compiled(parts)
+    yield "The compiled programs", _compiled(parts)
     yield "Memory, estimated cycles and launches", _figures(parts)
     if any(part["bundles"] for part in parts):
         yield "Static bundles of a step, LSTM in bfloat16", _bundles(parts)

@@ -55,7 +55,8 @@ def on_platform(name: str, *, simulator: Any = None) -> Iterator[None]:
             `jax.experimental.pallas.tpu`. None compiles the kernels.
 
     Raises:
-        ValueError: if `name` is not one of these platforms.
+        ValueError: if `name` is not one of these platforms, or if a simulator is given for
+            another platform than "tpu".
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -68,6 +69,11 @@ def on_platform(name: str, *, simulator: Any = None) -> Iterator[None]:
         True
     """
     check_platform(name)
+    if simulator is not None and name != "tpu":
+        raise ValueError(
+            f'on_platform({name!r}, simulator=...): only kernels for "tpu" take a simulator '
+            "here; leave it out."
+        )
     with on_target(Target(name, simulator)):
         yield
 

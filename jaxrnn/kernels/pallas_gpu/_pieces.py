@@ -154,6 +154,7 @@ class Evaluator:
     def _elementwise(self, equation: Any, inputs: list[Value], aval: Any) -> Value:
         apply = _applied(equation, aval.dtype)
         if all(isinstance(v, Uniform) for v in inputs):
+            # mypy does not narrow the elements of a list by `all`
             return Uniform(apply(*(v.value for v in inputs)))  # type: ignore[union-attr]
         if count := self._sizes.columns(aval.shape):
             # an axis of size 1 is repeated
@@ -355,6 +356,7 @@ def _broadcast(vector: Vector, count: int, sizes: Sizes) -> Columns:
 def _joined(inputs: list[Value], axis: str) -> tuple[Any, ...]:
     if not all(isinstance(v, Vector) for v in inputs):
         raise NotByUnit("it joins vectors and scalars")
+    # mypy does not narrow the elements of a list by `all`
     return tuple(p for v in inputs for p in v.pieces(axis))  # type: ignore[operator, union-attr]
 
 

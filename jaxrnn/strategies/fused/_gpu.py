@@ -173,7 +173,7 @@ def unroll(
     """
     leaves, structure = jax.tree.flatten((params, state, xs))
     types = tuple((x.shape, x.dtype) for x in leaves)
-    if reason := _refusal(cell, structure, types):
+    if reason := _refusal(cell, structure, types, _precision()):
         raise Refused(strategy, cell, reason)
     params, state, xs = aligned((params, state, xs))
     step, z = _partitioned(cell, params, state, xs)
@@ -206,9 +206,15 @@ def _block(time: int, z: Any) -> int:
     return min(time, max(1, _BYTES // max(1, size)))
 
 
+def _precision() -> str:
+    config: Any = jax.config
+    return str(config.jax_default_matmul_precision)
+
+
 @lru_cache(maxsize=256)
-def _refusal(cell: Any, structure: Any, types: Any) -> str:
+def _refusal(cell: Any, structure: Any, types: Any, precision: str) -> str:
     """A reason why a cell has no kernel; empty if it has. It is found by shapes alone."""
+    del precision  # a key of the cache: the matmuls are traced with it
     own = unmasked(cell)
     if isinstance(own, LinearCell | MatrixCell):
         return "it is linear in its state; Chunked() runs it in parallel over time"

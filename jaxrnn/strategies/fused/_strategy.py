@@ -72,9 +72,12 @@ class Fused(Strategy):
     """
 
     def check(self, cell, params, state, xs):
-        if _target() != "cpu":
-            return  # `unroll` finds a reason there; it costs too much to ask for `Auto`
         own = unmasked(cell)
+        if _target() != "cpu":
+            # `unroll` finds other reasons there; they cost too much to find for `Auto`
+            if isinstance(own, LinearCell):
+                _check_coefficients(self, own, params, state, getattr(xs, "value", xs))
+            return
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
             raise refused("it has no kernel for this cell")
@@ -97,6 +100,7 @@ class Fused(Strategy):
 
     def plan(self, cell, params, state, xs):
         if _target() != "cpu":
+            self.check(cell, params, state, xs)
             room = _tpu if _target() == "tpu" else _gpu
             return Plan(self, partial(room.unroll, self, cell), room.HOW, room.SKIP)
         time, batch = jax.tree.leaves(xs)[0].shape[:2]

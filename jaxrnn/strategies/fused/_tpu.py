@@ -86,7 +86,7 @@ def unroll(
         raise Refused(strategy, cell, reason)
     leaves, structure = jax.tree.flatten((params, state, xs))
     types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-    if reason := _refusal(cell, structure, types):
+    if reason := _refusal(cell, structure, types, _precision()):
         raise Refused(strategy, cell, reason)
     return _run(cell, params, state, xs)
 
@@ -176,12 +176,18 @@ def _where(mask: Any, yes: Any, no: Any) -> Any:
     return jax.tree.map(one, yes, no)
 
 
+def _precision() -> str:
+    config: Any = jax.config
+    return str(config.jax_default_matmul_precision)
+
+
 @lru_cache(maxsize=256)
-def _refusal(cell: Any, structure: Any, types: Any) -> str:
+def _refusal(cell: Any, structure: Any, types: Any, precision: str) -> str:
     """A reason why the kernels of a cell cannot be compiled; empty if they can.
 
     The only way to know is to lower them, for one time step. XLA's compiler is not needed.
     """
+    del precision  # a key of the cache: the matmuls are traced with it
     given = [jax.ShapeDtypeStruct(*of_one) for of_one in types]
     params, state, xs = jax.tree.unflatten(structure, given)
     xs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), xs)
