@@ -205,3 +205,32 @@ def test_a_simulator_is_refused_for_other_platforms():
         on_platform("gpu", simulator=SIMULATOR),
     ):
         pass
+
+
+XS = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
+WORLD = {
+    "booleans": (XS > 0, "float32", {}),
+    "integers": ((3 * XS).astype(np.int32), "float32", {}),
+    "NumPy": (XS, "float32", {}),
+    "float16": (XS.astype(np.float16), "float16", {}),
+    "one step": (XS[:1], "float32", {}),
+    "one sequence": (XS[:, :1], "float32", {}),
+    "NaN before a reset": (
+        np.where([[[True]], [[False]]] * 2, np.nan, XS),
+        "float32",
+        {"resets": np.array([[False] * 2, [True] * 2] * 2)},
+    ),
+}
+
+
+@each("kind", list(WORLD))
+def test_inputs_of_every_kind(kind):
+    xs, dtype, options = WORLD[kind]
+    params = jaxrnn.cast(LSTM(3, 4).init(jax.random.key(0)), dtype)
+    run = lambda s: jaxrnn.unroll(LSTM(3, 4), params, xs, strategy=s, **options)
+    want = run(Scan())
+    with on_platform("tpu", simulator=SIMULATOR):
+        got = run(Fused())
+    keep = lambda out: jax.tree.map(jnp.nan_to_num, out)
+    assert_same(jax.tree.map(jnp.isnan, got), jax.tree.map(jnp.isnan, want), 0)
+    assert_same(keep(got), keep(want), 2e-6)
