@@ -13,7 +13,7 @@ NEWEST ?= $(shell for p in python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.
 .PHONY: run test bench lint accelerators clean
 
 run: $(VENV)/.train
-	$(BIN)/python -m experiments.char_lm $(ARGS)
+	$(BIN)/python -m experiments run char_lm $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(TEST_ARGS)
@@ -42,7 +42,7 @@ $(VENV)/.train: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,experiments,dev]'
 	touch $@
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.train

@@ -1,1 +1,1 @@
-"""Experiments with jaxrnn: one folder per question, with its results."""
+"""Applications of recurrent networks on real data, one question in each folder."""

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
 from jaxrnn import diagnostics
+
+from ..common import save_picture
 
 
 def draw(
@@ -21,18 +18,15 @@ def draw(
     baselines: dict[str, float],
     norms: np.ndarray,
 ) -> None:
-    """Draws three panels as a PNG file, and replaces the old file when it is complete."""
+    """Draws three panels as a PNG file."""
     figure, (loss, bits, lag) = plt.subplots(
         1, 3, figsize=(14, 4.2), layout="constrained"
     )
     figure.suptitle(title)
     _draw_loss(loss, [m for m in metrics if "loss" in m])
-    _draw_bits(bits, [m for m in metrics if "held_out_bits" in m], baselines)
+    _draw_bits(bits, [m for m in metrics if "bits" in m], baselines)
     diagnostics.plot_gradient_norm_by_lag(lag, norms)
-    temporary = path.with_name("new-" + path.name)
-    figure.savefig(temporary, dpi=130)
-    plt.close(figure)
-    temporary.replace(path)
+    save_picture(path, figure)
 
 
 def _draw_loss(ax: Any, lines: list[dict[str, Any]]) -> None:
@@ -51,7 +45,7 @@ def _draw_bits(
     ax: Any, lines: list[dict[str, Any]], baselines: dict[str, float]
 ) -> None:
     updates = [line["update"] for line in lines]
-    bits = [line["held_out_bits"] for line in lines]
+    bits = [line["bits"] for line in lines]
     ax.plot(updates, bits, "o-", color="C1", label=f"LSTM: {bits[-1]:.2f}")
     for style, (name, value) in zip(("--", ":"), baselines.items(), strict=True):
         ax.axhline(value, color="grey", linestyle=style, label=f"{name}: {value:.2f}")

@@ -1,171 +1,140 @@
-"""The training loop: progress, interruption and resumption."""
+"""A character-level LSTM language model of any text: trains, evaluates, samples."""
 
-import contextlib
-import signal
-import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
+
+import jaxrnn
+from jaxrnn import diagnostics, training
+
+from ..common import Options, Result, Results, Run, count, fit, text, write_whole
+from .picture import draw
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Train a character-level LSTM language model, evaluate it, and sample from it."""
+
+    text: Path | None = None
+    """A text file; by default the source of Python's standard library."""
+
+    hidden: int = 256
+    """Hidden units of each LSTM."""
+    layers: int = 1
+    """Number of stacked LSTMs."""
+    embedding: int = 64
+    """Features of a symbol's embedding."""
+    dropout: float = 0.0
+    """Fraction of features dropped after each LSTM during training."""
+    weight_drop: float = 0.0
+    """Fraction of recurrent weights dropped for each batch during training."""
+
+    batch: int = 32
+    """Streams of text that are read in parallel."""
+    time: int = 64
+    """Time steps of a batch, and of backpropagation."""
+    restart_every: int = 32
+    """Number of batches after which a stream restarts from the initial state."""
+    updates: int = 2000
+    """Number of updates of the parameters."""
+    learning_rate: float = 5e-3
+    """Peak learning rate of Adam; it warms up, then decays to a tenth."""
+    max_norm: float = 1.0
+    """Global norm above which the gradient is scaled down."""
+    average: float = 0.0
+    """Decay of the moving average of the parameters, which is evaluated; 0 for no average."""
+    seed: int = 0
+    """Seed of the initial weights and of dropout."""
+
+    evaluate_every: int = 500
+    """Updates between evaluations on the held-out text."""
+    held_out: float = 0.1
+    """Fraction of the text, at its end, that is never trained on."""
+    sample: int = 400
+    """Number of symbols to sample at the end."""
+
+
+SMALL = Config(
+    hidden=16, embedding=8, batch=4, time=8, updates=60, evaluate_every=20, sample=200
 )
 
-from jaxrnn import training
 
-from . import model as language_model
-from .config import Config
-from .run import Metrics
-from .text import Text
-
-
-class Saved(NamedTuple):
-    """The content of a checkpoint: everything that the next update depends on."""
-
-    train: training.TrainState
-    average: Any
-    carry: Any
-    key: jax.Array
-    position: np.ndarray
+def make_model(config: Config) -> jaxrnn.Stack:
+    """Embedding, LSTMs with dropout after each, and a linear layer to the next symbol."""
+    layers: list[jaxrnn.Layer] = [jaxrnn.Embedding(text.VOCABULARY, config.embedding)]
+    width = config.embedding
+    for _ in range(config.layers):
+        layers += [jaxrnn.LSTM(width, config.hidden), jaxrnn.Dropout(config.dropout)]
+        width = config.hidden
+    return jaxrnn.Stack((*layers, jaxrnn.Dense(width, text.VOCABULARY)))
 
 
-def start(config: Config, model: Any, optimizer: Any) -> Saved:
-    """The state before the first update."""
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    params = model.init(init_key)
-    return Saved(
-        training.train_state(params, optimizer),
-        jax.tree.map(jnp.copy, params),
-        language_model.initial_carry(model, params, config.batch),
-        key,
-        np.asarray(0),
+def main(config: Config, run: Run) -> Results:
+    """Trains one model on a text and evaluates it on the end of the text."""
+    data = text.load(config.text, config.held_out)
+    run.say(
+        f"{data.name}: {len(data.train):,} symbols to train on, {len(data.held_out):,} held out"
     )
-
-
-def train(config: Config, text: Text, folder: Path, console: Console) -> Any | None:
-    """Trains to the end or until Ctrl-C; returns the parameters, or None if interrupted."""
-    model = language_model.make_model(config)
-    optimizer = language_model.make_optimizer(config)
-    update = training.make_train_step(
-        language_model.make_loss(model, config), optimizer, max_norm=config.max_norm
-    )
+    model = make_model(config)
+    params = model.init(jax.random.key(config.seed))
     batches = training.TextBatches(
-        text.train, config.batch, config.time, config.restart_every
+        data.train, config.batch, config.time, config.restart_every
     )
-    evaluate = language_model.make_evaluate(model, text.held_out)
-    saved = start(config, model, optimizer)
-    with (
-        training.Checkpoints(folder / "checkpoints") as checkpoints,
-        interruptible() as interrupted,
-        Bar(config, console) as bar,
-    ):
-        if checkpoints.latest is not None:
-            saved = checkpoints.restore(saved)
-        done = int(saved.train.step)
-        with Metrics(folder, done) as metrics:
-            while done < config.updates and not interrupted:
-                saved, report = one_update(config, update, batches, saved)
-                done += 1
-                loss, norm = float(report.loss), float(report.gradient_norm)
-                metrics.log(update=done, loss=loss, gradient_norm=norm)
-                bar.show(done, loss, norm)
-                if done % config.evaluate_every == 0 or done == config.updates:
-                    bits = evaluate(saved.average)
-                    metrics.log(update=done, held_out_bits=bits)
-                    bar.show_held_out(bits)
-                if done % config.save_every == 0 or done == config.updates:
-                    checkpoints.save(done, saved)
-        if done < config.updates and checkpoints.latest != done:
-            checkpoints.save(done, saved)
-    return saved.average if done >= config.updates else None
+    evaluate = text.make_evaluate(model, data.held_out)
+    params, seconds = fit(
+        run,
+        "training",
+        params,
+        text.make_loss(model, config.weight_drop),
+        batches.__getitem__,
+        text.warm_adam(config.learning_rate, config.updates),
+        updates=config.updates,
+        carry=text.initial_carry(model, params, config.batch),
+        seed=config.seed,
+        max_norm=config.max_norm,
+        average=config.average,
+        evaluate=lambda params: {"bits": evaluate(params)},
+        evaluate_every=config.evaluate_every,
+    )
+    metrics = run.metrics("training")
+    bits = [line["bits"] for line in metrics if "bits" in line][-1]
+    baselines = {
+        "unigram": text.unigram_bits(data),
+        "bigram": text.bigram_bits(data),
+    }
+    norms = gradient_by_lag(model, params, data)
+    draw(run.picture, f"{data.name}: {model.layers[1]}", metrics, baselines, norms)
+    prompt = bytes(data.held_out[:64].astype(np.uint8).tolist())
+    sample = text.write(model, params, prompt, config.sample, config.seed)
+    write_whole(run.folder / "sample.txt", sample)
+    run.say("After the first 64 symbols of the held-out text it writes:\n")
+    run.say(sample + "\n")
+    row = Result(
+        f"next character of {data.name} (many-to-many)",
+        "LSTM",
+        count(params),
+        "bits per character",
+        (bits,),
+        seconds,
+        baselines=baselines,
+    )
+    return Results((row,))
 
 
-def one_update(config: Config, update: Any, batches: Any, saved: Saved) -> Any:
-    """Trains on one batch; returns the state after it, and the report of the update."""
-    key, now = jax.random.split(saved.key)
-    batch = batches[int(saved.position)]
-    state, report = update(saved.train, saved.carry, now, batch)
-    average = moved(saved.average, state, config.average)
-    return Saved(state, average, report.aux, key, saved.position + 1), report
-
-
-@jax.jit
-def moved(average: Any, state: training.TrainState, weight: float) -> Any:
-    """The moving average of the parameters; its decay is smaller at the start."""
-    step = state.step.astype(jnp.float32)
-    past = jnp.minimum(weight, (1 + step) / (10 + step))
-    return optax.incremental_update(state.params, average, 1 - past)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """Yields a list that gets an entry at Ctrl-C; a second Ctrl-C raises KeyboardInterrupt."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Bar:
-    """The progress bar: loss, bits per character, gradient norm, characters per second."""
-
-    def __init__(self, config: Config, console: Console):
-        self._symbols = config.batch * config.time
-        self._updates, self._console = config.updates, console
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+def gradient_by_lag(model: jaxrnn.Layer, params: Any, data: text.Text) -> np.ndarray:
+    """Gradient norm of a symbol's loss by time lag, over windows of the held-out text."""
+    steps = min(100, len(data.held_out) // 2)
+    starts = np.linspace(0, len(data.held_out) - steps - 1, 64).astype(int)
+    rows = np.stack([data.held_out[s : s + steps + 1] for s in starts], axis=1)
+    loss = optax.softmax_cross_entropy_with_integer_labels
+    norms = jax.jit(
+        lambda params, xs, targets: diagnostics.gradient_norm_by_lag(
+            model, params, xs, targets, loss
         )
-        self._task = self._progress.add_task("", total=config.updates, figures="")
-        self._clock: tuple[float, int] | None = None
-        self._speed = 0.0
-
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._progress.stop()
-
-    def show(self, done: int, loss: float, norm: float) -> None:
-        """Shows the figures after an update; without a terminal, prints every 5 %."""
-        now = time.perf_counter()
-        if self._clock is not None and now - self._clock[0] > 2:
-            since, before = self._clock
-            self._speed = (done - before) * self._symbols / (now - since)
-        if self._clock is None or now - self._clock[0] > 2:
-            self._clock = now, done
-        figures = (
-            f"loss {loss:.3f}  bits {loss / np.log(2):.2f}  |gradient| {norm:.2f}  "
-            f"{self._speed:,.0f} characters/s"
-        )
-        self._progress.update(self._task, completed=done, figures=figures)
-        if not self._console.is_terminal and done % max(1, self._updates // 20) == 0:
-            self._console.print(f"{done}/{self._updates}  {figures}")
-
-    def show_held_out(self, bits: float) -> None:
-        """Prints the held-out figure, and restarts the clock, since evaluation took time."""
-        self._console.print(f"held-out text: {bits:.3f} bits per character")
-        self._clock = None
+    )
+    return np.asarray(norms(params, jnp.asarray(rows[:-1]), jnp.asarray(rows[-1])))

@@ -1,6 +1,12 @@
-"""The model and its loss: embedding, LSTMs, a linear layer; truncated BPTT."""
+"""Language models of a long text: its bytes, their loss, bits per character, samples.
 
+Each byte is a symbol, so no character is unknown.
+"""
+
+import sysconfig
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,41 +17,95 @@ import optax
 import jaxrnn
 from jaxrnn import training
 
-from .config import Config
-from .text import VOCABULARY, characters
+from ._data import DataError
 
 
-def make_model(config: Config) -> jaxrnn.Stack:
-    """Embedding, LSTMs with dropout after each, and a linear layer to the next symbol."""
-    layers: list[jaxrnn.Layer] = [jaxrnn.Embedding(VOCABULARY, config.embedding)]
-    width = config.embedding
-    for _ in range(config.layers):
-        layers += [jaxrnn.LSTM(width, config.hidden), jaxrnn.Dropout(config.dropout)]
-        width = config.hidden
-    return jaxrnn.Stack((*layers, jaxrnn.Dense(width, VOCABULARY)))
+VOCABULARY = 256
+_NOT_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text, split into a part for training and a held-out part."""
+
+    name: str
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+def load(path: Path | None, held_out: float) -> Text:
+    """The text file at `path`, or the standard library's source; its end is held out."""
+    if path is None:
+        name, data = "stdlib", standard_library()
+    elif path.is_file():
+        name, data = path.stem, path.read_bytes()
+    else:
+        raise DataError(f"--text {path}: the file does not exist.")
+    if not 0 < held_out < 1:
+        raise DataError(f"--held-out {held_out}: give a fraction between 0 and 1.")
+    symbols = np.frombuffer(data, np.uint8).astype(np.int32)
+    cut = int(len(symbols) * (1 - held_out))
+    return Text(name, symbols[:cut], symbols[cut:])
+
+
+def standard_library() -> bytes:
+    """The source of Python's standard library: every module but tests, in sorted order."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files = sorted(
+        path
+        for path in root.rglob("*.py")
+        if not _NOT_SOURCE & set(path.relative_to(root).parts)
+    )
+    return b"\n".join(path.read_bytes() for path in files)
+
+
+def characters(symbols: np.ndarray) -> int:
+    """The number of UTF-8 characters: bytes that do not continue a character."""
+    return int(np.sum((symbols & 0xC0) != 0x80))
+
+
+def unigram_bits(text: Text) -> float:
+    """Bits per character of the held-out text under the frequencies of single symbols."""
+    counts = np.bincount(text.train, minlength=VOCABULARY) + 1.0
+    bits = -np.log2(counts / counts.sum())
+    return float(bits[text.held_out].sum() / characters(text.held_out))
+
+
+def bigram_bits(text: Text) -> float:
+    """Bits per character of the held-out text under the frequencies of pairs of symbols.
+
+    Each context is smoothed with the unigram frequencies, weighted as one observation.
+    """
+    pairs = text.train[:-1] * VOCABULARY + text.train[1:]
+    counts = np.bincount(pairs, minlength=VOCABULARY**2).reshape(VOCABULARY, -1)
+    unigram = np.bincount(text.train, minlength=VOCABULARY) + 1.0
+    smoothed = counts + unigram / unigram.sum()
+    bits = -np.log2(smoothed / smoothed.sum(axis=1, keepdims=True))
+    before, after = text.held_out[:-1], text.held_out[1:]
+    return float(bits[before, after].sum() / characters(after))
+
+
+def warm_adam(learning_rate: float, updates: int) -> optax.GradientTransformation:
     """Adam with a short warm-up and a cosine decay to a tenth."""
     schedule = optax.warmup_cosine_decay_schedule(
-        init_value=config.learning_rate / 10,
-        peak_value=config.learning_rate,
-        warmup_steps=min(50, config.updates // 10),
-        decay_steps=max(config.updates, 2),
-        end_value=config.learning_rate / 10,
+        init_value=learning_rate / 10,
+        peak_value=learning_rate,
+        warmup_steps=min(50, updates // 10),
+        decay_steps=max(updates, 2),
+        end_value=learning_rate / 10,
     )
     return optax.adam(schedule, b2=0.99)
 
 
 def make_loss(
-    model: jaxrnn.Layer, config: Config
+    model: jaxrnn.Layer, weight_drop: float = 0.0
 ) -> Callable[..., tuple[jax.Array, Any]]:
     """Nats per symbol of a batch, and the state that the next batch starts from."""
 
     def loss(params, carry, key, batch):
         key, weights_key = jax.random.split(key)
-        if config.weight_drop:
-            params = jaxrnn.drop_connect(params, config.weight_drop, weights_key)
+        if weight_drop:
+            params = jaxrnn.drop_connect(params, weight_drop, weights_key)
         carry, logits = jaxrnn.unroll(
             model, params, batch.inputs, carry, resets=batch.resets, key=key
         )
