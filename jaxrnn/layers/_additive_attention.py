@@ -83,6 +83,7 @@ class AdditiveAttention(Attention):
         return dot(jnp.tanh(q[None, :] + keys), params.v)
 
     def _scores(self, params, keys, queries):
-        # on a CPU this takes half the time of all steps at once, and 1/28 of the memory
+        # on a CPU, for T = S = 30, B = 64, h = 256: at most half the time of all steps at
+        # once, and an eighth of the memory
         over_batch = jax.checkpoint(jax.vmap(partial(self.score, params)))
         return jax.lax.map(partial(over_batch, keys), queries)
