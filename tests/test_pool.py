@@ -59,13 +59,22 @@ def test_padding_reaches_neither_values_nor_gradients(pool):
     np.testing.assert_array_equal(got[1][np.broadcast_to(padding, ys.shape)], 0)
 
 
-def test_a_mean_of_bfloat16_is_accumulated_in_float32():
-    # in bfloat16 a sum of ones ends at 256
-    ys = jnp.ones((1000, 2, 1), jnp.bfloat16)
-    for lengths in (None, np.array([1000, 999])):
-        mean = mean_pool(ys, lengths)
-        assert mean.dtype == jnp.bfloat16
-        np.testing.assert_array_equal(mean, jnp.ones((2, 1), jnp.bfloat16))
+@each("dtype", [jnp.bfloat16, jnp.float16])
+@each("lengths", [LENGTHS, None])
+def test_a_mean_of_a_narrow_dtype_is_rounded_once(dtype, lengths):
+    ys = jnp.tile(sequences(500), (40, 1, 1)).astype(dtype)
+    counts = np.full(BATCH, len(ys)) if lengths is None else lengths
+    exact = oracle(mean_pool, np.asarray(ys, np.float64), counts)
+    mean = mean_pool(ys, lengths)
+    assert mean.dtype == dtype
+    half_a_unit = 0.51 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(mean, exact, rtol=half_a_unit, atol=1e-6)
+
+
+def test_the_sum_of_a_mean_may_exceed_the_largest_number_of_its_dtype():
+    ys = jnp.full((1000, 1, 1), 100, jnp.float16)  # the largest is 65504
+    mean = mean_pool(ys, np.array([999]))
+    np.testing.assert_array_equal(mean, jnp.full((1, 1), 100, jnp.float16))
 
 
 def test_ties_share_the_gradient_of_the_maximum():
