@@ -75,7 +75,14 @@ class _Prefixes(NamedTuple):
 
     @property
     def total(self) -> Float[Array, "width"]:
-        return jnp.logaddexp(self.blank, self.label)
+        return _log_add(self.blank, self.label)
+
+
+def _log_add(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`logaddexp`, with a gradient of 0 rather than NaN where both are -inf."""
+    never = jnp.maximum(a, b) == -jnp.inf
+    a, b = (jnp.where(never, jnp.zeros_like(x), x) for x in (a, b))
+    return jnp.where(never, -jnp.inf, jnp.logaddexp(a, b))
 
 
 @partial(jax.jit, static_argnames=("width", "blank"))
@@ -120,11 +127,11 @@ def _advance(prefixes, frame, blank):
     # an extension that equals another prefix is added to it
     parent, found = _parents(prefixes)
     merged = jnp.where(found, extended[parent, prefixes.last], -jnp.inf)
-    in_label = jnp.logaddexp(in_label, merged)
+    in_label = _log_add(in_label, merged)
     row = jnp.where(found, parent, width)
     extended = extended.at[row, prefixes.last].set(-jnp.inf, mode="drop")
 
-    candidates = jnp.concatenate([jnp.logaddexp(in_blank, in_label), extended.ravel()])
+    candidates = jnp.concatenate([_log_add(in_blank, in_label), extended.ravel()])
     best = jax.lax.top_k(candidates, width)[1]
     longer = best >= width
     source = jnp.where(longer, (best - width) // vocabulary, best)
