@@ -441,7 +441,7 @@ def test_jit_and_vmap_change_nothing(name):
 @each
 def test_shard_map_changes_nothing(name):
     run, axis = decoders()[name], jax.sharding.PartitionSpec("b")
-    mesh = jax.make_mesh((1,), ("b",))
+    mesh = jax.make_mesh((1,), ("b",), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.shard_map(
         lambda params, state, start: jax.tree.leaves(run(params, state, start)),
         mesh=mesh,

@@ -123,24 +123,23 @@ def test_greedy_collapses_the_best_path(blank):
 
 
 def test_scores_and_their_gradients_are_those_of_the_ctc_loss():
-    logits = 2 * jax.random.normal(KEY, (5, 3, 3))
-    lengths = jnp.array([5, 3, 4])
-    beams = decode.ctc_beam_search(logits, lengths, width=70)
+    logits = 2 * jax.random.normal(KEY, (4, 3, 3))
+    lengths = jnp.array([4, 2, 3])
+    beams = decode.ctc_beam_search(logits, lengths, width=40)
     labels, rank = beams.symbols[:, :, 1].T, beams.lengths[:, 1]
 
     def loss(logits):
         given = jnp.swapaxes(logits, 0, 1)
-        after = lambda n: (jnp.arange(5)[None] >= n[:, None]).astype(jnp.float32)
+        after = lambda n: (jnp.arange(4)[None] >= n[:, None]).astype(jnp.float32)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return optax.ctc_loss(given, after(lengths), labels, after(rank))
 
     def score(logits):
-        return decode.ctc_beam_search(logits, lengths, width=70).scores[:, 1]
+        return decode.ctc_beam_search(logits, lengths, width=40).scores[:, 1]
 
     np.testing.assert_allclose(score(logits), -loss(logits), rtol=1e-4)
-    for b in range(3):
-        ours, theirs = (jax.grad(lambda x, f=f: f(x)[b])(logits) for f in (score, loss))
-        np.testing.assert_allclose(ours, -theirs, rtol=1e-3, atol=1e-5)
+    ours, theirs = jax.jacrev(score)(logits), jax.jacrev(loss)(logits)
+    np.testing.assert_allclose(ours, -theirs, rtol=1e-3, atol=1e-5)
 
 
 def searches():
