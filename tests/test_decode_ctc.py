@@ -200,6 +200,22 @@ def test_jit_vmap_one_frame_and_narrow_dtypes(name):
     assert search(logits[0].astype(jnp.bfloat16))[2].dtype == jnp.float32
 
 
+@pytest.mark.parametrize("name", searches())
+def test_shard_map_changes_nothing(name):
+    spec = jax.sharding.PartitionSpec
+    mesh = jax.make_mesh((1,), ("b",), axis_types=(jax.sharding.AxisType.Auto,))
+    logits, lengths = jax.random.normal(KEY, (6, 3, 5)), jnp.array([6, 2, 0])
+    search = lambda *given: tuple(searches()[name](*given))
+    sharded = jax.shard_map(
+        search, mesh=mesh, in_specs=(spec(None, "b"), spec("b")), out_specs=spec("b")
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        jax.jit(sharded)(logits, lengths),
+        search(logits, lengths),
+    )
+
+
 V, T = ValueError, TypeError
 LOGITS = jnp.zeros((4, 2, 3))
 WRONG = {

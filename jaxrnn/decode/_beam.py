@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Integer
 
 from .._layer import Layer
+from .._sharding import aligned
 from .._typing import Batched
 from ._checks import check_count, check_decoder, check_number, check_symbol
 from ._common import Beams, at_least_float32
@@ -97,6 +98,8 @@ def _beam_search(layer, given, alpha, *, width, steps, stop):
         return t + 1, jax.vmap(advance, in_axes=(None, 0))(t, beam)
 
     first = jax.vmap(partial(_first, layer, params, width, steps, stop))(state, start)
+    # inside shard_map, the carry must vary over the same mesh axes as the results
+    first = aligned(first, params, alpha)
     _, beam = jax.lax.while_loop(running, body, (jnp.int32(0), first))
     scores = beam.log_p / _penalty(beam.n, alpha, beam.log_p.dtype)
     # there may be fewer than `width` sequences of a probability above 0

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from .._sharding import aligned
 from ._checks import check_count
 from ._common import Beams
 from ._ctc import check_ctc, frames
@@ -90,7 +91,8 @@ def _search(logits, lengths, *, width, blank):
     log_p = frames(logits, lengths, blank)
 
     def one(log_p):
-        first = _first(log_p, width, blank)
+        # inside shard_map, the carry must vary over the same mesh axes as the results
+        first = aligned(_first(log_p, width, blank), log_p)
         last, _ = jax.lax.scan(
             lambda prefixes, frame: (_advance(prefixes, frame, blank), None),
             first,

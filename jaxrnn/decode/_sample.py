@@ -73,7 +73,8 @@ def sample(
     key = check_key(key)
     steps = check_count("steps", steps)
     stop = None if stop is None else check_symbol("stop", stop, given.vocabulary)
-    temperature = _check_temperature(temperature)
+    hint = "give a number above 0. For the limit of temperature 0, use greedy."
+    temperature = check_number("temperature", temperature, lambda t: t > 0, hint)
     if top_k is not None:
         top_k = check_count("top_k", top_k, given.vocabulary)
     if top_p is not None:
@@ -81,11 +82,6 @@ def sample(
         top_p = check_number("top_p", top_p, lambda p: 0 < p <= 1, hint)
     options = (temperature, top_p)
     return _sample(layer, given[:3], key, options, steps=steps, stop=stop, top_k=top_k)
-
-
-def _check_temperature(temperature: Any) -> Any:
-    hint = "give a number above 0. For the limit of temperature 0, use greedy."
-    return check_number("temperature", temperature, lambda t: t > 0, hint)
 
 
 @partial(jax.jit, static_argnames=("steps", "stop", "top_k"))
