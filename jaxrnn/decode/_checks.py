@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _check
-from .._arrays import float_dtype
 from .._check_step import cached, signature, structs
 from .._layer import Layer
 
@@ -160,4 +159,4 @@ def check_number(
         number = float(value)
         if not (math.isfinite(number) and inside(number)):
             raise ValueError(f"{name}={value!r}: {hint}")
-    return jnp.asarray(value, float_dtype())
+    return jnp.asarray(value, float)
