@@ -1,8 +1,6 @@
-"""Decoding over a layer's step, against plain Python loops and exhaustive searches."""
+"""Greedy decoding and sampling against plain Python; what holds for all decoders."""
 
-import itertools
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,65 +12,18 @@ import jaxrnn
 from jaxrnn import decode
 from jaxrnn.decode._sample import keep_top_k, keep_top_p
 
-
-KEY = jax.random.key(0)
-
-
-def make(vocabulary: int, seed: int):
-    """A small model whose distributions are far from uniform, its params and a state."""
-    layers = (jaxrnn.Embedding(vocabulary, 4), jaxrnn.LSTM(4, 6))
-    model = jaxrnn.Stack((*layers, jaxrnn.Dense(6, vocabulary)))
-    params = model.init(jax.random.key(seed))
-    dense = jax.tree.map(lambda p: 6 * p, params[-1])
-    params = (*params[:-1], dense)
-    prompt = jnp.array([[0, 1, 2, 2, 0], [1, 2, 0, 1, 1]])
-    state, _ = jaxrnn.unroll(model, params, prompt)
-    return model, params, state
-
-
-MODEL, PARAMS, STATE = make(5, seed=4)
-STOP = 2
-START = jnp.array([0, 1, 2, 3, 4])
-
-
-@dataclass(frozen=True)
-class Markov(jaxrnn.Stepwise):
-    """Logits that depend on the last symbol only: its row of a table."""
-
-    vocabulary: int
-
-    def init(self, key):
-        return jax.random.normal(key, (self.vocabulary, self.vocabulary))
-
-    def apply(self, params, x):
-        return params[x]
-
-
-@dataclass(frozen=True)
-class Observed(Markov):
-    """The same; `seen` is called at every step."""
-
-    def apply(self, params, x):
-        jax.debug.callback(lambda: SEEN.append(1))
-        return params[x]
-
-
-SEEN: list[int] = []
-
-
-def row(tree, b: int):
-    return jax.tree.map(lambda leaf: leaf[b], tree)
-
-
-def log_softmax(logits) -> np.ndarray:
-    logits = np.asarray(logits, np.float64)
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-
-
-def same(one, two) -> None:
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, two
-    )
+from .decoding import (
+    KEY,
+    MODEL,
+    PARAMS,
+    START,
+    STATE,
+    STOP,
+    Markov,
+    log_softmax,
+    row,
+    same,
+)
 
 
 def plain_greedy(b: int, steps: int, stop: int | None):
@@ -208,196 +159,6 @@ def test_filters_are_those_written_out(p):
         want = plain_filter(scores, 1.0, 7, None) > 0
         assert (np.isfinite(top_k[b]) == want).all()
         assert (np.asarray(top_k)[b][want] == scores[want]).all()
-
-
-# beam search
-
-BEAM_MODEL, BEAM_PARAMS, BEAM_STATE = make(3, seed=4)
-BEAM_START = jnp.array([0, 1, 2, 0, 1])
-
-
-@cache
-def next_log_probs(b: int, prefix: tuple[int, ...]) -> np.ndarray:
-    read = jnp.array([int(BEAM_START[b]), *prefix])
-    _, logits = jaxrnn.unroll_one(
-        BEAM_MODEL, BEAM_PARAMS, read, row(BEAM_STATE, b), strategy=jaxrnn.Scan()
-    )
-    return log_softmax(logits[-1])
-
-
-def ends(symbols: tuple[int, ...], stop: int | None) -> bool:
-    return bool(symbols) and symbols[-1] == stop
-
-
-def score(log_p: float, symbols: tuple[int, ...], alpha: float) -> float:
-    return log_p / ((5 + len(symbols)) / 6) ** alpha
-
-
-def exhaustive(b: int, steps: int, stop: int | None, alpha: float):
-    """Every sequence that ends with the stop symbol or has all steps, the best first."""
-    found = {}
-    for symbols in itertools.product(range(3), repeat=steps):
-        if stop in symbols:
-            symbols = symbols[: symbols.index(stop) + 1]
-        log_p = sum(next_log_probs(b, symbols[:i])[s] for i, s in enumerate(symbols))
-        found[symbols] = score(log_p, symbols, alpha)
-    return sorted(found.items(), key=lambda item: -item[1])
-
-
-def plain_beam(b: int, width: int, steps: int, stop: int | None, alpha: float):
-    """The search with lists of tuples."""
-    beam = [(0.0, ())]
-    for _ in range(steps):
-        longer = [h for h in beam if ends(h[1], stop)]
-        for log_p, symbols in (h for h in beam if not ends(h[1], stop)):
-            following = enumerate(next_log_probs(b, symbols))
-            longer += [(log_p + more, (*symbols, s)) for s, more in following]
-        beam = sorted(longer, key=lambda h: -score(*h, alpha))[:width]
-    return [(symbols, score(log_p, symbols, alpha)) for log_p, symbols in beam]
-
-
-def check_beams(beams, b: int, want, steps: int, stop: int | None) -> None:
-    for w, (symbols, value) in enumerate(want):
-        filled = [*symbols, *[stop] * (steps - len(symbols))]
-        assert beams.symbols[:, b, w].tolist() == filled
-        assert int(beams.lengths[b, w]) == len(symbols) - ends(symbols, stop)
-        np.testing.assert_allclose(beams.scores[b, w], value, rtol=1e-4)
-
-
-@pytest.mark.parametrize("stop, alpha", [(2, 0.0), (2, 0.9), (None, 0.0)])
-def test_a_wide_beam_is_an_exhaustive_search(stop, alpha):
-    beams = beam_search(width=81, steps=4, stop=stop, length_penalty=alpha)
-    for b in range(5):
-        want = exhaustive(b, 4, stop, alpha)
-        check_beams(beams, b, want, 4, stop)
-        assert (beams.scores[b, len(want) :] == -jnp.inf).all()
-        assert (beams.lengths[b, len(want) :] == 0).all()
-        assert (beams.symbols[:, b, len(want) :] == (stop or 0)).all()
-
-
-def beam_search(**options):
-    return decode.beam_search(
-        BEAM_MODEL, BEAM_PARAMS, BEAM_STATE, BEAM_START, **options
-    )
-
-
-@pytest.mark.parametrize("stop, alpha", [(2, 0.0), (2, 0.9), (None, 0.5)])
-@pytest.mark.parametrize("width", [1, 2, 3, 5])
-def test_a_narrow_beam_is_the_search_with_lists(width, stop, alpha):
-    beams = beam_search(width=width, steps=5, stop=stop, length_penalty=alpha)
-    for b in range(5):
-        check_beams(beams, b, plain_beam(b, width, 5, stop, alpha), 5, stop)
-
-
-@pytest.mark.parametrize("stop", [None, STOP])
-def test_a_beam_of_one_is_greedy(stop):
-    given = (MODEL, PARAMS, STATE, START)
-    greedy = decode.greedy(*given, steps=12, stop=stop)
-    beams = decode.beam_search(*given, width=1, steps=12, stop=stop, length_penalty=0.6)
-    assert (beams.symbols[:, :, 0] == greedy.symbols).all()
-    assert (beams.lengths[:, 0] == greedy.lengths).all()
-
-
-def test_the_beam_search_ends_when_all_sequences_have():
-    """Symbol 0 is followed by 1, and 1 by the stop symbol 2, with certainty."""
-    table = jnp.log(jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]))
-    SEEN.clear()
-    start = jnp.array([0])
-    beams = decode.beam_search(
-        Observed(3), table, None, start, width=3, steps=50, stop=2
-    )
-    jax.effects_barrier()
-    assert beams.symbols[:3, 0, 0].tolist() == [1, 2, 2]
-    assert beams.scores[0].tolist() == [0.0, -np.inf, -np.inf]
-    assert len(SEEN) == 2  # steps
-
-
-# scheduled sampling
-
-XS = jax.random.randint(KEY, (7, 5), 0, 5)
-LENGTHS = jnp.array([7, 0, 1, 4, 6])
-
-
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_with_probability_0_it_is_unroll(lengths):
-    def scheduled(params, state):
-        return decode.scheduled_sampling(
-            MODEL, params, state, XS, KEY, probability=0.0, lengths=lengths
-        )
-
-    def unrolled(params, state):
-        return jaxrnn.unroll(MODEL, params, XS, state, lengths=lengths)
-
-    def loss(run):
-        def scalar(params, state):
-            after, logits = run(params, state)
-            sums = jax.tree.map(lambda s: jnp.sum(s**3), after)
-            return jnp.sum(jnp.sin(logits)) + sum(jax.tree.leaves(sums))
-
-        return jax.grad(scalar, argnums=(0, 1))(PARAMS, STATE)
-
-    same(scheduled(PARAMS, STATE), unrolled(PARAMS, STATE))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-        loss(scheduled),
-        loss(unrolled),
-    )
-
-
-def test_with_probability_1_it_reads_its_own_samples():
-    """With logits that leave no choice, these are the symbols of `greedy`."""
-    sharp = (*PARAMS[:-1], jax.tree.map(lambda p: 1e4 * p, PARAMS[-1]))
-    own = decode.greedy(MODEL, sharp, STATE, XS[0], steps=6).symbols
-    read = jnp.concatenate([XS[:1], own])
-    assert (read[1:] != XS[1:]).any()
-
-    def scheduled(params):
-        return decode.scheduled_sampling(MODEL, params, STATE, XS, KEY, probability=1)
-
-    (state, logits), want = scheduled(sharp), jaxrnn.unroll(MODEL, sharp, read, STATE)
-    same((state, logits / 1e4), (want[0], want[1] / 1e4))
-    # no gradient passes through a sample: it is the gradient for fixed inputs
-    gradient = jax.grad(lambda p: jnp.sum(jnp.tanh(scheduled(p)[1] / 1e4)))(sharp)
-    fixed = lambda p: jnp.tanh(jaxrnn.unroll(MODEL, p, read, STATE)[1] / 1e4)
-    same(gradient, jax.grad(lambda p: jnp.sum(fixed(p)))(sharp))
-
-
-def test_the_share_of_own_samples_is_the_probability():
-    """A binomial test over 40,000 steps; a right mixture fails once in 10^6 keys.
-
-    Symbol x is followed by x + 1 with certainty, and all given symbols are 0: the logits
-    show what was read.
-    """
-    table = 1e4 * jnp.roll(jnp.eye(50), 1, axis=1)
-    xs = jnp.zeros((41, 1000), int)
-    _, logits = decode.scheduled_sampling(
-        Markov(50), table, None, xs, KEY, probability=0.3
-    )
-    read = np.asarray(jnp.argmax(logits, axis=-1)) - 1
-    assert (read[0] == 0).all()
-    assert ((read[1:] == 0) | (read[1:] == read[:-1] + 1)).all()
-    own = int((read[1:] > 0).sum())
-    assert stats.binomtest(own, 40_000, 0.3).pvalue > 1e-6
-
-
-def test_padding_may_hold_any_integer():
-    inside = jnp.arange(7)[:, None] < LENGTHS[None]
-    wrong = jnp.where(inside, XS, 10**6)
-
-    def loss(params, xs):
-        state, logits = decode.scheduled_sampling(
-            MODEL, params, STATE, xs, KEY, probability=0.5, lengths=LENGTHS
-        )
-        return jnp.sum(jnp.sin(logits)), (state, logits)
-
-    gradient = jax.grad(loss, has_aux=True)
-    clean, dirty = gradient(PARAMS, jnp.where(inside, XS, 0)), gradient(PARAMS, wrong)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
-    jax.tree.map(np.testing.assert_array_equal, clean, dirty)
-    assert (dirty[1][1][~inside] == 0).all()
-
-
-# everywhere
 
 
 def decoders():

@@ -11,13 +11,7 @@ import pytest
 
 from jaxrnn import decode
 
-
-KEY = jax.random.key(0)
-
-
-def log_softmax(logits) -> np.ndarray:
-    logits = np.asarray(logits, np.float64)
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+from .decoding import KEY, log_softmax
 
 
 def collapse(path, blank: int) -> tuple[int, ...]:
