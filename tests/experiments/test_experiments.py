@@ -1,6 +1,8 @@
 """The frame of the experiments: options, runs, data, results and tables."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,6 +196,19 @@ def test_a_small_run_is_not_published(tmp_path, capsys):
 def test_commands_that_are_wrong_say_what_there_is(capsys):
     assert main([]) == main(["run"]) == main(["list", "x"]) == 2
     assert main(["run", "nothing"]) == 2
-    assert "there are: char_lm" in capsys.readouterr().out
+    known = capsys.readouterr().out
+    assert "there are: " in known and "char_lm" in known
     assert main(["list"]) == 0
     assert "How well does" in capsys.readouterr().out
+
+
+def test_ctrl_c_in_the_last_evaluation_ends_the_run_as_well(tmp_path):
+    run = Run("a", Config(runs=tmp_path))
+
+    def evaluate(params):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"error": 0.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, evaluate=evaluate)
+    assert train(run).params.shape == (3,)  # it was saved
