@@ -173,6 +173,10 @@ def test_the_tables_are_those_of_the_committed_results():
     assert main(["table", "--check"]) == 0
 
 
+UNPUBLISHED = {"language"}
+"""Experiments whose committed run is still to come."""
+
+
 @pytest.mark.parametrize("name", tables.names())
 def test_each_folder_is_complete(name):
     assert tables.question(name).endswith("?")
@@ -181,8 +185,10 @@ def test_each_folder_is_complete(name):
     readme = (folder / "README.md").read_text()
     assert tables.START in readme and "picture.png" in readme
     results = tables.load(name)
-    assert results is not None and (folder / "picture.png").is_file()
-    assert results["rows"] and results["seconds"] > 0
+    assert (results is None) == (name in UNPUBLISHED)
+    if results is not None:
+        assert (folder / "picture.png").is_file()
+        assert results["rows"] and results["seconds"] > 0
 
 
 def test_a_small_run_is_not_published(tmp_path, capsys):
