@@ -69,7 +69,7 @@ def draw_clips(digits: Digits, count: int, seed: int) -> Clips:
 
 def _draw(digits: Digits, count: int, rng: np.random.Generator) -> Clips:
     pairs = np.stack([rng.choice(10, 2, replace=False) for _ in range(count)])
-    chosen = np.stack([_image_of(digits, c, rng) for c in pairs.ravel()])
+    chosen = np.stack([_image_of(digits, int(c), rng) for c in pairs.ravel()])
     motions = rng.integers(len(MOTIONS), size=(count, 2))
     centres, angles, scales = paths(motions.ravel(), rng)
     moved = render(digits.images[chosen], centres, angles, scales)

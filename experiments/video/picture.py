@@ -22,7 +22,8 @@ def draw(
 ) -> None:
     """Draws three clips with the GRU's probabilities over time, and the bars of all tags."""
     figure = plt.figure(figsize=(14, 11), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2.1, 1))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.1, 1))
+    top, bottom = halves
     axes = top.subplots(SHOWN, 2, width_ratios=(1.25, 1))
     top.suptitle("Three test clips, and the GRU's tags as the frames arrive")
     for (left, right), clip in zip(axes, _different(test.tags), strict=True):
