@@ -40,8 +40,8 @@ def _draw_folds(
             np.mean(values), place, "|", color=color, markersize=28, markeredgewidth=3
         )
         ax.text(np.mean(values), place - 0.33, f"{np.mean(values):.1f}", ha="center")
-    for style, (name, value) in zip(("--", ":"), published.items(), strict=True):
-        ax.axvline(value, color="grey", linestyle=style, label=f"{name}: {value}")
+    for name, value in published.items():
+        ax.axvline(value, color="grey", linestyle="--", label=f"{name}: {value}")
     names = [f"{name}\n{len(v)} folds" for name, v in accuracies.items()]
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
