@@ -24,19 +24,43 @@ class Batch(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """The first state of the LSTM, from pictures `(B, 32, 32, 3)`."""
+    """Features of pictures `(B, 32, 32, 3)`, and the first state of the LSTM."""
 
     channels: int
+    features: int
     hidden: int
 
     @nn.compact
     def __call__(self, x):
-        for channels, size in ((1, 4), (2, 3), (3, 3)):
-            width = channels * self.channels
-            x = nn.relu(nn.Conv(width, (size, size), strides=(2, 2))(2 * x - 1))
-        x = nn.relu(nn.Dense(2 * self.hidden)(x.reshape(len(x), -1)))
+        x = 2 * x - 1
+        for wider, size in ((1, 4), (2, 3), (3, 3)):
+            x = nn.Conv(wider * self.channels, (size, size), strides=(2, 2))(x)
+            x = nn.relu(x)
+        x = nn.relu(nn.Dense(self.features)(x.reshape(len(x), -1)))
         h, c = jnp.split(nn.Dense(2 * self.hidden)(x), 2, axis=-1)
-        return LSTMState(h=jnp.tanh(h), c=c)
+        return x, LSTMState(h=jnp.tanh(h), c=c)
+
+
+@dataclass(frozen=True)
+class Beside(jaxrnn.Cell):
+    """The features of a picture, its state, joined to each word: `y = (x, s)`, `s' = s`."""
+
+    features: int
+
+    def init(self, key):
+        return ()
+
+    def initial_state(self, params):
+        return jnp.zeros(self.features)
+
+    def project(self, params, x):
+        return x
+
+    def recur(self, params, state, z):
+        return state
+
+    def readout(self, params, state, z):
+        return jnp.concatenate([z, state], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -45,13 +69,14 @@ class Captioner:
 
     vocabulary: int
     channels: int
+    features: int
     embedding: int
     hidden: int
     dropout: float
 
     @property
     def encoder(self) -> Encoder:
-        return Encoder(self.channels, self.hidden)
+        return Encoder(self.channels, self.features, self.hidden)
 
     @property
     def writer(self) -> jaxrnn.Stack:
@@ -59,8 +84,9 @@ class Captioner:
         return jaxrnn.Stack(
             (
                 jaxrnn.Embedding(self.vocabulary, self.embedding),
+                Beside(self.features),
                 jaxrnn.Dropout(self.dropout),
-                jaxrnn.LSTM(self.embedding, self.hidden),
+                jaxrnn.LSTM(self.embedding + self.features, self.hidden),
                 jaxrnn.Dropout(self.dropout),
                 jaxrnn.Dense(self.hidden, self.vocabulary),
             )
@@ -75,7 +101,8 @@ class Captioner:
 
     def state(self, params: Any, pictures: jax.Array) -> tuple[Any, ...]:
         """The state of `writer` that each picture gives."""
-        return (), (), self.encoder.apply(params[0], pictures), (), ()
+        features, state = self.encoder.apply(params[0], pictures)
+        return (), features, (), state, (), ()
 
     def logits(
         self, params: Any, pictures: Any, names: Any, key: Any = None

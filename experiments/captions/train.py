@@ -28,15 +28,17 @@ class Config(Options):
 
     channels: int = 24
     """Channels of the first convolution; the others have twice and three times as many."""
+    features: int = 256
+    """Features of a picture, which the LSTM reads with each word."""
     embedding: int = 64
     """Features of a word's embedding."""
-    hidden: int = 160
+    hidden: int = 128
     """Units of the LSTM."""
     dropout: float = 0.1
     """Fraction of features dropped before and after the LSTM."""
     batch: int = 64
     """Pictures of a batch."""
-    updates: int = 3000
+    updates: int = 4000
     """Number of updates."""
     learning_rate: float = 3e-3
     """Peak learning rate of AdamW; it rises, then falls to near 0."""
@@ -55,7 +57,8 @@ class Config(Options):
 
 
 SMALL = Config(
-    channels=4, embedding=8, hidden=32, batch=16, updates=120, learning_rate=1e-2,
+    channels=4,
+    features=16, embedding=8, hidden=32, batch=16, updates=120, learning_rate=1e-2,
     dropout=0.0, shift=0, tint=0.0, width=2,
 )  # fmt: skip
 
@@ -68,8 +71,8 @@ def main(config: Config, run: Run) -> Results:
     train = emoji.part("train")
     vocabulary = Vocabulary(train.names)
     nearest = run.once("nearest", lambda: nearest_names(train, emoji))
-    shape = config.channels, config.embedding, config.hidden, config.dropout
-    model = Captioner(len(vocabulary), *shape)
+    sizes = config.channels, config.features, config.embedding, config.hidden
+    model = Captioner(len(vocabulary), *sizes, config.dropout)
     written, seconds, size = [], 0.0, 0
     for seed in range(config.seeds):
         params, added = fitted(config, run, model, vocabulary, train, seed)

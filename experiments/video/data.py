@@ -141,3 +141,10 @@ def render(
     return ndimage.map_coordinates(
         images, (which, *places), order=1, mode="grid-constant"
     )
+
+
+def shuffled(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The frames of each clip in a random order of its own."""
+    clips = frames.shape[1]
+    orders = np.tile(np.arange(len(frames))[:, None], (1, clips))
+    return frames[rng.permuted(orders, axis=0), np.arange(clips)]

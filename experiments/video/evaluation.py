@@ -48,7 +48,10 @@ def row(
     """The result of one model for one group of tags."""
     gru = name == "GRU"
     values = tuple(float(p[GROUPS[group]].mean()) for p in precisions[name])
-    others = {"single frames": mean(precisions["single frames"], group)}
+    others = {
+        "single frames": mean(precisions["single frames"], group),
+        "the same GRU, frames shuffled": mean(precisions["shuffled"], group),
+    }
     return Result(
         f"tags of a video: {group} (many-to-one)",
         name,

@@ -61,6 +61,13 @@ def test_clips_have_two_digits_and_can_be_played_backwards(digits):
     np.testing.assert_array_equal(there.reshape(4, 2), back.reshape(4, 2)[:, ::-1])
 
 
+def test_each_clip_is_shuffled_in_its_own_way():
+    frames = np.broadcast_to(np.arange(20)[:, None], (20, 50))
+    mixed = data.shuffled(frames, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(mixed, axis=0), frames)
+    assert len({tuple(clip) for clip in mixed.T}) == 50
+
+
 def test_the_encoder_is_a_layer_like_any_other():
     """Whole clips and single steps give the same scores."""
     model = recurrent(2, 4, 8)
