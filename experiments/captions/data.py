@@ -191,11 +191,13 @@ class Vocabulary:
 def augmented(
     pictures: np.ndarray, shift: int, tint: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The pictures of a batch, each with other colors, and all shifted by a few pixels."""
-    padded = np.pad(
-        pictures, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge"
-    )
-    top, left = rng.integers(0, 2 * shift + 1, size=2)
-    shifted = padded[:, top : top + SIDE, left : left + SIDE]
+    """The pictures of a batch, each shifted by a few pixels and with other colors."""
+    edges = ((0, 0), (shift, shift), (shift, shift), (0, 0))
+    padded = np.pad(pictures, edges, mode="edge")
+    corners = rng.integers(0, 2 * shift + 1, size=(len(pictures), 2)).tolist()
+    shifted = [
+        picture[top : top + SIDE, left : left + SIDE]
+        for picture, (top, left) in zip(padded, corners, strict=True)
+    ]
     colors = rng.normal(0, tint, (len(pictures), 1, 1, 3)).astype(np.float32)
-    return np.clip(shifted + colors, 0, 1)
+    return np.clip(np.stack(shifted) + colors, 0, 1)

@@ -25,7 +25,7 @@ def draw(
     figure, axes = plt.subplots(
         ROWS,
         COLUMNS,
-        figsize=(17, 1.55 * ROWS + 0.6),
+        figsize=(17, 1.1 * ROWS + 0.6),
         layout="constrained",
         squeeze=False,
     )

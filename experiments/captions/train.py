@@ -34,7 +34,7 @@ class Config(Options):
     """Features of a word's embedding."""
     hidden: int = 128
     """Units of the LSTM."""
-    dropout: float = 0.1
+    dropout: float = 0.3
     """Fraction of features dropped before and after the LSTM."""
     batch: int = 64
     """Pictures of a batch."""

@@ -114,10 +114,10 @@ def test_augmentation_shifts_and_tints():
     np.testing.assert_array_equal(same, pictures)
     moved = augmented(pictures, 2, 0.0, np.random.default_rng(1))
     assert moved.shape == pictures.shape and moved.dtype == np.float32
-    top, left = np.random.default_rng(1).integers(0, 5, size=2) - 2
-    np.testing.assert_array_equal(
-        moved[:, 4:28, 4:28], pictures[:, 4 + top : 28 + top, 4 + left : 28 + left]
-    )
+    corners = np.random.default_rng(1).integers(0, 5, size=(4, 2)) - 2
+    for picture, before, (top, left) in zip(moved, pictures, corners, strict=True):
+        want = before[4 + top : 28 + top, 4 + left : 28 + left]
+        np.testing.assert_array_equal(picture[4:28, 4:28], want)
 
 
 def test_it_learns(tmp_path):
