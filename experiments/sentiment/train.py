@@ -71,6 +71,7 @@ def main(config: Config, run: Run) -> Results:
             total, size = total + trained.seconds, count(trained.params)
             if name == MAIN and number == 0:
                 examples = trained.examples(sentences[fold[1]])
+            jax.clear_caches()  # Linux limits memory mappings, and each fold has programs
         rows.append(row(name, accuracies[name], baseline, size, total))
     draw(run.picture, accuracies, baseline, PUBLISHED, examples)
     return Results(tuple(rows), {"naive Bayes": baseline, "accuracies": accuracies})
