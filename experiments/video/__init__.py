@@ -1,0 +1,1 @@
+"""Does a GRU over frames know which way things move, and not only which things they are?"""
