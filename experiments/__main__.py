@@ -66,6 +66,7 @@ def run(name: str, arguments: list[str]) -> int:
     try:
         write_results(one, name, module.main(options, one))
     except DataError as error:
+        one.discard()
         return refuse(error)
     except KeyboardInterrupt:
         one.keep_time()

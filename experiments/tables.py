@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from .common._results import COLUMNS, markdown, table
 from .common._run import RESULTS, write_whole
@@ -91,8 +90,11 @@ def replaced(text: str, block: str) -> str:
 
 
 def show(results: dict[str, Any], console: Console) -> None:
-    """Prints the table of one run."""
-    printed = Table(*COLUMNS)
+    """Prints the rows of one run, a paragraph each."""
     for row in table(results):
-        printed.add_row(*(cell.replace("**", "") for cell in row))
-    console.print(printed)
+        task, cell, parameters, seconds, result, *others = row
+        lines = [f"{task}: {cell}, {parameters} parameters, {seconds} s", f"  {result}"]
+        named = zip(COLUMNS[-len(others) :], others, strict=True)
+        lines += [f"  {name}: {value}" for name, value in named if value]
+        text = "\n".join(lines).replace("**", "")
+        console.print(text, soft_wrap=True, markup=False, highlight=False)

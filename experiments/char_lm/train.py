@@ -104,8 +104,8 @@ def main(config: Config, run: Run) -> Results:
     metrics = run.metrics("training")
     bits = [line["bits"] for line in metrics if "bits" in line][-1]
     baselines = {
-        "unigram": text.unigram_bits(data),
-        "bigram": text.bigram_bits(data),
+        "unigram": text.context_bits(data, 0),
+        "bigram": text.context_bits(data, 1),
     }
     norms = gradient_by_lag(model, params, data)
     draw(run.picture, f"{data.name}: {model.layers[1]}", metrics, baselines, norms)

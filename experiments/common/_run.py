@@ -62,6 +62,12 @@ class Run:
         """Saves `seconds` for the process that resumes the run."""
         write_whole(self.folder / "seconds.json", json.dumps(round(self.seconds, 1)))
 
+    def discard(self) -> None:
+        """Removes the folder if it has nothing but the settings."""
+        if [file.name for file in self.folder.iterdir()] == [CONFIG]:
+            (self.folder / CONFIG).unlink()
+            self.folder.rmdir()
+
     def once(self, name: str, compute: Callable[[], Json]) -> Json:
         """The JSON value of `compute()`, kept in the folder: a resumed run reads it."""
         file = self.folder / f"{name}.json"

@@ -18,6 +18,7 @@ import jaxrnn
 from jaxrnn import training
 
 from ._data import DataError
+from .ngrams import mixture_bits
 
 
 VOCABULARY = 256
@@ -64,25 +65,10 @@ def characters(symbols: np.ndarray) -> int:
     return int(np.sum((symbols & 0xC0) != 0x80))
 
 
-def unigram_bits(text: Text) -> float:
-    """Bits per character of the held-out text under the frequencies of single symbols."""
-    counts = np.bincount(text.train, minlength=VOCABULARY) + 1.0
-    bits = -np.log2(counts / counts.sum())
-    return float(bits[text.held_out].sum() / characters(text.held_out))
-
-
-def bigram_bits(text: Text) -> float:
-    """Bits per character of the held-out text under the frequencies of pairs of symbols.
-
-    Each context is smoothed with the unigram frequencies, weighted as one observation.
-    """
-    pairs = text.train[:-1] * VOCABULARY + text.train[1:]
-    counts = np.bincount(pairs, minlength=VOCABULARY**2).reshape(VOCABULARY, -1)
-    unigram = np.bincount(text.train, minlength=VOCABULARY) + 1.0
-    smoothed = counts + unigram / unigram.sum()
-    bits = -np.log2(smoothed / smoothed.sum(axis=1, keepdims=True))
-    before, after = text.held_out[:-1], text.held_out[1:]
-    return float(bits[before, after].sum() / characters(after))
+def context_bits(text: Text, order: int) -> float:
+    """Bits per character of the held-out text under counts of contexts; see `ngrams`."""
+    bits = mixture_bits(text.train, text.held_out, VOCABULARY, order)
+    return float(bits.sum() / characters(text.held_out))
 
 
 def warm_adam(learning_rate: float, updates: int) -> optax.GradientTransformation:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+
 from experiments.__main__ import main
 
 
@@ -15,7 +17,8 @@ def small(name: str, tmp_path: Path, *options: str) -> tuple[dict, Path]:
     """The results of the small version of an experiment, and the folder of its run."""
     runs = tmp_path / "runs"
     given = ["--small", "--runs", str(runs), "--data-dir", str(tmp_path / "data")]
-    assert main(["run", name, *given, *options]) == 0
+    with jax.numpy_dtype_promotion("standard"):  # optax's schedules need it
+        assert main(["run", name, *given, *options]) == 0
     folder = runs / name
     assert (folder / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     return json.loads((folder / "results.json").read_text()), folder

@@ -13,6 +13,7 @@ import pytest
 
 from experiments.char_lm import train
 from experiments.common import text
+from experiments.common.ngrams import mixture_bits
 
 from .helpers import finish, lines, losses, start
 
@@ -107,12 +108,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(whole):
         ("run char_lm --held-out 1.5", "between 0 and 1"),
     ],
 )
-def test_wrong_arguments_are_refused_in_words(arguments, message):
-    process = start(arguments)
+def test_wrong_arguments_are_refused_in_words(arguments, message, tmp_path):
+    process = start(f"{arguments} --runs {tmp_path}")
     output = process.communicate()[0]
     assert process.returncode != 0
     assert message in " ".join(output.split())
     assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
 
 
 def test_bits_per_character_of_the_baselines(book):
@@ -123,13 +125,33 @@ def test_bits_per_character_of_the_baselines(book):
     assert text.characters(data.held_out) == pytest.approx(
         len(held_out.decode(errors="ignore")), abs=1
     )
-    counts = np.ones(256)
-    for symbol in data.train:
-        counts[symbol] += 1
-    want = -sum(np.log2(counts[s] / counts.sum()) for s in data.held_out)
-    got = text.unigram_bits(data) * text.characters(data.held_out)
-    assert got == pytest.approx(want)
-    assert text.bigram_bits(data) < 0.8 * text.unigram_bits(data)
+    assert text.context_bits(data, 1) < 0.8 * text.context_bits(data, 0)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_the_mixture_of_contexts_counts(order):
+    rng = np.random.default_rng(0)
+    train, held_out = rng.integers(0, 4, 200) % 3, rng.integers(0, 4, 50)
+    counts: dict[tuple, dict[int, int]] = {}
+    for k in range(order + 1):
+        for i in range(k, len(train)):
+            after = counts.setdefault(tuple(train[i - k : i]), {})
+            after[train[i]] = after.get(train[i], 0) + 1
+    symbols = [*train[len(train) - order :], *held_out]
+    got = mixture_bits(train, held_out, 4, order)
+    for i, bits in enumerate(got, order):
+        p = 1 / 4
+        for k in range(order + 1):
+            after = counts.get(tuple(symbols[i - k : i]))
+            if after is not None:
+                n, d = sum(after.values()), len(after)
+                p = (after.get(symbols[i], 0) + d * p) / (n + d)
+        assert bits == pytest.approx(-np.log2(p))
+
+
+def test_too_many_contexts_for_a_code_are_refused():
+    with pytest.raises(ValueError, match="order=8 is too high"):
+        mixture_bits(np.zeros(20, int), np.zeros(3, int), 256, 8)
 
 
 def test_evaluation_counts_every_symbol_once(book):

@@ -1,0 +1,1 @@
+"""Which recurrence predicts text best with the same number of parameters?"""
