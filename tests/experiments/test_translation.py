@@ -79,7 +79,8 @@ def test_an_epoch_has_each_pair_once_and_depends_on_its_position_alone(folder):
     for epoch in epochs:
         lengths = np.concatenate([batch.lengths for batch in epoch])
         assert sorted(lengths) == sorted(len(english) + 1 for english in split.en)
-    same = [np.array_equal(a.inputs, b.inputs) for a, b in zip(epochs[0], epochs[2], strict=True)]
+    pairs_of = zip(epochs[0], epochs[2], strict=True)
+    same = [np.array_equal(a.inputs, b.inputs) for a, b in pairs_of]
     assert all(same)
     sources = [np.concatenate([b.sources[0] for b in epoch]) for epoch in epochs]
     assert not np.array_equal(sources[0], sources[1])

@@ -1,0 +1,130 @@
+"""The language model of conversations, its batches, its loss and its perplexity."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn
+from jaxrnn import training
+
+from .data import END, in_reply
+
+
+def make_model(
+    vocabulary: int, embedding: int, hidden: int, dropout: float = 0.0
+) -> jaxrnn.Stack:
+    """Embedding, LSTM with dropout around it, and a linear layer to the next word."""
+    drop = jaxrnn.VariationalDropout(dropout)
+    return jaxrnn.Stack(
+        (
+            jaxrnn.Embedding(vocabulary, embedding),
+            drop,
+            jaxrnn.LSTM(embedding, hidden),
+            drop,
+            jaxrnn.Dense(hidden, vocabulary),
+        )
+    )
+
+
+class Batch(NamedTuple):
+    """Symbols, the next ones, and True where a conversation starts, each `(T, B)`."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    resets: np.ndarray
+
+
+class Batches:
+    """Windows of streams of conversations, which are shuffled for every epoch.
+
+    A batch depends on its position alone. The state passes from a window to the next one of
+    its stream, and from an epoch to the next, where a new conversation starts.
+    """
+
+    def __init__(
+        self, conversations: list[np.ndarray], batch: int, steps: int, seed: int
+    ):
+        self._conversations, self._batch, self._seed = conversations, batch, seed
+        total = sum(len(c) - 1 for c in conversations)
+        self._steps = max(1, min(steps, total // batch))
+        self.per_epoch = total // (batch * self._steps)
+        self._epoch, self._windows = -1, Batch(*3 * [np.zeros(0)])
+
+    def __getitem__(self, position: int) -> Batch:
+        epoch, k = divmod(position, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._windows = epoch, self._mixed(epoch)
+        window = slice(k * self._steps, (k + 1) * self._steps)
+        return Batch(*(part[window] for part in self._windows))
+
+    def _mixed(self, epoch: int) -> Batch:
+        order = np.random.default_rng((self._seed, epoch)).permutation(
+            len(self._conversations)
+        )
+        mixed = [self._conversations[i] for i in order]
+        starts = [np.arange(len(c) - 1) == 0 for c in mixed]
+        parts = [c[:-1] for c in mixed], [c[1:] for c in mixed], starts
+        length = self.per_epoch * self._steps
+        streams = [
+            np.concatenate(part)[: length * self._batch].reshape(self._batch, length).T
+            for part in parts
+        ]
+        streams[2] = streams[2] | (np.arange(length) == 0)[:, None]
+        return Batch(*streams)
+
+
+def make_loss(model: jaxrnn.Layer) -> Callable[..., Any]:
+    """Nats per word of a batch, and the state that the next batch starts from."""
+
+    def loss(params, carry, key, batch):
+        carry, logits = jaxrnn.unroll(
+            model, params, batch.inputs, carry, resets=batch.resets, key=key
+        )
+        return training.cross_entropy(logits, batch.targets), carry
+
+    return loss
+
+
+class Replies(NamedTuple):
+    """Held-out conversations, padded: symbols `(T + 1, B)`, and the targets that count."""
+
+    symbols: np.ndarray
+    lengths: np.ndarray
+    counted: np.ndarray
+
+
+def padded(conversations: list[np.ndarray], size: int) -> list[Replies]:
+    """The conversations in batches of one shape; the last is filled up with empty ones."""
+    longest = max(map(len, conversations))
+    found = []
+    for start in range(0, len(conversations), size):
+        symbols = np.full((longest, size), END, np.int32)
+        lengths = np.zeros(size, np.int32)
+        counted = np.zeros((longest - 1, size), bool)
+        for b, given in enumerate(conversations[start : start + size]):
+            symbols[: len(given), b], lengths[b] = given, len(given) - 1
+            counted[: len(given) - 1, b] = in_reply(given)
+        found.append(Replies(symbols, lengths, counted))
+    return found
+
+
+def make_nats(
+    model: jaxrnn.Layer, replies: list[Replies]
+) -> Callable[[Any], np.ndarray]:
+    """`nats(params)`: the negative log-likelihood of each word of all replies."""
+
+    @jax.jit
+    def of_batch(params, batch):
+        inputs, targets = batch.symbols[:-1], batch.symbols[1:]
+        _, logits = jaxrnn.unroll(model, params, inputs, lengths=batch.lengths)
+        log_p = jax.nn.log_softmax(logits, axis=-1)
+        return -jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+
+    def nats(params):
+        each = [(np.asarray(of_batch(params, b)), b.counted) for b in replies]
+        return np.concatenate([values.T[counted.T] for values, counted in each])
+
+    return nats
