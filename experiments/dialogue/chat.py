@@ -10,13 +10,13 @@ from jaxrnn import training
 from ..common import DataError, write_whole
 from .data import Vocabulary, words
 from .measures import Trained
-from .model import make_model
+from .model import Talker
 from .speak import Bot, spaced
 
 
-def save(folder: Path, trained: Trained, sizes: tuple[int, int, int]) -> None:
-    """Saves a model, with the sizes of its vocabulary, its embedding and its LSTM."""
-    content = {"sizes": sizes, "words": trained.vocabulary.words}
+def save(folder: Path, trained: Trained) -> None:
+    """Saves a model with its vocabulary."""
+    content = {"hidden": trained.model.hidden, "words": trained.vocabulary.words}
     with training.Checkpoints(folder / "bot") as checkpoints:
         if checkpoints.latest is None:
             checkpoints.save(0, trained.params)
@@ -31,10 +31,11 @@ def opened(folder: Path, temperature: float, top_p: float, seed: int) -> Bot:
             "trained its first split."
         )
     content = json.loads((folder / "bot.json").read_text(encoding="utf-8"))
-    model = make_model(*content["sizes"])
+    vocabulary = Vocabulary(content["words"])
+    model = Talker(len(vocabulary), content["hidden"])
     with training.Checkpoints(folder / "bot") as checkpoints:
         params = checkpoints.restore(model.init(jax.random.key(0)))
-    return Bot(model, params, Vocabulary(content["words"]), temperature, top_p, seed)
+    return Bot(model, params, vocabulary, temperature, top_p, seed)
 
 
 def talk(bot: Bot) -> None:

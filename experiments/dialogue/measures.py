@@ -5,19 +5,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import sacrebleu
 
-import jaxrnn
-
 from ..common import Result
 from .baselines import KneserNey, nearest
 from .data import Conversation, Split, Vocabulary, in_reply
-from .model import make_nats, padded
+from .model import Talker, make_nats, padded
 from .speak import distinct, replies
 
 
 class Trained(NamedTuple):
     """A language model of conversations."""
 
-    model: jaxrnn.Stack
+    model: Talker
     params: Any
     vocabulary: Vocabulary
 
@@ -35,14 +33,14 @@ def results(
 
         means = {b.split(": ")[-1]: float(np.mean(values(b))) for b in baselines}
         return Result(
-            "reply to a line (many-to-many)", "LSTM", parameters, measure, values(name),
+            "reply to a line (many-to-many)", "GRU", parameters, measure, values(name),
             seconds, baselines=means, digits=digits, **how,
         )  # fmt: skip
 
     less = {"headline": False}
     perplexity = "perplexity per word of held-out replies"
     return (
-        row(perplexity, "LSTM", 1, "Kneser-Ney", "unigram", goal="below Kneser-Ney"),
+        row(perplexity, "GRU", 1, "Kneser-Ney", "unigram", goal="below Kneser-Ney"),
         row(f"{perplexity}, mixed with Kneser-Ney", "mixed", 1, "Kneser-Ney", **less),
         row("chrF of held-out replies", "chrF", 1, "chrF: nearest line", **less),
         row(
@@ -85,7 +83,7 @@ def perplexities(
     named = {
         "unigram": of_grams(1, test),
         "Kneser-Ney": theirs,
-        "LSTM": ours,
+        "GRU": ours,
         "mixed": mixed(ours, theirs, share),
     }
     settings = {"order": order, "share": float(share), "words": len(ours)}

@@ -1,6 +1,7 @@
 """The language model of conversations, its batches, its loss and its perplexity."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -10,23 +11,44 @@ import numpy as np
 import jaxrnn
 from jaxrnn import training
 
-from .data import END, in_reply
+from .data import END, UNKNOWN, in_reply
 
 
-def make_model(
-    vocabulary: int, embedding: int, hidden: int, dropout: float = 0.0
-) -> jaxrnn.Stack:
-    """Embedding, LSTM with dropout around it, and a linear layer to the next word."""
-    drop = jaxrnn.VariationalDropout(dropout)
-    return jaxrnn.Stack(
-        (
-            jaxrnn.Embedding(vocabulary, embedding),
-            drop,
-            jaxrnn.LSTM(embedding, hidden),
-            drop,
-            jaxrnn.Dense(hidden, vocabulary),
+@dataclass(frozen=True)
+class Talker:
+    """A language model of conversations: embedding, GRU, and a linear layer to the next word.
+
+    The matrix of the last layer is that of the embedding, so it is no parameter: `tied`
+    puts it where the layers need it.
+    """
+
+    vocabulary: int
+    hidden: int
+    dropout: float = 0.0
+
+    @property
+    def layers(self) -> jaxrnn.Stack:
+        """The layers, with dropout around the GRU."""
+        drop, h = jaxrnn.VariationalDropout(self.dropout), self.hidden
+        return jaxrnn.Stack(
+            (
+                jaxrnn.Embedding(self.vocabulary, h),
+                drop,
+                jaxrnn.GRU(h, h),
+                drop,
+                jaxrnn.Dense(h, self.vocabulary),
+            )
         )
-    )
+
+    def init(self, key: Any) -> Any:
+        """Fresh parameters."""
+        *lower, output = self.layers.init(key)
+        return (*lower, output._replace(w=None))
+
+    def tied(self, params: Any) -> Any:
+        """The parameters of `layers`."""
+        *lower, output = params
+        return (*lower, output._replace(w=lower[0].table.T))
 
 
 class Batch(NamedTuple):
@@ -76,12 +98,20 @@ class Batches:
         return Batch(*streams)
 
 
-def make_loss(model: jaxrnn.Layer) -> Callable[..., Any]:
-    """Nats per word of a batch, and the state that the next batch starts from."""
+def make_loss(model: Talker, weight_drop: float, unknown: float) -> Callable[..., Any]:
+    """Nats per word of a batch, and the state that the next batch starts from.
+
+    `unknown` is the fraction of input words that are replaced by the unknown word.
+    """
 
     def loss(params, carry, key, batch):
+        k_drop, k_weights, k_words = jax.random.split(key, 3)
+        params = jaxrnn.drop_connect(model.tied(params), weight_drop, k_weights)
+        replaced = jax.random.bernoulli(k_words, unknown, batch.inputs.shape)
+        replaced &= batch.inputs != END
+        inputs = jnp.where(replaced, UNKNOWN, batch.inputs)
         carry, logits = jaxrnn.unroll(
-            model, params, batch.inputs, carry, resets=batch.resets, key=key
+            model.layers, params, inputs, carry, resets=batch.resets, key=k_drop
         )
         return training.cross_entropy(logits, batch.targets), carry
 
@@ -111,15 +141,15 @@ def padded(conversations: list[np.ndarray], size: int) -> list[Replies]:
     return found
 
 
-def make_nats(
-    model: jaxrnn.Layer, replies: list[Replies]
-) -> Callable[[Any], np.ndarray]:
+def make_nats(model: Talker, replies: list[Replies]) -> Callable[[Any], np.ndarray]:
     """`nats(params)`: the negative log-likelihood of each word of all replies."""
 
     @jax.jit
     def of_batch(params, batch):
         inputs, targets = batch.symbols[:-1], batch.symbols[1:]
-        _, logits = jaxrnn.unroll(model, params, inputs, lengths=batch.lengths)
+        _, logits = jaxrnn.unroll(
+            model.layers, model.tied(params), inputs, lengths=batch.lengths
+        )
         log_p = jax.nn.log_softmax(logits, axis=-1)
         return -jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
 

@@ -11,23 +11,24 @@ import jaxrnn
 from jaxrnn import decode
 
 from .data import END, UNKNOWN, Vocabulary, words
+from .model import Talker
 
 
 LONGEST = 40
 """The largest number of words of a reply."""
 
 
-def without_unknown(params: Any) -> Any:
-    """The parameters of a model that never says the unknown word."""
-    *lower, output = params
+def without_unknown(model: Talker, params: Any) -> Any:
+    """The parameters of the layers, which never say the unknown word."""
+    *lower, output = model.tied(params)
     return (*lower, output._replace(b=output.b.at[UNKNOWN].set(-1e9)))
 
 
 def replies(
-    model: jaxrnn.Stack, params: Any, vocabulary: Vocabulary, before: list[np.ndarray]
+    model: Talker, params: Any, vocabulary: Vocabulary, before: list[np.ndarray]
 ) -> list[str]:
     """The most probable words after each beginning of a conversation, which ends in END."""
-    params = without_unknown(params)
+    params, layers = without_unknown(model, params), model.layers
     size, longest = 64, max(map(len, before)) - 1
     found = []
     for start in range(0, len(before), size):
@@ -36,9 +37,9 @@ def replies(
         for b, one in enumerate(given):
             symbols[: len(one) - 1, b] = one[:-1]
         lengths = jnp.array([len(one) - 1 for one in given] + [0] * (size - len(given)))
-        state, _ = jaxrnn.unroll(model, params, symbols, lengths=lengths)
+        state, _ = jaxrnn.unroll(layers, params, symbols, lengths=lengths)
         first = jnp.full(size, END, jnp.int32)
-        said = decode.greedy(model, params, state, first, steps=LONGEST, stop=END)
+        said = decode.greedy(layers, params, state, first, steps=LONGEST, stop=END)
         each = np.asarray(said.symbols).T, np.asarray(said.lengths)
         both = list(zip(*each, strict=True))[: len(given)]
         found += [vocabulary.text(line[:n].tolist()) for line, n in both]
@@ -53,13 +54,13 @@ class Bot:
     """
 
     def __init__(
-        self, model: jaxrnn.Stack, params: Any, vocabulary: Vocabulary,
+        self, model: Talker, params: Any, vocabulary: Vocabulary,
         temperature: float, top_p: float, seed: int,
     ):  # fmt: skip
-        self._model, self._params = model, without_unknown(params)
+        self._layers, self._params = model.layers, without_unknown(model, params)
         self._vocabulary, self._key = vocabulary, jax.random.key(seed)
         self._temperature, self._top_p = temperature, top_p
-        one = model.initial_state(params)
+        one = self._layers.initial_state(self._params)
         self._state = jax.tree.map(lambda s: s[None], one)
         self.unknown: list[str] = []
 
@@ -74,7 +75,7 @@ class Bot:
         for _ in range(LONGEST):
             self._key, key = jax.random.split(self._key)
             said = decode.sample(
-                self._model, self._params, self._state, last, key,
+                self._layers, self._params, self._state, last, key,
                 steps=1, stop=END, temperature=self._temperature, top_p=self._top_p,
             )  # fmt: skip
             last, self._state = said.symbols[-1], said.state
@@ -89,7 +90,7 @@ class Bot:
         xs[: len(symbols), 0] = symbols
         lengths = jnp.array([len(symbols)])
         self._state, _ = jaxrnn.unroll(
-            self._model, self._params, xs, self._state, lengths=lengths
+            self._layers, self._params, xs, self._state, lengths=lengths
         )
 
 

@@ -11,7 +11,7 @@ import optax
 from ..common import Options, Results, Run, count, fit, text
 from . import chat, data
 from .measures import Trained, measure, results
-from .model import Batches, make_loss, make_model, make_nats, padded
+from .model import Batches, Talker, make_loss, make_nats, padded
 from .picture import draw
 from .speak import joined
 
@@ -29,12 +29,14 @@ class Config(Options):
     """Fraction of the conversations for validation, and again for the test."""
     minimum: int = 2
     """How often a word must occur in the training part to be in the vocabulary."""
-    embedding: int = 128
-    """Features of a word's embedding."""
-    hidden: int = 256
-    """Hidden units of the LSTM."""
+    hidden: int = 200
+    """Hidden units of the GRU, and features of a word's embedding."""
     dropout: float = 0.6
-    """Fraction of features dropped after the embedding and the LSTM."""
+    """Fraction of features dropped before and after the GRU."""
+    weight_drop: float = 0.3
+    """Fraction of recurrent weights dropped for each batch."""
+    unknown: float = 0.1
+    """Fraction of input words that are replaced by the unknown word in training."""
     weight_decay: float = 0.1
     """Weight decay of AdamW."""
 
@@ -42,7 +44,7 @@ class Config(Options):
     """Streams of conversations that are read in parallel."""
     steps: int = 32
     """Time steps of a batch, and of backpropagation."""
-    epochs: int = 60
+    epochs: int = 50
     """Passes over the training conversations."""
     learning_rate: float = 3e-3
     """Initial learning rate of AdamW; it decays to a twentieth."""
@@ -58,8 +60,8 @@ class Config(Options):
 
 
 SMALL = Config(
-    splits=2, minimum=1, embedding=16, hidden=32, dropout=0.0, weight_decay=0.0, batch=4,
-    steps=16, epochs=30, learning_rate=2e-2, orders=(2,),
+    splits=2, minimum=1, hidden=32, dropout=0.0, weight_drop=0.0, unknown=0.0,
+    weight_decay=0.0, batch=4, steps=16, epochs=30, learning_rate=2e-2, orders=(2,),
 )  # fmt: skip
 
 
@@ -84,10 +86,7 @@ def main(config: Config, run: Run) -> Results:
     draw(
         run.picture,
         [run.metrics(f"split-{k}") for k in range(config.splits)],
-        {
-            name: [one[name] for one in found]
-            for name in ("Kneser-Ney", "LSTM", "mixed")
-        },
+        {name: [one[name] for one in found] for name in ("Kneser-Ney", "GRU", "mixed")},
         conversation,
     )
     rows = results(found, count(parts[0][1]), sum(seconds for *_, seconds in parts))
@@ -104,8 +103,7 @@ def one_split(
     )
     vocabulary = data.Vocabulary.of(parts.train, config.minimum)
     known, val = ([vocabulary.conversation(c) for c in part] for part in parts[:2])
-    sizes = len(vocabulary), config.embedding, config.hidden
-    model = make_model(*sizes, config.dropout)
+    model = Talker(len(vocabulary), config.hidden, config.dropout)
     batches = Batches(known, config.batch, config.steps, seed)
     updates = config.epochs * batches.per_epoch
     schedule = optax.cosine_decay_schedule(config.learning_rate, updates, 0.05)
@@ -115,11 +113,11 @@ def one_split(
         run,
         f"split-{k}",
         params,
-        make_loss(model),
+        make_loss(model, config.weight_drop, config.unknown),
         batches.__getitem__,
         optax.adamw(schedule, weight_decay=config.weight_decay),
         updates=updates,
-        carry=text.initial_carry(model, params, config.batch),
+        carry=text.initial_carry(model.layers, model.tied(params), config.batch),
         seed=seed,
         max_norm=1.0,
         evaluate=lambda params: {"perplexity": float(np.exp(nats(params).mean()))},
@@ -128,7 +126,7 @@ def one_split(
     )
     trained = Trained(model, params, vocabulary)
     if k == 0:
-        chat.save(run.folder, trained, sizes)
+        chat.save(run.folder, trained)
     compute = lambda: measure(trained, parts, config.orders)
     return run.once(f"measures-{k}", compute), params, seconds
 

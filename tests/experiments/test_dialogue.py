@@ -11,7 +11,7 @@ from experiments.common import DataError
 from experiments.dialogue import chat, data
 from experiments.dialogue.baselines import KneserNey, nearest
 from experiments.dialogue.data import END, UNKNOWN, Vocabulary, in_reply
-from experiments.dialogue.model import Batches, make_model, make_nats, padded
+from experiments.dialogue.model import Batches, Talker, make_nats, padded
 from experiments.dialogue.speak import Bot, distinct, joined
 
 from .helpers import losses, small
@@ -101,7 +101,7 @@ def test_a_folder_without_a_bot_is_refused_in_words(tmp_path, capsys):
 def test_the_bot_keeps_its_state():
     """Two lines, one after the other, leave the state that both lines at once leave."""
     vocabulary = Vocabulary(["<unk>", "<end>", *WORDS])
-    model = make_model(len(vocabulary), 4, 4)
+    model = Talker(len(vocabulary), 4)
     params = model.init(jax.random.key(0))
     one, two = (Bot(model, params, vocabulary, 1.0, 1.0, 0) for _ in range(2))
     first = list(one.reply("red blue"))
@@ -172,7 +172,7 @@ def test_perplexity_counts_replies_once():
         np.array([END, 2, END, 3, 3, END]),
         np.array([END, 2, 2, END, 3, END]),
     ]
-    model = make_model(4, 3, 3)
+    model = Talker(4, 3)
     params = jax.tree.map(np.zeros_like, model.init(jax.random.key(0)))
     nats = make_nats(model, padded(conversations, 3))(params)
     np.testing.assert_allclose(nats, np.full(3 + 2, np.log(4)), rtol=1e-6)
