@@ -33,7 +33,6 @@ def _draw_histories(ax: Any, histories: list[list[dict[str, Any]]]) -> None:
         values = [line["perplexity"] for line in evaluated]
         ax.plot(updates, values, color=f"C{k}", label=f"split {k + 1}")
     ax.set(xlabel="update", ylabel="perplexity of replies", title="validation")
-    ax.set_yscale("log")
     ax.legend()
 
 

@@ -48,7 +48,7 @@ class Config(Options):
     """Passes over the training conversations."""
     learning_rate: float = 3e-3
     """Initial learning rate of AdamW; it decays to a twentieth."""
-    orders: tuple[int, ...] = (2, 3, 4, 5)
+    orders: tuple[int, ...] = (2, 3, 4, 5, 6, 7)
     """Orders of the n-gram model; the best on the validation part is taken."""
 
     temperature: float = 0.7
