@@ -49,7 +49,9 @@ def _draw_lengths(ax: Any, by_length: dict[str, list[tuple[str, int, float]]]) -
     ax.set(
         xlabel="words of the source", ylabel="BLEU", title="test sentences by length"
     )
-    ax.legend()
+    top = max(score for groups in by_length.values() for *_, score in groups)
+    ax.set_ylim(0, 1.35 * max(top, 1))
+    ax.legend(loc="upper right")
 
 
 def _draw_attention(
