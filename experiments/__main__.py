@@ -57,6 +57,8 @@ def run(name: str, arguments: list[str]) -> int:
     prog = f"python -m experiments run {name}"
     options = tyro.cli(module.Config, prog=prog, default=default, args=given)
     try:
+        if getattr(options, "chat", None):  # with a finished run; there is no new one
+            return module.talk(options)
         if options.resume is not None:
             options = resumed(module, name, options.resume)
         one = Run(name, options, small=small)

@@ -75,6 +75,7 @@ class Run:
             self.say(f"{name.replace('-', ' ')} ...")
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, json.dumps(compute()))
+            self.keep_time()
         return json.loads(file.read_text())
 
     def say(self, text: str) -> None:

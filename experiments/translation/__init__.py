@@ -1,0 +1,1 @@
+"""How well does a recurrent encoder-decoder with attention translate German captions?"""
