@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cells as cells
+    from . import decode as decode
     from . import diagnostics as diagnostics
     from . import initializers as initializers
     from . import kernels as kernels
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
 
 
 _ROOMS = """
-    cells diagnostics initializers kernels layers ops strategies testing training
+    cells decode diagnostics initializers kernels layers ops strategies testing training
 """
 
 # Each module is imported when one of its names is first asked for, so that importing

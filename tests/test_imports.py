@@ -34,6 +34,7 @@ BELOW = {
     "strategies": {*CELL, "_check", "_autodiff", "kernels", "ops"},
     "_unroll": {*CELL, "_check", "strategies"},
     "_layouts": {*CELL, "_check", "_unroll"},
+    "decode": {*CELL, "_check", "_check_step"},
     "diagnostics": {*CELL, "_unroll"},
     "training": {*CELL, "_unroll", "diagnostics"},
     "testing": {*CELL, "_unroll", "_check", "strategies", "layers", "cells"},
