@@ -31,7 +31,10 @@ class Voice(NamedTuple):
 
 
 def random_voice(random: np.random.Generator, strength: float) -> Voice:
-    """A voice whose factors are at most `1 + strength` times larger or smaller."""
+    """A voice whose factors are at most `1 + strength` times larger or smaller.
+
+    Its colour has a standard deviation of `1.3 * strength` nats for each coefficient.
+    """
     factors = np.exp(random.uniform(-1, 1, 3) * np.log1p(strength))
     speed, tract, stretch = map(float, factors)
     return Voice(
@@ -40,7 +43,7 @@ def random_voice(random: np.random.Generator, strength: float) -> Voice:
         stretch,
         noise=float(10 ** random.uniform(-3, -0.8)),
         silence=(int(random.integers(RATE // 5)), int(random.integers(RATE // 5))),
-        colour=tuple(0.5 * random.normal(size=3)),
+        colour=tuple(1.3 * strength * random.normal(size=3)),
     )
 
 
@@ -92,8 +95,8 @@ _FILTERS: dict[tuple[int, float], np.ndarray] = {}
 def _filters(bands: int, tract: float) -> np.ndarray:
     """Triangular filters, evenly spaced in mel from 60 to 3,800 Hz, `(bins, bands)`.
 
-    With a factor `tract` their frequencies are warped, as the formants of a vocal tract of
-    another length: multiplied up to a knee, above which a line leads to the same maximum.
+    With a factor `tract` the filters are moved down by it, so that formants appear higher:
+    their frequencies are divided up to a knee, above which a line leads to the same maximum.
 
     Reference: Lee & Rose 1998, doi:10.1109/89.650310.
     """
@@ -101,7 +104,7 @@ def _filters(bands: int, tract: float) -> np.ndarray:
     if key not in _FILTERS:
         low, high = 2595 * np.log10(1 + np.array([60, 3800]) / 700)
         mel = np.linspace(low, high, bands + 2)
-        hertz = _warped(700 * (10 ** (mel / 2595) - 1), key[1])
+        hertz = _warped(700 * (10 ** (mel / 2595) - 1), 1 / key[1])
         left, middle, right = hertz[:-2], hertz[1:-1], hertz[2:]
         bins = np.linspace(0, NYQUIST, BINS // 2 + 1)[:, None]
         up = (bins - left) / (middle - left)
@@ -110,23 +113,22 @@ def _filters(bands: int, tract: float) -> np.ndarray:
     return _FILTERS[key]
 
 
-def _warped(hertz: np.ndarray, tract: float) -> np.ndarray:
-    knee = 0.7 * NYQUIST / max(tract, 1)
-    above = NYQUIST - (NYQUIST - hertz) * (NYQUIST - tract * knee) / (NYQUIST - knee)
-    return np.where(hertz < knee, tract * hertz, above)
+def _warped(hertz: np.ndarray, factor: float) -> np.ndarray:
+    knee = 0.7 * NYQUIST / max(factor, 1)
+    slope = (NYQUIST - factor * knee) / (NYQUIST - knee)
+    return np.where(hertz < knee, factor * hertz, NYQUIST - slope * (NYQUIST - hertz))
 
 
 def masked(mel: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The spectra with two ranges of bands and one of frames silenced.
+    """The spectra with a range of bands and a range of frames silenced.
 
     Reference: Park et al. 2019, arXiv:1904.08779.
     """
     mel = mel.copy()
     frames, bands = mel.shape
-    for _ in range(2):
-        width = random.integers(bands // 6 + 1)
-        start = random.integers(bands - width + 1)
-        mel[:, start : start + width] = 0
+    width = random.integers(bands // 6 + 1)
+    start = random.integers(bands - width + 1)
+    mel[:, start : start + width] = 0
     width = random.integers(min(frames // 5, 12) + 1)
     start = random.integers(frames - width + 1)
     mel[start : start + width] = 0

@@ -54,13 +54,17 @@ def _network(config: Any, symbols: int, make_loss: Any, updates: int) -> Network
 
 
 def recognize_digits(
-    run: Run, config: Any, network: Network, name: str, part: Part, seed: int
+    run: Run,
+    config: Any,
+    network: Network,
+    name: str,
+    part: Part,
+    seed: int,
+    strength: float,
 ) -> Outcome:
     """Trains a network on digits and tests it on others: the accuracy."""
     shape = Shape(config.bands, config.stack, config.steps)
-    batch = batches.random_digits(
-        part.train, config.batch, shape, config.strength, seed
-    )
+    batch = batches.random_digits(part.train, config.batch, shape, strength, seed)
     params, seconds = _fit(run, network, name, batch, seed)
     test = batches.whole(batches.digits(part.test), shape)
     found = model.predict(network.scores, params, test)
@@ -74,7 +78,7 @@ def recognize_strings(
     """Trains a network on strings and tests it on others: the label error rates."""
     shape = Shape(config.bands, config.stack, config.string_steps)
     batch = batches.random_strings(
-        part.train, config.most, config.string_batch, shape, config.strength, 0
+        part.train, config.most, config.string_batch, shape, config.known_strength, 0
     )
     params, seconds = _fit(run, network, name, batch, 0)
     given = batches.whole(test, shape)

@@ -173,12 +173,12 @@ def test_the_loss_of_strings_is_the_probability_of_all_alignments():
     scores = lambda params, frames, lengths, key: params
     ys = np.random.default_rng(0).normal(size=(2, 1, 11)).astype(np.float32)
     loss = model.make_string_loss(scores)
-    batch = batches.Batch(ys, np.array([2]), np.array([[4]]), np.array([1]))
+    batch = batches.Batch(*map(jax.numpy.asarray, (ys, [2], [[4]], [1])))
     p = np.asarray(jax.nn.softmax(ys))[:, 0]
     blank = p[:, model.BLANK]
     want = p[0, 4] * p[1, 4] + p[0, 4] * blank[1] + blank[0] * p[1, 4]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        got, _ = loss(jax.numpy.asarray(ys), (), None, batch)
+        got, _ = loss(batch.frames, (), None, batch)
     assert float(got) == pytest.approx(-np.log(want), rel=1e-4)
 
 
