@@ -29,7 +29,7 @@ class Config(Options):
     """Fraction of features dropped after each GRU during training."""
     strength: float = 0.15
     """The most by which pitch, formants and duration change in training, as a fraction."""
-    known_strength: float = 0.04
+    known_strength: float = 0.08
     """The same for speakers who are known; 0 for no change at all."""
 
     batch: int = 50
