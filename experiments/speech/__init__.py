@@ -1,0 +1,1 @@
+"""Does a small GRU recognize spoken digits, of known speakers, of new ones, and in strings?"""
