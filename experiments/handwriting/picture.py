@@ -39,6 +39,8 @@ def draw(
     _bars(left, nats, "nats per point, held-out characters (lower is better)", "{:.2f}")
     _bars(right, accuracies, "accuracy, held-out digits", "{:.3f}")
     right.set_xlim(0.9, 1.005)
+    kinds = [Patch(color="C0", label="network"), Patch(color="0.7", label="baseline")]
+    left.legend(handles=kinds, loc="lower right", fontsize=8)
     for part, (title, sheet) in zip(parts, sheets.items(), strict=True):
         _sheet(part, title, sheet, given if title == [*sheets][-1] else [])
     save_picture(path, figure)
@@ -59,10 +61,6 @@ def _bars(ax: Any, values: dict[str, float], title: str, form: str) -> None:
     ax.set_yticks(places, list(values))
     ax.set_title(title, fontsize=10, loc="left")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(
-        handles=[Patch(color="C0", label="network"), Patch(color="0.7", label="baseline")],
-        fontsize=8,
-    )  # fmt: skip
 
 
 def _sheet(part: Any, title: str, sheet: list[Character], given: Any) -> None:
