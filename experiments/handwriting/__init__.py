@@ -1,0 +1,1 @@
+"""Can a recurrent network read and write characters by the movement of the pen?"""
