@@ -25,7 +25,7 @@ from .._blocks import divisor
 from .._masked import Masked, MaskedInput
 from .._platform import Target, on_target, target
 from ..hoisted._outputs import outputs_of_state
-from ..hoisted._partition import partition
+from ..._partition import partition
 from ..hoisted._recurrence import Recurrence
 from ..hoisted._step_gradients import Unique, pull_step
 from ..hoisted._wide import with_wide_matmuls

@@ -33,7 +33,7 @@ from .._base import resident
 from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
-from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
+from ..._partition import Matmul, Multiply, PartitionedStep, at_least_float32
 from ._step_gradients import StepGradients, Unique, pull_step
 
 

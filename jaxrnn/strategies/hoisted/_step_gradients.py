@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ._leaves import Split, split
-from ._partition import PartitionedStep
+from ..._partition import PartitionedStep
 
 
 class StepGradients(NamedTuple):

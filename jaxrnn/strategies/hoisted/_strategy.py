@@ -15,7 +15,7 @@ from ..._validate import check_steps
 from .._base import Plan, Strategy
 from .._blocks import divisor
 from ._outputs import outputs_of_state
-from ._partition import partition
+from ..._partition import partition
 from ._recurrence import Recurrence
 
 
