@@ -53,9 +53,11 @@ if TYPE_CHECKING:
     from .cells import ParaLSTM as ParaLSTM
     from .cells import PeepholeLSTM as PeepholeLSTM
     from .cells import ProjectedLSTM as ProjectedLSTM
+    from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AllStates as AllStates
     from .layers import Bidirectional as Bidirectional
     from .layers import Dense as Dense
+    from .layers import DotProductAttention as DotProductAttention
     from .layers import Dropout as Dropout
     from .layers import Embedding as Embedding
     from .layers import LearnedState as LearnedState
@@ -102,8 +104,9 @@ _NAMES = {
         PeepholeLSTM ProjectedLSTM QRNN RGLRU S5 SLSTM SRU SSD
     """,
     "layers": """
-        AllStates Bidirectional Dense Dropout Embedding LearnedState Residual
-        SkipStack Stack Stepwise VariationalDropout Zoneout drop_connect
+        AdditiveAttention AllStates Bidirectional Dense DotProductAttention Dropout
+        Embedding LearnedState Residual SkipStack Stack Stepwise VariationalDropout
+        Zoneout drop_connect
     """,
     "strategies": """
         Associative Auto Checkpointed Chunked CuDNN Fused Hoisted Newton Scan

@@ -46,6 +46,12 @@ def expand_trailing(mask: jax.Array, ndim: int) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
 
 
+def valid_steps(lengths: jax.Array, time: Any) -> jax.Array:
+    """`(T, B)` booleans, True at the first `lengths[b]` steps of each sequence."""
+    steps = jnp.arange(time)
+    return steps[:, None] < lengths[None, :].astype(steps.dtype)
+
+
 def add_bias(z: Any, b: Any) -> Any:
     """`z + b`, or `z` if there is no bias."""
     return z if b is None else z + b

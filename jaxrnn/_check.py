@@ -14,6 +14,7 @@ import numpy as np
 from ._check_step import cached, check_step, signature, structs
 from ._layer import Layer
 from ._typing import Size
+from ._validate import as_array, check_lengths, described
 
 
 class Arguments(NamedTuple):
@@ -130,13 +131,16 @@ def check_sequence(xs: Any) -> tuple[Any, Size, Size]:
 
 def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
     """The state of a batch, as `unroll` returns it; None gives the initial state."""
-    one = _state_of(layer, *signature(params))
     if state is None:
         return jax.tree.map(
             lambda s: jnp.broadcast_to(s, (batch, *jnp.shape(s))),
             layer.initial_state(params),
         )
     state = as_arrays(state, "state", "give what an earlier unroll returned")
+    without_batch = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state
+    )
+    one = _state_like(layer, *signature(params), *signature(without_batch))
     expected = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((batch, *s.shape), s.dtype), one
     )
@@ -147,30 +151,6 @@ def check_state(layer: Layer, params: Any, state: Any, batch: Size) -> Any:
     _same_structure("state", state, expected, hint)
     _same_shapes("state", state, expected, hint, dtypes=True)
     return state
-
-
-def check_lengths(lengths: Any, time: Size, batch: Size) -> Any:
-    """Integers `(B,)` from 0 to T; the range is checked where the values are known."""
-    lengths = _as_array(lengths, "lengths", "give integers, one for each sequence")
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(
-            f"lengths are {lengths.dtype}: give integers, the number of valid steps of "
-            "each sequence."
-        )
-    if lengths.shape != (batch,):
-        raise ValueError(
-            f"lengths have the shape {lengths.shape}, but xs has B={batch} sequences: give "
-            f"({batch},), one length for each."
-        )
-    if not isinstance(lengths, jax.core.Tracer):
-        values = np.asarray(lengths)
-        wrong = [int(v) for v in values if not 0 <= v <= time]
-        if wrong:
-            raise ValueError(
-                f"lengths contain {wrong[:5]}, but xs has T={time} steps: give lengths from "
-                f"0 to {time}."
-            )
-    return jnp.asarray(lengths)
 
 
 def check_resets(resets: Any, time: Size, batch: Size) -> Any:
@@ -186,7 +166,7 @@ def check_mask(mask: Any, time: Size, batch: Size) -> Any:
 
 
 def _check_booleans(name: str, given: Any, means: str, time: Size, batch: Size) -> Any:
-    given = _as_array(given, name, "give booleans (T, B)")
+    given = as_array(given, name, "give booleans (T, B)")
     verb = "are" if name.endswith("s") else "is"
     if given.dtype != jnp.bool_:
         raise TypeError(
@@ -226,22 +206,8 @@ def check_key(key: Any) -> Any:
 def as_arrays(tree: Any, name: str, hint: str) -> Any:
     """The tree with NumPy arrays as JAX arrays; TypeError if a leaf is not an array."""
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [jnp.asarray(_as_array(leaf, name, hint)) for leaf in leaves]
+    arrays = [jnp.asarray(as_array(leaf, name, hint)) for leaf in leaves]
     return jax.tree.unflatten(structure, arrays)
-
-
-def _as_array(leaf: Any, name: str, hint: str) -> Any:
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
-        raise TypeError(f"{name} is or holds {described(leaf)}, not an array: {hint}.")
-    if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
-        raise TypeError(f"{name} is an array of {leaf.dtype}, not of numbers: {hint}.")
-    return leaf
-
-
-def described(value: Any) -> str:
-    """The type and a short repr of a value, for error messages."""
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
 
 
 @cached
@@ -250,8 +216,10 @@ def _params_of(layer: Layer) -> Any:
 
 
 @cached
-def _state_of(layer: Layer, structure: Any, leaves: tuple) -> Any:
-    return jax.eval_shape(layer.initial_state, structs(structure, leaves))
+def _state_like(layer: Layer, *signatures: Any) -> Any:
+    """The state that a layer needs; the layer decides which parts of the given one to keep."""
+    params, state = (structs(*signatures[i : i + 2]) for i in (0, 2))
+    return jax.eval_shape(layer.reset_state, params, state)
 
 
 def _same_structure(name: str, given: Any, expected: Any, hint: str) -> None:

@@ -167,6 +167,15 @@ class Layer(Static, abc.ABC, Generic[Params, State]):
     def initial_state(self, params: Params) -> State:
         """The state before the first step, for one example."""
 
+    def reset_state(self, params: Params, state: State) -> State:
+        """The state after a reset, for one example; `state` is the one before it.
+
+        It is the initial state, except for parts that no step changes, such as the memory
+        of an attention layer: they stay. A cell always restarts from its initial state.
+        """
+        del state
+        return self.initial_state(params)
+
     @abc.abstractmethod
     def step(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
         """One example, one time step: `(state, y)`. Deterministic; for streaming."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Integer, Key
 
 from . import _check
+from ._arrays import valid_steps
 from ._layer import Context, Layer
 from ._sharding import aligned, on_automatic_axes
 from ._typing import DType, Params, Sequence, State
@@ -112,8 +113,7 @@ def _on_one_mesh(
 ):
     inside = None
     if lengths is not None:
-        steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
-        inside = steps[:, None] < lengths[None, :].astype(steps.dtype)
+        inside = valid_steps(lengths, jax.tree.leaves(xs)[0].shape[0])
     valid = _both(inside, mask)
     context = Context(strategy, valid, _cuts(resets, inside), key)
     if valid is not None:
@@ -123,8 +123,8 @@ def _on_one_mesh(
         # for the same reason, no layer reads the state of a sequence that takes no step
         busy = valid if context.resets is None else valid | context.resets
         given, empty = state, ~jnp.any(busy, axis=0)
-        one = jax.tree.map(lambda s: s[None], layer.initial_state(params))
-        state = _where(empty, one, given)
+        fresh = jax.vmap(lambda s, _: layer.reset_state(params, s))(given, empty)
+        state = _where(empty, fresh, given)
     if reverse:
         xs, context = jax.tree.map(lambda x: x[::-1], xs), context.flipped()
     state, ys = layer.unroll(params, state, xs, context)
@@ -217,6 +217,7 @@ def explain(
     shape: tuple[int, ...],
     dtype: DType = jnp.float32,
     *,
+    state: State | None = None,
     strategy: Strategy = Auto(),
     platform: str | None = None,
 ) -> Explanation:
@@ -229,6 +230,8 @@ def explain(
         layer: any layer.
         shape: the shape of xs, `(T, B, features)`, or `(T, B)` for token ids.
         dtype: the dtype of xs.
+        state: the state that `unroll` would be given, or its shapes; None for the initial
+            state. An attention layer needs it, since it has no initial state.
         strategy: the strategy that `unroll` would be given.
         platform: "cpu", "gpu" or "tpu"; None for the platform that JAX would use.
 
@@ -255,14 +258,14 @@ def explain(
     # the trace through a list, since they are not arrays
     decisions: list[Decision] = []
 
-    def run(params, xs):
-        given = _check.arguments(layer, params, xs)
+    def run(params, xs, state):
+        given = _check.arguments(layer, params, xs, state)
         with on_platform(platform or default_platform()), recorded_decisions() as made:
             out = _trace(*given, strategy)
         decisions.extend(made)
         return out
 
-    jax.eval_shape(run, params, xs)
+    jax.eval_shape(run, params, xs, state)
     return Explanation(tuple(decisions))
 
 

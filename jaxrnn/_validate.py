@@ -1,7 +1,11 @@
-"""Checks of the arguments of a layer, at construction."""
+"""Checks that the whole library shares: of the fields of a layer, of arrays and lengths."""
 
 import operator
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 def check_sizes(layer: Any, *names: str) -> None:
@@ -75,3 +79,45 @@ def check_heads(cell: Any, name: str) -> None:
             f"{type(cell).__name__}({name}={size}, heads={cell.heads}): all heads have "
             f"equally many units; give a `{name}` that is a multiple of `heads`."
         )
+
+
+def check_lengths(lengths: Any, time: Any, batch: Any, of: str = "xs") -> Any:
+    """Integers `(B,)` from 0 to T; the range is checked where the values are known.
+
+    `of` is the name of the sequences in error messages.
+    """
+    lengths = as_array(lengths, "lengths", "give integers, one for each sequence")
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(
+            f"lengths are {lengths.dtype}: give integers, the number of valid steps of "
+            "each sequence."
+        )
+    if lengths.shape != (batch,):
+        raise ValueError(
+            f"lengths have the shape {lengths.shape}, but {of} has B={batch} sequences: give "
+            f"({batch},), one length for each."
+        )
+    if not isinstance(lengths, jax.core.Tracer):
+        values = np.asarray(lengths)
+        wrong = [int(v) for v in values if not 0 <= v <= time]
+        if wrong:
+            raise ValueError(
+                f"lengths contain {wrong[:5]}, but {of} has T={time} steps: give lengths from "
+                f"0 to {time}."
+            )
+    return jnp.asarray(lengths)
+
+
+def as_array(leaf: Any, name: str, hint: str) -> Any:
+    """The leaf; TypeError if it is not an array of numbers."""
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise TypeError(f"{name} is or holds {described(leaf)}, not an array: {hint}.")
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
+        raise TypeError(f"{name} is an array of {leaf.dtype}, not of numbers: {hint}.")
+    return leaf
+
+
+def described(value: Any) -> str:
+    """The type and a short repr of a value, for error messages."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"

@@ -14,6 +14,9 @@ _OWN_CHECKS = {
     ("jaxrnn.ops._log_diag_scan", "log_diag_scan"),
     ("jaxrnn.ops._linear_attention._over_chunks", "chunked_linear_attention"),
     ("jaxrnn.ops._linear_attention._over_chunks", "chunked_delta"),
+    ("jaxrnn.ops._pool", "last_pool"),
+    ("jaxrnn.ops._pool", "mean_pool"),
+    ("jaxrnn.ops._pool", "max_pool"),
 }
 
 

@@ -1,11 +1,19 @@
 """Combinators, which build layers from layers, and layers without memory."""
 
+from ._additive_attention import AdditiveAttention as AdditiveAttention
+from ._additive_attention import AdditiveAttentionParams as AdditiveAttentionParams
 from ._all_states import AllStates as AllStates
+from ._attention import Attention as Attention
+from ._attention import Memory as Memory
 from ._bidirectional import Bidirectional as Bidirectional
 from ._bidirectional import Directions as Directions
 from ._bidirectional import concatenate as concatenate
 from ._dense import Dense as Dense
 from ._dense import DenseParams as DenseParams
+from ._dot_product_attention import DotProductAttention as DotProductAttention
+from ._dot_product_attention import (
+    DotProductAttentionParams as DotProductAttentionParams,
+)
 from ._drop_connect import drop_connect as drop_connect
 from ._dropout import Dropout as Dropout
 from ._dropout import VariationalDropout as VariationalDropout

@@ -90,6 +90,12 @@ class Bidirectional(Layer):
             backward.initial_state(params.backward),
         )
 
+    def reset_state(self, params, state):
+        if not isinstance(state, Directions):
+            return self.initial_state(params)
+        each = zip(self._layers, params, state, strict=True)
+        return Directions(*(layer.reset_state(p, s) for layer, p, s in each))
+
     def step(self, params, state, x):
         raise NotImplementedError(
             f"{self} cannot take single steps: its backward direction starts at the end "

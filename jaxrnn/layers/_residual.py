@@ -50,6 +50,9 @@ class Residual(Layer):
     def initial_state(self, params):
         return self.layer.initial_state(params)
 
+    def reset_state(self, params, state):
+        return self.layer.reset_state(params, state)
+
     def step(self, params, state, x):
         state, y = self.layer.step(params, state, x)
         return state, _add(x, y)

@@ -63,6 +63,16 @@ class Stack(Layer):
             layer.initial_state(p) for layer, p in zip(self.layers, params, strict=True)
         )
 
+    def reset_state(self, params, state):
+        # `unroll` compares the structures of the result and of the state that it is given
+        if not isinstance(state, tuple) or len(state) != len(self.layers):
+            return self.initial_state(params)
+        after = []
+        for i, layer in enumerate(self.layers):
+            with self._note_layer(i):
+                after.append(layer.reset_state(params[i], state[i]))
+        return tuple(after)
+
     def step(self, params, state, x):
         after = []
         for i, layer in enumerate(self.layers):

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 
-from .._check import described
 from .._layer import Cell, Context, Executor, Static, over_time_and_batch
+from .._validate import described
 from ._masked import Masked, MaskedLinear, masked
 from ._platform import platform
 

@@ -58,8 +58,8 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
     outputs, tape = [_zeros(_at(_at(_host(weights[1]), 0), b))] * case.time, []
     for t, fresh, taken in _order(case.time, b, **options):
         if fresh:
-            tape.append((None, None, None))
-            state = _initial(layer, params)
+            tape.append((None, state, None))
+            state = _host(_reset(layer, params, state))
         if not taken:  # the state is kept, after the reset if there is one here
             continue
         x = _at(_at(xs, t), b)
@@ -71,8 +71,9 @@ def _row(case: Case, options: dict[str, Any], weights: Any, b: int) -> tuple:
     d_state = split(_at(_host(weights[0]), b))[0]
     for t, before, x in reversed(tape):
         if t is None:
-            d_params.append(_host(_initial_transposed(layer, params, d_state)))
-            d_state = _zeros(d_state)
+            found = _reset_transposed(layer, params, before, d_state)
+            d_now, d_state = _host(found)
+            d_params.append(d_now)
             continue
         d_y = split(_at(_at(_host(weights[1]), t), b))[0]
         found = _step_transposed(layer, params, before, x, (d_state, d_y))
@@ -111,15 +112,15 @@ def _step_transposed(layer: Layer, params: Any, state: Any, x: Any, weights: Any
 
 
 @jax.jit
-def _initial(layer: Layer, params: Any) -> Any:
-    return layer.initial_state(params)
+def _reset(layer: Layer, params: Any, state: Any) -> Any:
+    return layer.reset_state(params, state)
 
 
 @jax.jit
-def _initial_transposed(layer: Layer, params: Any, weights: Any) -> Any:
-    floats, rest = split(params)
-    initial = lambda floats: split(layer.initial_state(join(floats, rest)))[0]
-    return jax.vjp(initial, floats)[1](weights)[0]
+def _reset_transposed(layer: Layer, params: Any, state: Any, weights: Any) -> Any:
+    floats, rest = split((params, state))
+    reset = lambda floats: split(layer.reset_state(*join(floats, rest)))[0]
+    return jax.vjp(reset, floats)[1](weights)[0]
 
 
 def outputs_like(case: Case) -> Any:

@@ -105,7 +105,7 @@ def _row(layer, params, xs, state, length, mask, resets, reverse):
         # a reset at t cuts between t - 1 and t; in reverse, step t - 1 starts fresh
         fresh = t + 1 < length and resets[t + 1] if reverse else resets[t]
         if fresh:
-            state = layer.initial_state(params)
+            state = layer.reset_state(params, state)
         if not mask[t]:  # the state is kept, after the reset if there is one here
             continue
         x = jax.tree.map(lambda x, t=t: x[t], xs)
