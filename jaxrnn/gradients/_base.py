@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._layer import Layer, Static
-from ._split import advance, output, to_real, to_tree
+from ._split import Step, advance, output, to_real, to_tree
 
 
 class Update(NamedTuple):
@@ -32,13 +32,14 @@ class Method(Static, abc.ABC):
     """
 
     @abc.abstractmethod
-    def init(self, layer: Layer, params: Any, x: Any) -> Any:
+    def init(self, layer: Layer, params: Any, x: Any, *, key: Any = None) -> Any:
         """The trace before the first step, for one example.
 
         Args:
             layer: the layer.
             params: its parameters.
             x: an input of one step, or anything with its shape and dtype.
+            key: the random key of a method that draws numbers.
 
         Raises:
             NotImplementedError: if the method does not fit the layer; it says which does.
@@ -85,57 +86,69 @@ class Forward(Method):
     """
 
     @abc.abstractmethod
-    def start(self, layer: Layer, params: Any, x: Any) -> Any:
+    def start(self, layer: Layer, params: Any, x: Any, key: Any) -> Any:
         """The influence of the parameters on the initial state, for one example."""
 
     @abc.abstractmethod
-    def follow(self, layer: Layer, params: Any, trace: Any, state: Any, x: Any) -> Any:
-        """The influence after the step from `state` with the input `x`."""
+    def follow(self, step: Step, trace: Any) -> Any:
+        """The influence after the step."""
 
     @abc.abstractmethod
-    def credit(
-        self, layer: Layer, params: Any, trace: Any, signal: Any, x: Any
-    ) -> list[Any]:
+    def credit(self, step: Step, trace: Any, target: "Target", signal: Any) -> list[Any]:
         """`signal` times the influence: a real vector for each leaf of params."""
 
-    def init(self, layer: Layer, params: Any, x: Any) -> Any:
-        return self.start(layer, params, x)
-
     def restart(self, layer: Layer, params: Any, trace: Any, x: Any) -> Any:
-        """The trace of a sequence that starts now; random keys in it go on."""
+        """The trace of a sequence that starts now; random numbers go on."""
         del trace
-        return self.start(layer, params, x)
+        return self.start(layer, params, x, None)
+
+    def init(self, layer, params, x, *, key=None):
+        return self.start(layer, params, x, key)
 
     def update(
         self, layer, step_loss, params, trace, state, x, target, *, reset=None, valid=None
     ):  # fmt: skip
         kept = trace, state
         if valid is not None:
-            x = where(valid, x, jax.tree.map(jnp.zeros_like, x))
+            x, target = where(valid, (x, target), _zeros((x, target)))
         if reset is not None:
             trace = where(reset, self.restart(layer, params, trace, x), trace)
-            state = where(reset, layer.initial_state(params), state)
-        new = advance(layer, params, state, x)
-        loss, explicit, signal = self._loss(layer, step_loss, params, state, new, x, target)
-        trace = self.follow(layer, params, trace, state, x)
-        through = self.credit(layer, params, trace, signal, x)
-        grads = _sum(explicit, through)
+            state = where(reset, layer.reset_state(params, state), state)
+        step = Step(layer, params, state, x, advance(layer, params, state, x))
+        aim = Target(step_loss, target)
+        loss, explicit, signal = aim.gradients(step)
+        trace = self.follow(step, trace)
+        grads = _sum(explicit, self.credit(step, trace, aim, signal))
         if valid is None:
-            return Update(trace, new, loss, grads)
-        trace, new = where(valid, (trace, new), kept)
-        nothing = jax.tree.map(jnp.zeros_like, (loss, grads))
-        return Update(trace, new, *where(valid, (loss, grads), nothing))
+            return Update(trace, step.new, loss, grads)
+        trace, new = where(valid, (trace, step.new), kept)
+        loss, grads = where(valid, (loss, grads), _zeros((loss, grads)))
+        return Update(trace, new, loss, grads)
 
-    def _loss(self, layer, step_loss, params, state, new, x, target):
-        """The loss, and its gradients by the params given the state, and by the state."""
-        del state
 
-        def of(params, flat):
-            return step_loss(output(layer, params, to_tree(flat, new), x), target)
+class Target(NamedTuple):
+    """The loss of one step, and its target."""
+
+    step_loss: StepLoss
+    target: Any
+
+    def __call__(self, y: Any) -> jax.Array:
+        return self.step_loss(y, self.target)
+
+    def gradients(self, step: Step) -> tuple[jax.Array, Any, jax.Array]:
+        """The loss, its gradient by the params for given states, and by the states."""
+
+        def of(params: Any, flat: Any) -> jax.Array:
+            state = to_tree(flat, step.new)
+            return self(output(step.layer, params, state, step.x))
 
         by = jax.value_and_grad(of, argnums=(0, 1))
-        loss, (explicit, signal) = by(params, to_real(new))
+        loss, (explicit, signal) = by(step.params, to_real(step.new))
         return loss, explicit, signal
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, tree)
 
 
 def where(which: Any, yes: Any, no: Any) -> Any:

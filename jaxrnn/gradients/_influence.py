@@ -15,7 +15,7 @@ import numpy as np
 
 from .._layer import Layer
 from ._pattern import Structure
-from ._split import advance, to_real, to_tree
+from ._split import Advance, Step, advance, to_real, to_tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +127,13 @@ class Influence:
         layer: the layer.
         structure: where its derivatives are not zero.
         kept: for each leaf of params, the part of P that is kept.
+        by: the step whose Jacobian J carries P forward; I is that of the layer itself.
     """
 
     layer: Layer
     structure: Structure
     kept: tuple[Kept, ...]
+    by: Advance = advance
 
     def start(self, params: Any) -> tuple:
         """P of the initial state: zero, unless that depends on the parameters."""
@@ -155,11 +157,12 @@ class Influence:
             for kept, j in zip(self.kept, jacobian, strict=True)
         )
 
-    def follow(self, params: Any, p: tuple, state: Any, x: Any) -> tuple:
-        """P after the step from `state` with the input `x`."""
-        step = RealStep(self.layer, params, state, x)
-        jacobian = ByState(step, self.structure.state)
-        immediate = self._immediate(step)
+    def follow(self, step: Step, p: tuple) -> tuple:
+        """P after a step."""
+        if not any(self.kept):
+            return p
+        jacobian = ByState(RealStep(step, self.by), self.structure.state)
+        immediate = self._immediate(RealStep(step))
         return tuple(
             () if kept is None else kept.follow(jacobian, part, now)
             for kept, part, now in zip(self.kept, p, immediate, strict=True)
@@ -196,17 +199,18 @@ class Influence:
 class RealStep:
     """One step as a function of real vectors, with its derivatives."""
 
-    def __init__(self, layer: Layer, params: Any, state: Any, x: Any):
-        self._leaves, self._tree = jax.tree.flatten(params)
-        self._layer, self._state, self._x = layer, state, x
+    def __init__(self, step: Step, by: Advance = advance):
+        self._leaves, self._tree = jax.tree.flatten(step.params)
+        self._layer, self._state, self._x = step.layer, step.state, step.x
+        self._advance = by
         self._vectors = [to_real(leaf) for leaf in self._leaves]
-        self._flat = to_real(state)
+        self._flat = to_real(step.state)
         self.size = len(self._flat)
 
     def __call__(self, vectors: list, flat: Any) -> Any:
         made = [to_tree(v, leaf) for v, leaf in zip(vectors, self._leaves, strict=True)]
         params, state = self._tree.unflatten(made), to_tree(flat, self._state)
-        return to_real(advance(self._layer, params, state, self._x))
+        return to_real(self._advance(self._layer, params, state, self._x))
 
     def by_params(self, which: list[int], seeds: np.ndarray) -> list:
         """`seeds @ I` for some leaves: a row for each seed, `(seeds, p)`."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
-from ._split import Site, advance, sites, to_real, to_tree
+from ._split import Advance, Site, Step, advance, nudged, sites, to_real, to_tree
 
 
 PROBES = 3
@@ -30,19 +30,24 @@ class Structure:
     Attributes:
         sites: the cells inside the layer.
         parts: the number of real arrays in the state: 2 for h and c, or for a complex h.
+        owner: `(k,)`, the position in `sites` of the cell that a number belongs to.
         inside: for each leaf of params, whether it belongs to a cell.
         state: `(k, k)` booleans, d state / d previous state.
         params: for each leaf of params, `(k, p)` booleans, d state / d leaf, the influence
             through the initial state included.
         starts: whether the initial state depends on the parameters.
+        visible: `(k,)` booleans, whether the output of a step depends on a number of the
+            state after it; c of an LSTM is not visible.
     """
 
     sites: tuple[Site, ...]
     parts: int
+    owner: np.ndarray
     inside: tuple[bool, ...]
     state: np.ndarray
     params: tuple[np.ndarray, ...]
     starts: bool
+    visible: np.ndarray
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
         """The numbers of the state that these reach in any number of steps, `(k, ...)`."""
@@ -52,47 +57,67 @@ class Structure:
                 return rows
             rows = more
 
+    def within_cells(self) -> np.ndarray:
+        """`(k, k)` booleans: whether two numbers of the state belong to the same cell."""
+        return self.owner[:, None] == self.owner[None, :]
+
     def site_of(self, leaf: int) -> Site:
         """The cell that a leaf of params belongs to."""
         return next(site for site in self.sites if leaf in site.params)
 
 
-def structure_of(layer: Layer, params: Any, x: Any) -> Structure:
+def structure_of(layer: Layer, params: Any, x: Any, by: Advance = advance) -> Structure:
     """The structure for these shapes; computed once for each layer and shape."""
     leaves, tree = jax.tree.flatten((params, x))
     shapes = tuple((jnp.shape(v), jnp.result_type(v)) for v in leaves)
     # also called while a program is traced, where the probes must be computed at once
     with jax.ensure_compile_time_eval():
-        return _structure(layer, tree, shapes)
+        return _structure(layer, tree, shapes, by)
 
 
 @functools.lru_cache(maxsize=64)
-def _structure(layer: Layer, tree: Any, shapes: tuple) -> Structure:
+def _structure(layer: Layer, tree: Any, shapes: tuple, by: Advance) -> Structure:
     like = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*s) for s in shapes])
-    probes = [_probe(layer, *like, jax.random.key(i)) for i in range(PROBES)]
+    probes = [probe(layer, *like, jax.random.key(i)) for i in range(PROBES)]
     params, state, x = probes[0]
     found = sites(layer, params, state, x)
     owned = {i for site in found for i in site.params}
     leaves = range(len(jax.tree.leaves(params)))
-    masks = [_masks(layer, *probe) for probe in probes]
+    masks = [_masks(layer, by, *probe) for probe in probes]
     by_state, by_params, by_start = (
         functools.reduce(_either, part) for part in zip(*masks, strict=True)
     )
+    seen = [_visible(Step(layer, *probe, probe[1]), found) for probe in probes]
     return Structure(
         found,
         sum(1 + jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)),
+        _owners(found, jax.tree.leaves(state)),
         tuple(i in owned for i in leaves),
         by_state[0],
         tuple(map(np.logical_or, by_params, by_start)),
         any(mask.any() for mask in by_start),
+        functools.reduce(np.logical_or, seen),
     )
+
+
+def _owners(found: tuple[Site, ...], state: list) -> np.ndarray:
+    of = {leaf: i for i, site in enumerate(found) for leaf in site.state}
+    sizes = [leaf.size * (1 + jnp.iscomplexobj(leaf)) for leaf in state]
+    return np.repeat([of[i] for i in range(len(state))], sizes)
+
+
+def _visible(step: Step, found: tuple[Site, ...]) -> np.ndarray:
+    nudge = jnp.zeros_like(to_real(step.state))
+    ys, pull = jax.vjp(lambda nudge: to_real(nudged(step, found, nudge)), nudge)
+    weights = jax.random.normal(jax.random.key(0), ys.shape, ys.dtype)
+    return np.asarray(pull(weights)[0]) != 0
 
 
 def _either(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
     return [x | y for x, y in zip(a, b, strict=True)]
 
 
-def _probe(layer: Layer, params: Any, x: Any, key: Any) -> tuple[Any, Any, Any]:
+def probe(layer: Layer, params: Any, x: Any, key: Any) -> tuple[Any, Any, Any]:
     """Random params, state and input: nothing is zero, and times between steps are positive."""
     keys = jax.random.split(key, 4)
     fresh = jax.tree.map(lambda p, like: p.astype(like.dtype), layer.init(keys[0]), params)
@@ -114,14 +139,14 @@ def _noisy(tree: Any, key: Any, scale: float) -> Any:
     return to_tree(vector + scale * jax.random.normal(key, vector.shape, vector.dtype), tree)
 
 
-def _masks(layer: Layer, params: Any, state: Any, x: Any) -> tuple[list, list, list]:
+def _masks(layer: Layer, by: Advance, params: Any, state: Any, x: Any) -> tuple[list, list, list]:
     """Where the derivatives by state, by params and of the initial state are not zero."""
     leaves, tree = jax.tree.flatten(params)
     flat, like = to_real(state), state
 
     def step(vectors: list, flat: Any) -> Any:
         made = _joined(vectors, leaves, tree)
-        return to_real(advance(layer, made, to_tree(flat, like), x))
+        return to_real(by(layer, made, to_tree(flat, like), x))
 
     def start(vectors: list) -> Any:
         return to_real(layer.initial_state(_joined(vectors, leaves, tree)))

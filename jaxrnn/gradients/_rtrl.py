@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .._layer import Layer
 from .._validate import check_sizes
 from ._base import Forward
@@ -30,14 +28,18 @@ class Traced(Forward):
         )
         return Influence(layer, structure, kept)
 
-    def start(self, layer, params, x):
+    def start(self, layer, params, x, key):
+        del key
         return self.influence(layer, params, x).start(params)
 
-    def follow(self, layer, params, trace, state, x):
-        return self.influence(layer, params, x).follow(params, trace, state, x)
+    def follow(self, step, trace):
+        influence = self.influence(step.layer, step.params, step.x)
+        return influence.follow(step, trace)
 
-    def credit(self, layer, params, trace, signal, x):
-        return self.influence(layer, params, x).credit(signal, trace, params)
+    def credit(self, step, trace, target, signal):
+        del target
+        influence = self.influence(step.layer, step.params, step.x)
+        return influence.credit(signal, trace, step.params)
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,3 @@ class DiagonalRTRL(Traced):
                 "DiagonalRTRL."
             )
         return entries_of(mask)
-
-
-def entries(kept: Kept, size: int) -> int:
-    """The number of entries of a trace."""
-    return 0 if kept is None else int(np.prod(kept.shape(size)))

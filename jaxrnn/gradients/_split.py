@@ -7,14 +7,30 @@ does not pass through a recurrence gets its exact gradient. The parts are found 
 the steps of the cells inside the layer apart (`stepping_by`); nothing is declared.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from .._arrays import state_dtype
 from .._layer import Cell, Layer, stepping_by
+from .._partition import Matmul, partition
+
+
+class Step(NamedTuple):
+    """One step of one example; `new` is the state after it."""
+
+    layer: Layer
+    params: Any
+    state: Any
+    x: Any
+    new: Any
+
+
+Advance = Callable[[Layer, Any, Any, Any], Any]
+"""`advance(layer, params, state, x)`, or a replacement of it."""
 
 
 def advance(layer: Layer, params: Any, state: Any, x: Any) -> Any:
@@ -30,6 +46,46 @@ def output(layer: Layer, params: Any, state: Any, x: Any) -> Any:
 
     with stepping_by(readout):
         return layer.step(params, state, x)[1]
+
+
+def blocked(layer: Layer, params: Any, state: Any, x: Any) -> Any:
+    """`advance`, with no derivative through the operands of the cells' recurrent matmuls.
+
+    What remains of the derivative by the state is the path on which a unit keeps its own
+    value, such as the leak of a rate network or the forget gate of an LSTM.
+    """
+
+    def step(cell: Cell, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
+        z = cell.project(params, x)
+        parts = partition(cell.recur, params, state, z)
+        new = parts.step(parts.hoist(params), state, z, _of_constant)
+        return new, cell.readout(params, new, z)
+
+    with stepping_by(step):
+        return layer.step(params, state, x)[0]
+
+
+def _of_constant(i: int, matmul: Matmul, a: Any, w: Any) -> Any:
+    del i
+    return matmul.of(jax.lax.stop_gradient(a), w)
+
+
+def nudged(step: Step, found: "tuple[Site, ...]", nudge: jax.Array) -> Any:
+    """The output of a step in which `nudge` is added to the new states of all cells.
+
+    Its derivative by the nudge contains the cells above, within this step.
+    """
+    nudges, cells = jax.tree.leaves(to_tree(nudge, step.new)), iter(found)
+
+    def moved(cell: Cell, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
+        z = cell.project(params, x)
+        leaves, tree = jax.tree.flatten(cell.recur(params, state, z))
+        own = [nudges[i] for i in next(cells).state]
+        new = tree.unflatten([s + n for s, n in zip(leaves, own, strict=True)])
+        return new, cell.readout(params, new, z)
+
+    with stepping_by(moved):
+        return step.layer.step(step.params, step.state, step.x)[1]
 
 
 @dataclass(frozen=True)
