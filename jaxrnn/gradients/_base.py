@@ -94,7 +94,9 @@ class Forward(Method):
         """The influence after the step."""
 
     @abc.abstractmethod
-    def credit(self, step: Step, trace: Any, target: "Target", signal: Any) -> list[Any]:
+    def credit(
+        self, step: Step, trace: Any, target: "Target", signal: Any
+    ) -> list[Any]:
         """`signal` times the influence: a real vector for each leaf of params."""
 
     def restart(self, layer: Layer, params: Any, trace: Any, x: Any) -> Any:

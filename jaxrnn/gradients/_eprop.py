@@ -134,8 +134,12 @@ class EProp(Local):
         by_state = structure_of(layer, params, x, blocked).state & own
         local = dataclasses.replace(whole, state=by_state)
         kept = []
-        for i, (inside, mask) in enumerate(zip(whole.inside, whole.params, strict=True)):
-            at_home = whole.owner == whole.sites.index(whole.site_of(i)) if inside else False
+        for i, (inside, mask) in enumerate(
+            zip(whole.inside, whole.params, strict=True)
+        ):
+            at_home = (
+                whole.owner == whole.sites.index(whole.site_of(i)) if inside else False
+            )
             kept.append(entries_of(local.closed(mask & np.reshape(at_home, (-1, 1)))))
         return Influence(layer, local, tuple(kept), blocked)
 

@@ -222,7 +222,9 @@ class RealStep:
             return self(vectors, self._flat)
 
         _, pull = jax.vjp(function, [self._vectors[i] for i in which])
-        return jax.vmap(lambda seed: pull(seed)[0])(jnp.asarray(seeds, self._flat.dtype))
+        return jax.vmap(lambda seed: pull(seed)[0])(
+            jnp.asarray(seeds, self._flat.dtype)
+        )
 
     def by_state(self, seeds: np.ndarray) -> Any:
         """`J @ seeds.T`: a row for each seed, `(seeds, k)`."""

@@ -120,13 +120,17 @@ def _either(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
 def probe(layer: Layer, params: Any, x: Any, key: Any) -> tuple[Any, Any, Any]:
     """Random params, state and input: nothing is zero, and times between steps are positive."""
     keys = jax.random.split(key, 4)
-    fresh = jax.tree.map(lambda p, like: p.astype(like.dtype), layer.init(keys[0]), params)
+    fresh = jax.tree.map(
+        lambda p, like: p.astype(like.dtype), layer.init(keys[0]), params
+    )
     params = _noisy(fresh, keys[1], 0.1)
     state = _noisy(layer.initial_state(params), keys[2], 1.0)
 
     def drawn(like: Any, key: Any) -> Any:
         if not jnp.issubdtype(like.dtype, jnp.inexact):
-            return jnp.zeros(like.shape, like.dtype)  # a symbol that every vocabulary has
+            return jnp.zeros(
+                like.shape, like.dtype
+            )  # a symbol that every vocabulary has
         return jax.random.uniform(key, like.shape, minval=0.1).astype(like.dtype)
 
     leaves, tree = jax.tree.flatten(x)
@@ -136,10 +140,14 @@ def probe(layer: Layer, params: Any, x: Any, key: Any) -> tuple[Any, Any, Any]:
 
 def _noisy(tree: Any, key: Any, scale: float) -> Any:
     vector = to_real(tree)
-    return to_tree(vector + scale * jax.random.normal(key, vector.shape, vector.dtype), tree)
+    return to_tree(
+        vector + scale * jax.random.normal(key, vector.shape, vector.dtype), tree
+    )
 
 
-def _masks(layer: Layer, by: Advance, params: Any, state: Any, x: Any) -> tuple[list, list, list]:
+def _masks(
+    layer: Layer, by: Advance, params: Any, state: Any, x: Any
+) -> tuple[list, list, list]:
     """Where the derivatives by state, by params and of the initial state are not zero."""
     leaves, tree = jax.tree.flatten(params)
     flat, like = to_real(state), state

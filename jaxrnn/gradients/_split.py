@@ -107,11 +107,16 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
 
     def traced(params: Any, state: Any, x: Any) -> Any:
         # a leaf that a layer hands on to a cell is the same object inside and outside
-        of = [{id(v): i for i, v in enumerate(jax.tree.leaves(t))} for t in (params, state)]
+        of = [
+            {id(v): i for i, v in enumerate(jax.tree.leaves(t))}
+            for t in (params, state)
+        ]
 
         def note(cell: Cell, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
             own = [
-                tuple(i for v in jax.tree.leaves(t) if (i := known.get(id(v))) is not None)
+                tuple(
+                    i for v in jax.tree.leaves(t) if (i := known.get(id(v))) is not None
+                )
                 for t, known in zip((params, state), of, strict=True)
             ]
             found.append(Site(cell, *own))
