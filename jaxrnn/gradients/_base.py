@@ -45,6 +45,10 @@ class Method(Static, abc.ABC):
             NotImplementedError: if the method does not fit the layer; it says which does.
         """
 
+    def detach(self, trace: Any) -> Any:
+        """The trace of a sequence that starts from a given, constant state."""
+        return trace
+
     @abc.abstractmethod
     def update(
         self,

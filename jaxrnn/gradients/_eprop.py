@@ -118,6 +118,10 @@ class EProp(Local):
         fresh = self._influence(layer, params, x).start(params)
         return own._replace(eligibility=fresh)
 
+    def detach_own(self, own):
+        zeros = jax.tree.map(jnp.zeros_like, own.eligibility)
+        return own._replace(eligibility=zeros)
+
     def follow_own(self, step, own):
         influence = self._influence(step.layer, step.params, step.x)
         return own._replace(eligibility=influence.follow(step, own.eligibility))

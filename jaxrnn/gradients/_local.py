@@ -3,6 +3,7 @@
 import abc
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from .._layer import Layer
@@ -46,6 +47,10 @@ class Local(Forward):
         del own
         return self.start_own(layer, params, x, None)
 
+    def detach_own(self, own: Any) -> Any:
+        """The method's own trace of a sequence that starts from a constant state."""
+        return own
+
     def start(self, layer, params, x, key):
         own = self.start_own(layer, params, x, key)
         return LocalTrace(_outside(layer, params, x).start(params), own)
@@ -53,6 +58,10 @@ class Local(Forward):
     def restart(self, layer, params, trace, x):
         own = self.restart_own(layer, params, trace.own, x)
         return LocalTrace(_outside(layer, params, x).start(params), own)
+
+    def detach(self, trace):
+        outside = jax.tree.map(jnp.zeros_like, trace.outside)
+        return LocalTrace(outside, self.detach_own(trace.own))
 
     def follow(self, step, trace):
         exact = _outside(step.layer, step.params, step.x)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from .._layer import Layer
 from .._validate import check_sizes
 from ._base import Forward
@@ -31,6 +34,9 @@ class Traced(Forward):
     def start(self, layer, params, x, key):
         del key
         return self.influence(layer, params, x).start(params)
+
+    def detach(self, trace):
+        return jax.tree.map(jnp.zeros_like, trace)
 
     def follow(self, step, trace):
         influence = self.influence(step.layer, step.params, step.x)

@@ -52,6 +52,10 @@ class UORO(Local):
     def restart_own(self, layer, params, own, x):
         return self.start_own(layer, params, x, own.key)
 
+    def detach_own(self, own):
+        zeros = jax.tree.map(jnp.zeros_like, (own.state, own.params))
+        return UOROTrace(*zeros, own.key)
+
     def follow_own(self, step, own):
         leaves = cell_leaves(structure_of(step.layer, step.params, step.x))
         key, now = jax.random.split(own.key)
