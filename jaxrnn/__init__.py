@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import cells as cells
+    from . import decode as decode
     from . import diagnostics as diagnostics
     from . import gradients as gradients
     from . import initializers as initializers
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from .cells import ParaLSTM as ParaLSTM
     from .cells import PeepholeLSTM as PeepholeLSTM
     from .cells import ProjectedLSTM as ProjectedLSTM
-    from .layers import AdditiveAttention as AdditiveAttention
     from .gradients import BPTT as BPTT
     from .gradients import KFRTRL as KFRTRL
     from .gradients import RFLO as RFLO
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .gradients import Immediate as Immediate
     from .gradients import SnAp as SnAp
     from .gradients import value_and_grad as value_and_grad
+    from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AllStates as AllStates
     from .layers import Bidirectional as Bidirectional
     from .layers import Dense as Dense
@@ -96,7 +97,8 @@ if TYPE_CHECKING:
 
 
 _ROOMS = """
-    cells diagnostics gradients initializers kernels layers ops strategies testing training
+    cells decode diagnostics gradients initializers kernels layers ops strategies testing
+    training
 """
 
 # Each module is imported when one of its names is first asked for, so that importing

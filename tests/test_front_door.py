@@ -17,13 +17,20 @@ import jax
 import pytest
 
 import jaxrnn
+import jaxrnn.decode
 import jaxrnn.diagnostics
 import jaxrnn.testing
 import jaxrnn.training
 
 
 ROOT = Path(__file__).parents[1]
-ROOMS = [jaxrnn, jaxrnn.testing, jaxrnn.training, jaxrnn.diagnostics]
+ROOMS = [
+    jaxrnn,
+    jaxrnn.decode,
+    jaxrnn.diagnostics,
+    jaxrnn.testing,
+    jaxrnn.training,
+]
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn.")

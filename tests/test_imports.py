@@ -36,9 +36,18 @@ BELOW = {
     "_layouts": {*CELL, "_check", "_unroll"},
     "_partition": BASE,
     "gradients": {*CELL, "_check", "_partition", "_unroll", "strategies"},
+    "decode": {*CELL, "_check", "_check_step"},
     "diagnostics": {*CELL, "_unroll"},
     "training": {*CELL, "_unroll", "diagnostics"},
-    "testing": {*CELL, "_unroll", "_check", "strategies", "layers", "cells"},
+    "testing": {
+        *CELL,
+        "_unroll",
+        "_check",
+        "strategies",
+        "layers",
+        "cells",
+        "gradients",
+    },
 }
 # The one file that knows both cells and kernels.
 KERNEL_TABLE = "jaxrnn.strategies.kernel_table"

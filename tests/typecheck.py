@@ -9,6 +9,12 @@ from beartype import beartype
 F = TypeVar("F", bound=Callable)
 
 _OWN_CHECKS = {
+    ("jaxrnn.decode._beam", "beam_search"),
+    ("jaxrnn.decode._ctc", "ctc_greedy"),
+    ("jaxrnn.decode._ctc_beam", "ctc_beam_search"),
+    ("jaxrnn.decode._greedy", "greedy"),
+    ("jaxrnn.decode._sample", "sample"),
+    ("jaxrnn.decode._scheduled", "scheduled_sampling"),
     ("jaxrnn._unroll", "unroll"),
     ("jaxrnn.ops._diag_scan", "diag_scan"),
     ("jaxrnn.ops._log_diag_scan", "log_diag_scan"),

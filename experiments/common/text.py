@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 import jaxrnn
-from jaxrnn import training
+from jaxrnn import decode, training
 
 from ._data import DataError
 from .ngrams import mixture_bits
@@ -147,22 +147,10 @@ def _padded(window: np.ndarray, steps: int) -> np.ndarray:
 def write(
     model: jaxrnn.Layer, params: Any, prompt: bytes, count: int, seed: int
 ) -> str:
-    """`count` symbols sampled from the model after a prompt, one step at a time."""
-
-    def body(carry, inputs):
-        state, symbol = carry
-        given, key = inputs
-        symbol = jnp.where(given >= 0, given, symbol)
-        state, logits = model.step(params, state, symbol)
-        following = jax.random.categorical(key, logits).astype(jnp.int32)
-        return (state, following), following
-
-    given = np.full(len(prompt) + count - 1, -1, np.int32)
-    given[: len(prompt)] = list(prompt)
-    keys = jax.random.split(jax.random.key(seed), len(given))
-    start = (model.initial_state(params), jnp.int32(0))
-    _, symbols = jax.jit(lambda start, xs: jax.lax.scan(body, start, xs))(
-        start, (given, keys)
-    )
-    written = np.asarray(symbols)[len(prompt) - 1 :]
-    return bytes(written.tolist()).decode("utf-8", errors="replace")
+    """`count` symbols sampled from the model after a prompt of at least two symbols."""
+    given = jnp.asarray(list(prompt), jnp.int32)[:, None]
+    state, _ = jaxrnn.unroll(model, params, given[:-1])
+    key = jax.random.key(seed)
+    sample = decode.sample(model, params, state, given[-1], key, steps=count)
+    written = np.asarray(sample.symbols[:, 0]).astype(np.uint8)
+    return written.tobytes().decode("utf-8", errors="replace")

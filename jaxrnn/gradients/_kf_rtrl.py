@@ -13,7 +13,7 @@ from .._partition import Matmul, PartitionedStep, partition
 from ._influence import ByState, RealStep
 from ._local import Local, norm, state_size
 from ._pattern import Structure, structure_of
-from ._split import Site, Step, to_real, to_tree
+from ._split import Site, Step, to_real
 
 
 class KFTrace(NamedTuple):

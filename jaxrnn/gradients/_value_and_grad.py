@@ -12,7 +12,6 @@ from .._typing import Batched, Params, Sequence
 from ._base import Method, StepLoss
 from ._bptt import BPTT, ForwardMode
 from ._kf_rtrl import KFRTRL
-from ._tbptt import TBPTT
 from ._uoro import UORO
 from ._whole import Batch, by_updates
 
