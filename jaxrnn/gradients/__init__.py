@@ -1,8 +1,8 @@
 """Gradient methods: which derivative of a loss over time is returned.
 
 Exact: `BPTT`, `ForwardMode`, `RTRL`, `DiagonalRTRL`. Truncated: `TBPTT`. Approximate: `SnAp`,
-`UORO`, `KFRTRL`, `RFLO`, `EProp`, `Immediate`. `value_and_grad` takes any of them; each but `BPTT`
-also runs online, by `init` and `update`.
+`UORO`, `KFRTRL`, `RFLO`, `EProp`, `Immediate`. `value_and_grad` takes any of them; each but
+`BPTT` also runs online, by `init` and `update`.
 """
 
 from ._base import Method as Method

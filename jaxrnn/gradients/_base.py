@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,14 @@ class Method(Static, abc.ABC):
 
     `init` and `update` run online, one example and one time step at a time. The trace is a
     pytree of arrays: carry it through `jax.lax.scan`, `vmap` it, and save it in a checkpoint.
+
+    Attributes:
+        exact: whether the gradient of a whole sequence is that of backpropagation.
+        random: whether the method draws random numbers, so that `init` needs a key.
     """
+
+    exact: ClassVar[bool] = False
+    random: ClassVar[bool] = False
 
     @abc.abstractmethod
     def init(self, layer: Layer, params: Any, x: Any, *, key: Any = None) -> Any:
@@ -141,6 +148,10 @@ class Target(NamedTuple):
     def __call__(self, y: Any) -> jax.Array:
         return self.step_loss(y, self.target)
 
+    def error(self, y: Any) -> tuple[jax.Array, Any]:
+        """The loss, and its gradient by the output."""
+        return jax.value_and_grad(lambda y: self(y))(y)
+
     def gradients(self, step: Step) -> tuple[jax.Array, Any, jax.Array]:
         """The loss, its gradient by the params for given states, and by the states."""
 
@@ -180,4 +191,4 @@ def _sum(explicit: Any, through: list[Any]) -> Any:
         jnp.conj(to_tree(vector, leaf))
         for leaf, vector in zip(leaves, through, strict=True)
     ]
-    return tree.unflatten([a + b for a, b in zip(leaves, parts, strict=True)])
+    return jax.tree.unflatten(tree, [a + b for a, b in zip(leaves, parts, strict=True)])

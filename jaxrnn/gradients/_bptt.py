@@ -1,7 +1,7 @@
 """Backpropagation through time, and forward mode: exact, over whole sequences."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class BPTT(Method):
 
     Reference: Werbos 1990, doi:10.1109/5.58337.
     """
+
+    exact: ClassVar[bool] = True
 
     strategy: Strategy = Auto()
 
@@ -82,6 +84,8 @@ class ForwardMode(Method):
     Reference: Williams & Zipser 1989, doi:10.1162/neco.1989.1.2.270.
     """
 
+    exact: ClassVar[bool] = True
+
     chunk: int = 64
 
     def __post_init__(self):
@@ -92,7 +96,7 @@ class ForwardMode(Method):
         flat = to_real(leaves)
 
         def loss(flat: Any) -> tuple[jax.Array, Any]:
-            return _run(batch, tree.unflatten(to_tree(flat, leaves)), Auto())
+            return _run(batch, jax.tree.unflatten(tree, to_tree(flat, leaves)), Auto())
 
         def along(i: Any) -> jax.Array:
             direction = jnp.zeros_like(flat).at[i].set(1)
@@ -102,7 +106,7 @@ class ForwardMode(Method):
         size = min(self.chunk, flat.size)
         grads = jax.lax.map(along, jnp.arange(flat.size), batch_size=size)
         made = map(jnp.conj, to_tree(grads, leaves))
-        return value, tree.unflatten(made), state
+        return value, jax.tree.unflatten(tree, made), state
 
     def init(self, layer, params, x, *, key=None):
         return RTRL().init(layer, params, x, key=key)

@@ -70,7 +70,7 @@ Kept = Rows | Entries | None
 
 def rows_of(mask: np.ndarray, structure: Structure) -> Kept:
     """All rows that a leaf reaches in any number of steps: its influence is exact."""
-    rows = np.flatnonzero(structure.closed(mask.any(axis=1)))
+    rows = np.flatnonzero(structure.closed(np.any(mask, axis=1)))
     return Rows(rows) if len(rows) else None
 
 
@@ -148,7 +148,7 @@ class Influence:
 
         def state(vectors: list) -> Any:
             made = [to_tree(v, leaf) for v, leaf in zip(vectors, leaves, strict=True)]
-            return to_real(self.layer.initial_state(tree.unflatten(made)))
+            return to_real(self.layer.initial_state(jax.tree.unflatten(tree, made)))
 
         jacobian = jax.jacrev(state)([to_real(leaf) for leaf in leaves])
         every = np.arange(len(self.structure.state))
@@ -178,11 +178,14 @@ class Influence:
 
     def _immediate(self, step: "RealStep") -> list:
         """For each leaf that is kept, the entries of I."""
-        whole = [i for i, kept in enumerate(self.kept) if isinstance(kept, Rows)]
+        rows_by_leaf = {
+            i: k.rows for i, k in enumerate(self.kept) if isinstance(k, Rows)
+        }
+        whole = list(rows_by_leaf)
         sparse = [i for i, kept in enumerate(self.kept) if isinstance(kept, Entries)]
         found: list = [None] * len(self.kept)
         if whole:
-            rows = np.unique(np.concatenate([self.kept[i].rows for i in whole]))
+            rows = np.unique(np.concatenate(list(rows_by_leaf.values())))
             place = np.zeros(step.size, int)
             place[rows] = np.arange(len(rows))
             seeds = np.eye(step.size, dtype=bool)[rows]
@@ -209,10 +212,10 @@ class RealStep:
 
     def __call__(self, vectors: list, flat: Any) -> Any:
         made = [to_tree(v, leaf) for v, leaf in zip(vectors, self._leaves, strict=True)]
-        params, state = self._tree.unflatten(made), to_tree(flat, self._state)
+        params, state = jax.tree.unflatten(self._tree, made), to_tree(flat, self._state)
         return to_real(self._advance(self._layer, params, state, self._x))
 
-    def by_params(self, which: list[int], seeds: np.ndarray) -> list:
+    def by_params(self, which: list[int], seeds: Any) -> list:
         """`seeds @ I` for some leaves: a row for each seed, `(seeds, p)`."""
 
         def function(some: list) -> Any:
@@ -226,7 +229,7 @@ class RealStep:
             jnp.asarray(seeds, self._flat.dtype)
         )
 
-    def by_state(self, seeds: np.ndarray) -> Any:
+    def by_state(self, seeds: Any) -> Any:
         """`J @ seeds.T`: a row for each seed, `(seeds, k)`."""
         push = lambda seed: jax.jvp(
             lambda flat: self(self._vectors, flat), (self._flat,), (seed,)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from .._layer import Cell, Layer, stepping_by
 from .._partition import Matmul, PartitionedStep, partition
 from ._influence import ByState, RealStep
-from ._local import Local, norm, state_size
+from ._local import Local, balance, norm, state_size
 from ._pattern import Structure, structure_of
 from ._split import Site, Step, to_real
 
@@ -49,6 +49,8 @@ class KFRTRL(Local):
 
     Reference: Mujika, Meier, Steger 2018, arXiv:1805.10842.
     """
+
+    random: ClassVar[bool] = True
 
     def start_own(self, layer, params, x, key):
         if key is None:
@@ -102,14 +104,9 @@ class KFRTRL(Local):
 
 def _mixed(u: Any, ja: Any, v: Any, d: Any, signs: Any) -> tuple[Any, Any]:
     """The Kronecker product whose mean is `u x ja + v x d`."""
-    r_1, r_2 = _root(norm(ja), norm(u)), _root(norm(d), norm(v))
+    r_1, r_2 = balance(norm(ja), norm(u)), balance(norm(d), norm(v))
     c_1, c_2 = signs
     return c_1 * r_1 * u + c_2 * r_2 * v, c_1 * ja / r_1 + c_2 * d / r_2
-
-
-def _root(above: Any, below: Any) -> Any:
-    tiny = 1e-12
-    return jnp.sqrt((above + tiny) / (below + tiny))
 
 
 class _Recorded:
@@ -145,7 +142,7 @@ class _Recorded:
         for site, parts in self._parts:
             own = [leaves[i] for i in site.params]
             (w, r), pull = jax.vjp(parts.hoist, own)
-            by_slot = dict.fromkeys(parts.weights)
+            by_slot: dict[Any, Any] = dict.fromkeys(parts.weights)
             for matmul in parts.matmuls:
                 now, before = next(weights), by_slot[matmul.weight]
                 by_slot[matmul.weight] = now if before is None else before + now

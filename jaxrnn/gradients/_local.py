@@ -96,6 +96,12 @@ def norm(*vectors: Any) -> Any:
     return jnp.sqrt(sum(jnp.vdot(v, v) for v in vectors))
 
 
+def balance(above: Any, below: Any) -> Any:
+    """sqrt(above / below), which balances two factors; 1 where both are zero."""
+    tiny = 1e-12
+    return jnp.sqrt((above + tiny) / (below + tiny))
+
+
 def state_size(layer: Layer, params: Any) -> int:
     """The number of real numbers in a state."""
     return len(to_real(layer.initial_state(params)))

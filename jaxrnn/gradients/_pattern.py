@@ -135,7 +135,7 @@ def probe(layer: Layer, params: Any, x: Any, key: Any) -> tuple[Any, Any, Any]:
 
     leaves, tree = jax.tree.flatten(x)
     each = jax.random.split(keys[3], max(1, len(leaves)))
-    return params, state, tree.unflatten(map(drawn, leaves, each))
+    return params, state, jax.tree.unflatten(tree, map(drawn, leaves, each))
 
 
 def _noisy(tree: Any, key: Any, scale: float) -> Any:
@@ -167,7 +167,7 @@ def _masks(
 
 def _joined(vectors: list, leaves: list, tree: Any) -> Any:
     made = [to_tree(v, leaf) for v, leaf in zip(vectors, leaves, strict=True)]
-    return tree.unflatten(made)
+    return jax.tree.unflatten(tree, made)
 
 
 def _rows(function: Callable[[Any], Any], given: Any) -> Any:

@@ -1,7 +1,7 @@
 """Real-time recurrent learning: exact, and its sparse forms. Williams & Zipser 1989."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,8 @@ class Traced(Forward):
 class RTRL(Traced):
     """Real-time recurrent learning: the exact gradient, online, for every layer of cells.
 
-        P_t = J_t P_{t-1} + I_t,    dL_t / d params = dL_t / d params | state + (dL_t / ds_t) P_t
+        P_t = J_t P_{t-1} + I_t
+        dL_t / d params = dL_t / d params | state  +  (dL_t / d state_t) P_t
 
     P is d state / d params, J the step's Jacobian by the state, and I its Jacobian by the
     params. While the parameters change from step to step, P mixes derivatives at several
@@ -77,6 +78,8 @@ class RTRL(Traced):
 
     Reference: Williams & Zipser 1989, doi:10.1162/neco.1989.1.2.270.
     """
+
+    exact: ClassVar[bool] = True
 
     def kept(self, layer, structure, leaf):
         return rows_of(structure.params[leaf], structure)
@@ -126,16 +129,18 @@ class DiagonalRTRL(Traced):
         e_t = d_t e_{t-1} + i_t,    d = the diagonal of J,  i = d unit_t / d parameter
 
     It serves cells in which a unit depends on its own past alone, real or complex: `LRU`,
-    `S5`, `RGLRU`, `MinGRU`, `MinLSTM`, `QRNN`, `SRU`, `IndRNN`, `ParaGRU`, `ParaLSTM`. A unit may have
-    several numbers, such as h and c, or a real and an imaginary part; then each parameter
-    has as many traces. Layers before and after the cell get their exact gradient, the ones
-    before by `RTRL`'s recursion.
+    `S5`, `RGLRU`, `MinGRU`, `MinLSTM`, `QRNN`, `SRU`, `IndRNN`, `ParaGRU`, `ParaLSTM`. A unit
+    may have several numbers, such as h and c, or a real and an imaginary part; then each
+    parameter has as many traces. Layers before and after the cell get their exact gradient,
+    those before it by `RTRL`'s recursion.
 
     Costs: p numbers of memory, and as many multiplications a step.
 
     Reference: Mozer 1989 (Complex Systems 3); Irie, Gopalakrishnan, Schmidhuber 2023,
     arXiv:2305.19044; Zucchet et al. 2023, arXiv:2305.15947.
     """
+
+    exact: ClassVar[bool] = True
 
     def kept(self, layer, structure, leaf):
         mask = structure.closed(structure.params[leaf])

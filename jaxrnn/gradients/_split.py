@@ -81,7 +81,9 @@ def nudged(step: Step, found: "tuple[Site, ...]", nudge: jax.Array) -> Any:
         z = cell.project(params, x)
         leaves, tree = jax.tree.flatten(cell.recur(params, state, z))
         own = [nudges[i] for i in next(cells).state]
-        new = tree.unflatten([s + n for s, n in zip(leaves, own, strict=True)])
+        new = jax.tree.unflatten(
+            tree, [s + n for s, n in zip(leaves, own, strict=True)]
+        )
         return new, cell.readout(params, new, z)
 
     with stepping_by(moved):
@@ -90,7 +92,7 @@ def nudged(step: Step, found: "tuple[Site, ...]", nudge: jax.Array) -> Any:
 
 @dataclass(frozen=True)
 class Site:
-    """A cell inside a layer, and the leaves of the layer's params and state that are its own."""
+    """A cell inside a layer, and the leaves of the layer's params and state that it owns."""
 
     cell: Cell
     params: tuple[int, ...]

@@ -30,7 +30,7 @@ class TBPTTTrace(NamedTuple):
     """The window, and the number of steps so far."""
 
     window: Window
-    count: jax.Array
+    steps: jax.Array
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class TBPTT(Method):
         repeated = lambda v: jnp.zeros((self._back, *v.shape), v.dtype)
         states = jax.tree.map(lambda s: repeated(s) + s, state)
         no = jnp.zeros(self._back, bool)
-        window = Window(states, *jax.tree.map(repeated, (x, y)), no, no)
+        empty_x, empty_y = jax.tree.map(repeated, (x, y))
+        window = Window(states, empty_x, empty_y, no, no)
         return TBPTTTrace(window, jnp.zeros((), jnp.int32))
 
     def update(
@@ -93,12 +94,12 @@ class TBPTT(Method):
         x, target = where(valid, (x, target), jax.tree.map(jnp.zeros_like, (x, target)))
         start = where(reset & valid, layer.reset_state(params, state), state)
         new, y = layer.step(params, start, x)
-        loss, error = jax.value_and_grad(Target(step_loss, target))(y)
+        loss, error = Target(step_loss, target).error(y)
         now = Window(state, x, error, reset & valid, valid)
         window = jax.tree.map(
             lambda old, new: jnp.roll(old, -1, 0).at[-1].set(new), trace.window, now
         )
-        count = trace.count + 1
+        count = trace.steps + 1
         due = count % self.k1 == 0
         nothing = jax.tree.map(jnp.zeros_like, params)
         add_batch = lambda tree: jax.tree.map(lambda v: v[:, None], tree)
@@ -151,9 +152,9 @@ class TBPTT(Method):
             x, target, reset, valid = inputs
             start = where_rows(reset, _fresh(layer, params, state), state)
             new, y = jax.vmap(layer.step, (None, 0, 0))(params, start, x)
-            loss, error = jax.vmap(
-                lambda y, t: jax.value_and_grad(Target(batch.step_loss, t))(y)
-            )(y, target)
+            loss, error = jax.vmap(lambda y, t: Target(batch.step_loss, t).error(y))(
+                y, target
+            )
             loss = jnp.where(valid, loss, jnp.zeros_like(loss))
             return where_rows(valid, new, state), (
                 Window(state, x, error, reset, valid),
@@ -187,8 +188,7 @@ class TBPTT(Method):
         nothing = jax.tree.map(jnp.zeros_like, params)
         carry = (batch.state, window, zero, nothing)
         (state, _, total, grads), _ = jax.lax.scan(body, carry, inputs)
-        share = lambda v: (v / jnp.asarray(batch.count, v.real.dtype)).astype(v.dtype)
-        return share(total), jax.tree.map(share, grads), state
+        return batch.mean(total), jax.tree.map(batch.mean, grads), state
 
 
 def where_rows(which: jax.Array, yes: Any, no: Any) -> Any:

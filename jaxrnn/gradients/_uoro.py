@@ -1,13 +1,13 @@
 """Unbiased online recurrent optimization. Tallec & Ollivier 2017, arXiv:1702.05043."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ._influence import RealStep
-from ._local import Local, cell_leaves, norm, state_size
+from ._local import Local, balance, cell_leaves, norm, state_size
 from ._pattern import structure_of
 from ._split import to_real, to_tree
 
@@ -36,6 +36,8 @@ class UORO(Local):
     Reference: Tallec & Ollivier 2017, arXiv:1702.05043.
     """
 
+    random: ClassVar[bool] = True
+
     def start_own(self, layer, params, x, key):
         if key is None:
             raise ValueError("UORO draws random signs: give it a random key, key=.")
@@ -53,8 +55,8 @@ class UORO(Local):
         return self.start_own(layer, params, x, own.key)
 
     def detach_own(self, own):
-        zeros = jax.tree.map(jnp.zeros_like, (own.state, own.params))
-        return UOROTrace(*zeros, own.key)
+        state, params = jax.tree.map(jnp.zeros_like, (own.state, own.params))
+        return UOROTrace(state, params, own.key)
 
     def follow_own(self, step, own):
         leaves = cell_leaves(structure_of(step.layer, step.params, step.x))
@@ -63,8 +65,8 @@ class UORO(Local):
         signs = _signs(now, own.state)
         moved = real.by_state(own.state[None])[0]
         immediate = [rows[0] for rows in real.by_params(leaves, signs[None])]
-        rho_0 = _root(norm(*own.params), norm(moved))
-        rho_1 = _root(norm(*immediate), norm(signs))
+        rho_0 = balance(norm(*own.params), norm(moved))
+        rho_1 = balance(norm(*immediate), norm(signs))
         state = rho_0 * moved + rho_1 * signs
         both = zip(own.params, immediate, strict=True)
         return UOROTrace(state, [q / rho_0 + i / rho_1 for q, i in both], key)
@@ -79,12 +81,6 @@ def _signs(key: Any, like: Any) -> Any:
     return jax.random.rademacher(key, like.shape, like.dtype)
 
 
-def _root(above: Any, below: Any) -> Any:
-    """sqrt(above / below), and 1 where both are zero, as at the start."""
-    tiny = 1e-12  # large enough for its square in float32 not to matter
-    return jnp.sqrt((above + tiny) / (below + tiny))
-
-
 def _initial(layer: Any, params: Any, leaves: list[int], key: Any) -> tuple[Any, list]:
     """Signs v, and v^T P of the initial state, which depends on the params."""
     flat, tree = jax.tree.flatten(params)
@@ -93,7 +89,7 @@ def _initial(layer: Any, params: Any, leaves: list[int], key: Any) -> tuple[Any,
         made = list(flat)
         for i, vector in zip(leaves, vectors, strict=True):
             made[i] = to_tree(vector, flat[i])
-        return to_real(layer.initial_state(tree.unflatten(made)))
+        return to_real(layer.initial_state(jax.tree.unflatten(tree, made)))
 
     state, pull = jax.vjp(start, [to_real(flat[i]) for i in leaves])
     signs = _signs(key, state)

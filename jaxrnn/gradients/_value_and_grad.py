@@ -11,8 +11,6 @@ from .._layer import Layer
 from .._typing import Batched, Params, Sequence
 from ._base import Method, StepLoss
 from ._bptt import BPTT, ForwardMode
-from ._kf_rtrl import KFRTRL
-from ._uoro import UORO
 from ._whole import Batch, by_updates
 
 

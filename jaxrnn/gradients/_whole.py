@@ -44,6 +44,10 @@ class Batch(NamedTuple):
         valid = self.valid
         return time * batch if valid is None else jnp.maximum(jnp.sum(valid), 1)
 
+    def mean(self, total: jax.Array) -> jax.Array:
+        """A sum over all valid steps, divided by their number."""
+        return (total / jnp.asarray(self.count, total.real.dtype)).astype(total.dtype)
+
 
 def mean_loss(batch: Batch, ys: Any) -> jax.Array:
     """The mean of `step_loss` over all valid steps."""
@@ -56,7 +60,7 @@ def mean_loss(batch: Batch, ys: Any) -> jax.Array:
     losses = jax.vmap(jax.vmap(batch.step_loss))(ys, targets)
     if valid is not None:
         losses = jnp.where(valid, losses, 0)
-    return jnp.sum(losses) / jnp.asarray(batch.count, losses.dtype)
+    return batch.mean(jnp.sum(losses))
 
 
 def by_updates(method: Method, batch: Batch) -> tuple[jax.Array, Any, Any]:
@@ -104,5 +108,4 @@ def by_updates(method: Method, batch: Batch) -> tuple[jax.Array, Any, Any]:
     zero = jnp.zeros((), shape.loss.dtype)
     carry = (traces, batch.state, zero, nothing)
     (_, state, loss, grads), _ = jax.lax.scan(body, carry, inputs)
-    share = lambda v: (v / jnp.asarray(batch.count, v.real.dtype)).astype(v.dtype)
-    return share(loss), jax.tree.map(share, grads), state
+    return batch.mean(loss), jax.tree.map(batch.mean, grads), state
