@@ -15,7 +15,6 @@ from ._whole import Batch, by_updates
 
 
 _WITH_DROPOUT = (BPTT, ForwardMode)
-_RANDOM = (UORO, KFRTRL)
 
 
 def value_and_grad(
@@ -112,7 +111,7 @@ def _check_targets(targets: Any, xs: Any) -> None:
 
 
 def _check_key(method: Method, key: Any) -> None:
-    if key is None or isinstance(method, (*_WITH_DROPOUT, *_RANDOM)):
+    if key is None or method.random or isinstance(method, _WITH_DROPOUT):
         return
     raise ValueError(
         f"key= is for dropout, and {type(method).__name__} takes steps one at a time, "
