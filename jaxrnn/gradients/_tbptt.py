@@ -80,7 +80,9 @@ class TBPTT(Method):
         state = layer.initial_state(params)
         y = jax.eval_shape(layer.step, params, state, x)[1]
         repeated = lambda v: jnp.zeros((self._back, *v.shape), v.dtype)
-        states = jax.tree.map(lambda s: repeated(s) + s, state)
+        states = jax.tree.map(
+            lambda s: jnp.broadcast_to(s, (self._back, *s.shape)), state
+        )
         no = jnp.zeros(self._back, bool)
         empty_x, empty_y = jax.tree.map(repeated, (x, y))
         window = Window(states, empty_x, empty_y, no, no)

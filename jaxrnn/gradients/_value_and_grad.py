@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Integer, Key
 from .. import _check
 from .._layer import Layer
 from .._typing import Batched, Params, Sequence
+from .._unroll import unroll
 from ._base import Method, StepLoss
 from ._bptt import BPTT, ForwardMode
 from ._whole import Batch, by_updates
@@ -123,22 +124,13 @@ def _check_loss(batch: Batch) -> None:
     one = lambda tree: jax.tree.map(lambda v: v[0, 0], tree)
 
     def loss() -> Any:
-        state = jax.tree.map(lambda s: s[0], batch.state)
-        y = _output(batch, state, one(batch.xs))
-        return batch.step_loss(y, one(batch.targets))
+        _, ys = unroll(batch.layer, batch.params, batch.xs, batch.state)
+        return batch.step_loss(one(ys), one(batch.targets))
 
     found = jax.eval_shape(loss)
-    if getattr(found, "shape", None) != () or not jnp.issubdtype(
-        found.dtype, jnp.floating
-    ):
+    real = jnp.issubdtype(getattr(found, "dtype", bool), jnp.floating)
+    if not real or found.shape != ():
         raise ValueError(
             f"step_loss must return one real number, the loss of one sequence at one step; "
             f"it returned {found}."
         )
-
-
-def _output(batch: Batch, state: Any, x: Any) -> Any:
-    try:
-        return batch.layer.step(batch.params, state, x)[1]
-    except NotImplementedError:  # a layer that needs the whole sequence
-        return None

@@ -56,7 +56,8 @@ def check_gradient(
         def value(params: Any) -> jax.Array:
             losses = jax.vmap(jax.vmap(step_loss))(run(params), targets)
             valid = _valid(given.get("lengths"), losses)
-            return jnp.sum(jnp.where(valid, losses, 0)) / jnp.maximum(jnp.sum(valid), 1)
+            count = jnp.maximum(jnp.sum(valid), 1).astype(losses.dtype)
+            return jnp.sum(jnp.where(valid, losses, 0)) / count
 
         by = lambda params: value_and_grad(
             layer, step_loss, params, case.xs, targets, key=key, method=method, **given
