@@ -37,7 +37,7 @@ def pytest_configure(config):
 SLOW = {
     f"test_{name}.py"
     for name in """
-    attention benchmarks exact_chunks fused hypothesis kernel_meshes law_linear law_mesh
+    attention benchmarks char_lm exact_chunks fused hypothesis kernel_meshes law_linear law_mesh
     law_strategies law_transformations law_unroll law_world linear_init mask meshes newton
     numerics oracle_torch platforms primitives resets sequence_parallel state_keys
     strategy_derivatives toy_kernel training world_inputs
@@ -46,8 +46,8 @@ SLOW = {
 """The files of laws and of whole programs: each takes half a minute or more."""
 
 
-FRAME = "test_experiments.py"
-"""The only file of `tests/experiments` that trains nothing to speak of."""
+QUICK = ("test_experiments.py", "test_char_lm.py")
+"""The files of `tests/experiments` that `make test` runs; the others train a model each."""
 
 SINCE = {"test_pallas_gpu.py": (0, 12)}
 """The files that need a newer JAX than the oldest supported one, which they name."""
@@ -60,8 +60,9 @@ collect_ignore = [name for name, since in SINCE.items() if _VERSION < since]
 def pytest_collection_modifyitems(items):
     """Marks the tests of these files as slow, and those that only a full run contains."""
     for item in items:
-        trains = item.path.parent.name == "experiments" and item.path.name != FRAME
-        if trains or item.path.name in SLOW or item.get_closest_marker("full"):
+        if item.path.parent.name == "experiments" and item.path.name not in QUICK:
+            item.add_marker("full")
+        if item.path.name in SLOW or item.get_closest_marker("full"):
             item.add_marker("slow")
 
 

@@ -2,6 +2,8 @@
 
 from ._data import DataError as DataError
 from ._data import find as find
+from ._data import numbers as numbers
+from ._data import read_columns as read_columns
 from ._fit import Fitted as Fitted
 from ._fit import fit as fit
 from ._options import Options as Options

@@ -116,7 +116,7 @@ def fit(
                     checkpoints.save(done, saved)
                     run.keep_time()
                     kept = time.monotonic()
-    if done < updates:
+    if interrupted:
         raise KeyboardInterrupt
     result = saved.best if choose else _current(saved, average)
     return Fitted(result, float(saved.seconds))

@@ -1,0 +1,1 @@
+"""Does a GRU find sensor faults in a stream better than statistics and regression do?"""

@@ -1,0 +1,1 @@
+"""Where does a GRU forecast better than simple methods: load, weather, prices?"""

@@ -1,0 +1,1 @@
+"""What does a GRU read in DNA: splice junctions, and the next base of a genome?"""
