@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import cells as cells
     from . import decode as decode
     from . import diagnostics as diagnostics
+    from . import gradients as gradients
     from . import initializers as initializers
     from . import kernels as kernels
     from . import layers as layers
@@ -54,6 +55,18 @@ if TYPE_CHECKING:
     from .cells import ParaLSTM as ParaLSTM
     from .cells import PeepholeLSTM as PeepholeLSTM
     from .cells import ProjectedLSTM as ProjectedLSTM
+    from .gradients import BPTT as BPTT
+    from .gradients import KFRTRL as KFRTRL
+    from .gradients import RFLO as RFLO
+    from .gradients import RTRL as RTRL
+    from .gradients import TBPTT as TBPTT
+    from .gradients import UORO as UORO
+    from .gradients import DiagonalRTRL as DiagonalRTRL
+    from .gradients import EProp as EProp
+    from .gradients import ForwardMode as ForwardMode
+    from .gradients import Immediate as Immediate
+    from .gradients import SnAp as SnAp
+    from .gradients import value_and_grad as value_and_grad
     from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AllStates as AllStates
     from .layers import Bidirectional as Bidirectional
@@ -84,7 +97,8 @@ if TYPE_CHECKING:
 
 
 _ROOMS = """
-    cells decode diagnostics initializers kernels layers ops strategies testing training
+    cells decode diagnostics gradients initializers kernels layers ops strategies testing
+    training
 """
 
 # Each module is imported when one of its names is first asked for, so that importing
@@ -103,6 +117,10 @@ _NAMES = {
         CTRNN CfC DeltaNet Elman GLA GRU GatedDeltaNet IndRNN LRU LSTM
         LayerNormGRU LayerNormLSTM MGU MLSTM MinGRU MinLSTM ParaGRU ParaLSTM
         PeepholeLSTM ProjectedLSTM QRNN RGLRU S5 SLSTM SRU SSD
+    """,
+    "gradients": """
+        BPTT DiagonalRTRL EProp ForwardMode Immediate KFRTRL RFLO RTRL SnAp TBPTT UORO
+        value_and_grad
     """,
     "layers": """
         AdditiveAttention AllStates Bidirectional Dense DotProductAttention Dropout

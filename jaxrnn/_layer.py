@@ -13,9 +13,11 @@ A strategy owns time and batch, and decides how `recur` runs.
 """
 
 import abc
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, NamedTuple, final
 
@@ -209,6 +211,8 @@ class Cell(Layer[Params, State]):
     @final
     def step(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
         params, state, x = jax.tree.map(_jax_array, (params, state, x))
+        if (instead := _step_instead.get()) is not None:
+            return instead(self, params, state, x)
         z = self.project(params, x)
         state = self.recur(params, state, z)
         return state, self.readout(params, state, z)
@@ -218,6 +222,26 @@ class Cell(Layer[Params, State]):
         self, params: Params, state: State, xs: Any, context: Context
     ) -> tuple[State, Any]:
         return context.strategy(self, params, state, xs, context)
+
+
+_step_instead: ContextVar[Callable[..., tuple[Any, Any]] | None]
+_step_instead = ContextVar("step_instead", default=None)
+
+
+@contextlib.contextmanager
+def stepping_by(
+    function: Callable[["Cell", Any, Any, Any], tuple[Any, Any]],
+) -> Iterator[None]:
+    """Within the context, `function(cell, params, state, x)` takes the step of every cell.
+
+    A gradient method sees the cells inside a layer in this way, whatever the layer does
+    around them.
+    """
+    token = _step_instead.set(function)
+    try:
+        yield
+    finally:
+        _step_instead.reset(token)
 
 
 class LinearCell(Cell[Params, State]):

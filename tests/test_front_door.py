@@ -19,6 +19,7 @@ import pytest
 import jaxrnn
 import jaxrnn.decode
 import jaxrnn.diagnostics
+import jaxrnn.gradients
 import jaxrnn.testing
 import jaxrnn.training
 
@@ -28,6 +29,7 @@ ROOMS = [
     jaxrnn,
     jaxrnn.decode,
     jaxrnn.diagnostics,
+    jaxrnn.gradients,
     jaxrnn.testing,
     jaxrnn.training,
 ]

@@ -31,13 +31,23 @@ BELOW = {
     "layers": CELL,
     "_check_step": CELL,
     "_check": {*CELL, "_check_step"},
-    "strategies": {*CELL, "_check", "_autodiff", "kernels", "ops"},
+    "strategies": {*CELL, "_check", "_autodiff", "_partition", "kernels", "ops"},
     "_unroll": {*CELL, "_check", "strategies"},
     "_layouts": {*CELL, "_check", "_unroll"},
+    "_partition": BASE,
+    "gradients": {*CELL, "_check", "_partition", "_unroll", "strategies"},
     "decode": {*CELL, "_check", "_check_step"},
     "diagnostics": {*CELL, "_unroll"},
     "training": {*CELL, "_unroll", "diagnostics"},
-    "testing": {*CELL, "_unroll", "_check", "strategies", "layers", "cells"},
+    "testing": {
+        *CELL,
+        "_unroll",
+        "_check",
+        "strategies",
+        "layers",
+        "cells",
+        "gradients",
+    },
 }
 # The one file that knows both cells and kernels.
 KERNEL_TABLE = "jaxrnn.strategies.kernel_table"

@@ -16,6 +16,7 @@ _OWN_CHECKS = {
     ("jaxrnn.decode._sample", "sample"),
     ("jaxrnn.decode._scheduled", "scheduled_sampling"),
     ("jaxrnn._unroll", "unroll"),
+    ("jaxrnn.gradients._value_and_grad", "value_and_grad"),
     ("jaxrnn.ops._diag_scan", "diag_scan"),
     ("jaxrnn.ops._log_diag_scan", "log_diag_scan"),
     ("jaxrnn.ops._linear_attention._over_chunks", "chunked_linear_attention"),

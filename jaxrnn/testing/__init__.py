@@ -5,6 +5,7 @@ from ._compare import assert_close as assert_close
 from ._dtypes import check_dtypes as check_dtypes
 from ._dtypes import check_inputs as check_inputs
 from ._export import check_export as check_export
+from ._gradient import check_gradient as check_gradient
 from ._laws import check_cell as check_cell
 from ._laws import check_chunks as check_chunks
 from ._laws import check_padding as check_padding

@@ -237,6 +237,6 @@ def case_of(layer: Layer, how: dict[str, Any]) -> Case:
     return make_case(layer, **{**defaults, **how})
 
 
-def label_of(case: Case, strategy: Strategy) -> str:
+def label_of(case: Case, strategy: Any) -> str:
     """The description of a case in an error message."""
     return f"{case.layer} under {strategy}, T={case.time}, B={case.batch}"

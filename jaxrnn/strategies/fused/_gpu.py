@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..._layer import LinearCell, MatrixCell
+from ..._partition import Matmul, PartitionedStep, partition
 from ..._sharding import aligned
 from ...kernels import pallas_gpu
 from .._base import Refused, unmasked
 from ..hoisted._leaves import split
 from ..hoisted._outputs import outputs_of_state
-from ..hoisted._partition import Matmul, PartitionedStep, partition
 from ..hoisted._recurrence import Recurrence
 from ..hoisted._step_gradients import StepGradients, Unique, pull_step
 

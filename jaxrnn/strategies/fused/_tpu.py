@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from ..._arrays import expand_trailing
 from ..._layer import LinearCell, MatrixCell
+from ..._partition import partition
 from ..._sharding import aligned
 from ...kernels import pallas_tpu
 from .._base import Refused, unmasked
@@ -25,7 +26,6 @@ from .._blocks import divisor
 from .._masked import Masked, MaskedInput
 from .._platform import Target, on_target, target
 from ..hoisted._outputs import outputs_of_state
-from ..hoisted._partition import partition
 from ..hoisted._recurrence import Recurrence
 from ..hoisted._step_gradients import Unique, pull_step
 from ..hoisted._wide import with_wide_matmuls

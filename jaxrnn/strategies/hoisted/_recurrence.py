@@ -28,12 +28,12 @@ from jax import lax
 from ..._arrays import previous_states
 from ..._autodiff._op import DifferentiableOp, call
 from ..._layer import over_time_and_batch
+from ..._partition import Matmul, Multiply, PartitionedStep, at_least_float32
 from ..._sharding import aligned
 from .._base import resident
 from .._blocks import scan_blocks
 from ._leaves import Split, split
 from ._outputs import StateOutputs
-from ._partition import Matmul, Multiply, PartitionedStep, at_least_float32
 from ._step_gradients import StepGradients, Unique, pull_step
 
 

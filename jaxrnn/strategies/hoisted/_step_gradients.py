@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ..._partition import PartitionedStep
 from ._leaves import Split, split
-from ._partition import PartitionedStep
 
 
 class StepGradients(NamedTuple):

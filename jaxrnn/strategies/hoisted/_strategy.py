@@ -10,12 +10,12 @@ from typing import Any
 
 import jax
 
+from ..._partition import partition
 from ..._sharding import aligned
 from ..._validate import check_steps
 from .._base import Plan, Strategy
 from .._blocks import divisor
 from ._outputs import outputs_of_state
-from ._partition import partition
 from ._recurrence import Recurrence
 
 

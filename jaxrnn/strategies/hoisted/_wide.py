@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from ._partition import Operation, Slot, inlined, value_of
+from ..._partition import Operation, Slot, inlined, value_of
 
 
 def with_wide_matmuls(fn: Callable) -> Callable:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive
 
-from ..._sharding import aligned
+from ._sharding import aligned
 
 
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
