@@ -37,7 +37,8 @@ def pytest_configure(config):
 SLOW = {
     f"test_{name}.py"
     for name in """
-    attention benchmarks char_lm exact_chunks fused hypothesis kernel_meshes law_linear law_mesh
+    attention benchmarks char_lm exact_chunks fused gradient_rules gradients hypothesis
+    kernel_meshes law_linear law_mesh
     law_strategies law_transformations law_unroll law_world linear_init mask meshes newton
     numerics oracle_torch platforms primitives resets sequence_parallel state_keys
     strategy_derivatives toy_kernel training world_inputs
