@@ -77,8 +77,10 @@ def structure_of(layer: Layer, params: Any, x: Any, by: Advance = advance) -> St
 
 @functools.lru_cache(maxsize=64)
 def _structure(layer: Layer, tree: Any, shapes: tuple, by: Advance) -> Structure:
-    like = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*s) for s in shapes])
-    probes = [probe(layer, *like, jax.random.key(i)) for i in range(PROBES)]
+    structs = [jax.ShapeDtypeStruct(*s) for s in shapes]
+    params_like, x_like = jax.tree.unflatten(tree, structs)
+    keys = map(jax.random.key, range(PROBES))
+    probes = [probe(layer, params_like, x_like, key) for key in keys]
     params, state, x = probes[0]
     found = sites(layer, params, state, x)
     owned = {i for site in found for i in site.params}
