@@ -51,6 +51,7 @@ class RandomFeedback(Feedback):
         return jax.random.normal(key, (size, outputs)) / np.sqrt(outputs)
 
 
+@dataclass(frozen=True)
 class GivenFeedback(Feedback):
     """The learning signal is B dL_t / dy_t, with a given B.
 
@@ -58,14 +59,11 @@ class GivenFeedback(Feedback):
         matrix: `(k, outputs)`, a row for each number of the state.
     """
 
-    def __init__(self, matrix: Any):
-        self.matrix = tuple(map(tuple, np.asarray(matrix).tolist()))
+    matrix: Any
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GivenFeedback) and self.matrix == other.matrix
-
-    def __hash__(self) -> int:
-        return hash(self.matrix)
+    def __post_init__(self):
+        rows = tuple(map(tuple, np.asarray(self.matrix).tolist()))
+        object.__setattr__(self, "matrix", rows)  # hashable, unlike an array
 
     def start(self, size: int, outputs: int) -> Any:
         found = np.shape(self.matrix)
