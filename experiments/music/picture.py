@@ -36,7 +36,9 @@ def draw(
     for ax, piece, title in zip(scores, (bach, written), titles, strict=True):
         _score(ax, piece[: len(written)], title, opening)
         ax.set(xlim=(0, len(written)), ylim=limits)
-    scores[0].legend(ncols=4, loc="upper right", fontsize=8)
+    scores[0].legend(
+        ncols=4, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8, frameon=False
+    )
     scores[1].set_xlabel("quarter note")
     save_picture(path, figure)
 
@@ -59,7 +61,7 @@ def _bars(ax: Any, rows: list[Result], counted: dict[str, float]) -> None:
             name = source.partition(" (")[0]
             ax.text(value + 0.1, place, f"{value:.2f}\n{name}", va="center", fontsize=7)
     ax.set(yticks=places, yticklabels=labels, xlim=(0, 13.5), xlabel=rows[0].measure)
-    ax.set_title("test set; lower is better; | published", fontsize=10)
+    ax.set_title("test pieces, lower is better; black line: published", fontsize=10)
     for colour, name in (("C0", "notes independent"), ("C4", "note after note")):
         ax.barh(0, 0, color=colour, label=name)
     ax.legend(loc="lower right", fontsize=8)
