@@ -1,8 +1,7 @@
 """A chatbot: a language model of conversations, against an n-gram model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -65,42 +64,46 @@ SMALL = Config(
 )  # fmt: skip
 
 
-ASKED = (
-    "hello",
-    "how are you?",
-    "what is your name?",
-    "tell me a joke",
-    "are you alive?",
-)
+ASKED = "hello|how are you?|what is your name?|tell me a joke|are you alive?".split("|")
 """The lines of the conversation in the picture."""
 
 
 def main(config: Config, run: Run) -> Results:
-    """Trains a model for each split, and compares its perplexity and its replies."""
+    """Trains a model for each split, and one that recites; compares them all."""
     conversations = data.load(config.data_dir)
     run.say(f"{len(conversations):,} distinct conversations")
-    parts = [one_split(config, run, conversations, k) for k in range(config.splits)]
+    names = [f"split-{k}" for k in range(config.splits)]
+    parts = [one(config, run, name, conversations, k) for k, name in enumerate(names)]
+    found = [measures for measures, *_ in parts]
+    # the model that --chat talks with learns its lines by heart
+    by_heart = replace(
+        config, dropout=0.1, weight_drop=0.0, unknown=0.0, weight_decay=0.0
+    )
+    recited, trained, more = one(by_heart, run, "reciting", conversations, 0)
+    chat.save(run.folder, trained)
     bot = chat.opened(run.folder, config.temperature, config.top_p, config.seed)
     conversation = [(line, joined(list(bot.reply(line)))) for line in ASKED]
-    found = [one for one, _, _ in parts]
     draw(
         run.picture,
-        [run.metrics(f"split-{k}") for k in range(config.splits)],
-        {name: [one[name] for one in found] for name in ("Kneser-Ney", "GRU", "mixed")},
+        [run.metrics(name) for name in names],
+        {
+            name: [each[name] for each in found]
+            for name in ("Kneser-Ney", "GRU", "mixed")
+        },
         conversation,
     )
-    rows = results(found, count(parts[0][1]), sum(seconds for *_, seconds in parts))
-    return Results(rows, {"splits": found, "conversation": conversation})
+    seconds = sum(seconds for *_, seconds in parts), more
+    rows = results(found, recited, count(trained.params), seconds)
+    facts = {"splits": found, "reciting": recited, "conversation": conversation}
+    return Results(rows, facts)
 
 
-def one_split(
-    config: Config, run: Run, conversations: list[data.Conversation], k: int
-) -> tuple[dict[str, float], Any, float]:
-    """The measures, the parameters and the seconds of training of one split."""
-    parts, seed = (
-        data.split(conversations, config.held_out, config.seed + k),
-        config.seed + k,
-    )
+def one(
+    config: Config, run: Run, name: str, conversations: list[data.Conversation], k: int
+) -> tuple[dict[str, float], Trained, float]:
+    """The measures of a model on one split, the model, and its seconds of training."""
+    seed = config.seed + k
+    parts = data.split(conversations, config.held_out, seed)
     vocabulary = data.Vocabulary.of(parts.train, config.minimum)
     known, val = ([vocabulary.conversation(c) for c in part] for part in parts[:2])
     model = Talker(len(vocabulary), config.hidden, config.dropout)
@@ -111,7 +114,7 @@ def one_split(
     params = model.init(jax.random.key(seed))
     params, seconds = fit(
         run,
-        f"split-{k}",
+        name,
         params,
         make_loss(model, config.weight_drop, config.unknown),
         batches.__getitem__,
@@ -122,19 +125,16 @@ def one_split(
         max_norm=1.0,
         evaluate=lambda params: {"perplexity": float(np.exp(nats(params).mean()))},
         evaluate_every=2 * batches.per_epoch,
-        choose="perplexity",
+        choose=None if name == "reciting" else "perplexity",
     )
     trained = Trained(model, params, vocabulary)
-    if k == 0:
-        chat.save(run.folder, trained)
     compute = lambda: measure(trained, parts, config.orders)
-    return run.once(f"measures-{k}", compute), params, seconds
+    return run.once(f"measures-{name}", compute), trained, seconds
 
 
 def talk(options: Config) -> int:
     """Talks with the bot of the run `options.chat`."""
     assert options.chat is not None
-    chat.talk(
-        chat.opened(options.chat, options.temperature, options.top_p, options.seed)
-    )
+    how = options.temperature, options.top_p, options.seed
+    chat.talk(chat.opened(options.chat, *how))
     return 0
