@@ -122,7 +122,7 @@ def fit(
     return Fitted(result, float(saved.seconds))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)  # a compiled program takes much memory
 def _compiled(loss: Any, optimizer: Any, max_norm: float | None) -> Any:
     return training.make_train_step(loss, optimizer, max_norm=max_norm)
 
