@@ -3,8 +3,8 @@
     s_t = advance(params, s_{t-1}, x_t),    y_t = output(params, s_t, x_t)
 
 A gradient method approximates the derivative of the first part alone, so everything that
-does not pass through a recurrence gets its exact gradient. The parts are found by taking
-the steps of the cells inside the layer apart (`stepping_by`); nothing is declared.
+does not pass through a recurrence gets its exact gradient. The two parts are found by
+replacing the steps of the cells inside the layer (`stepping_by`); nothing is declared.
 """
 
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
     owned = {i for site in found for i in site.state}
     if owned != set(range(len(jax.tree.leaves(state)))):
         raise NotImplementedError(
-            f"{layer} keeps a state outside its cells, so its step cannot be taken apart: "
+            f"{layer} keeps a state outside its cells, so its step cannot be split at the cells: "
             "write that recurrence as a jaxrnn.Cell, or use BPTT()."
         )
     return tuple(found)
