@@ -132,7 +132,7 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
     owned = {i for site in found for i in site.state}
     if owned != set(range(len(jax.tree.leaves(state)))):
         raise NotImplementedError(
-            f"{layer} keeps a state outside its cells, so its step cannot be split at the cells: "
+            f"{layer} keeps a state outside its cells, so its step cannot be split at them: "
             "write that recurrence as a jaxrnn.Cell, or use BPTT()."
         )
     return tuple(found)
