@@ -70,6 +70,8 @@ def run(name: str, arguments: list[str]) -> int:
     except DataError as error:
         one.discard()
         return refuse(error)
+    except FloatingPointError as error:
+        return refuse(error)
     except KeyboardInterrupt:
         one.keep_time()
         again = f"{prog} --resume {one.folder}"
@@ -79,7 +81,7 @@ def run(name: str, arguments: list[str]) -> int:
     return 0
 
 
-def refuse(error: DataError) -> int:
+def refuse(error: Exception) -> int:
     """Prints an error in words, without a traceback."""
     print(f"error: {error}", file=sys.stderr)
     return 2

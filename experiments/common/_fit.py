@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -80,9 +81,7 @@ def fit(
         FloatingPointError: if the loss is not finite.
     """
     folder = run.folder / name
-    update = _compiled(loss, optimizer, max_norm)
     saved = _start(params, optimizer, carry, average, choose)
-    base = jax.random.key(seed)
     every = evaluate_every or updates
     with (
         training.Checkpoints(folder / "checkpoints") as checkpoints,
@@ -91,27 +90,21 @@ def fit(
     ):
         if checkpoints.latest is not None:
             saved = checkpoints.restore(saved)
-        done, start = int(saved.train.step), time.monotonic()
-        before, kept = float(saved.seconds), time.monotonic()
+        before, start = float(saved.seconds), time.monotonic()
+        kept, done = start, int(saved.train.step)
         with Metrics(folder, done) as metrics:
+            update = _compiled(loss, optimizer, max_norm)
+            loop = _Loop(
+                name, update, batch, jax.random.key(seed), average, metrics, bar
+            )
             while done < updates and not interrupted:
-                key = jax.random.fold_in(base, done)
-                train, report = update(saved.train, saved.carry, key, batch(done))
-                saved = saved._replace(train=train, carry=report.aux)
-                saved = _averaged(saved, average)
+                saved = loop.step(saved, done)
                 done += 1
-                value = _finite(float(report.loss), name, done)
-                norm = float(report.gradient_norm)
-                metrics.log(update=done, loss=value, gradient_norm=norm)
-                bar.show(done, f"loss {value:.4f}  |gradient| {norm:.2f}")
                 if evaluate and (done % every == 0 or done == updates):
-                    measures = evaluate(_current(saved, average))
-                    metrics.log(update=done, **measures)
-                    bar.say("  ".join(f"{k} {v:.4f}" for k, v in measures.items()))
-                    if choose:
-                        saved = _better(saved, average, measures[choose])
+                    saved = loop.evaluated(saved, done, evaluate, choose)
                 now = time.monotonic()
-                if done == updates or interrupted or now - kept > _pause(run):
+                pause = run.options.save_seconds
+                if done == updates or interrupted or now - kept > pause:
                     saved = saved._replace(seconds=np.asarray(before + now - start))
                     checkpoints.save(done, saved)
                     run.keep_time()
@@ -120,6 +113,43 @@ def fit(
         raise KeyboardInterrupt
     result = saved.best if choose else _current(saved, average)
     return Fitted(result, float(saved.seconds))
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The body of the loop: an update or an evaluation, logged and shown."""
+
+    name: str
+    update: Callable[..., Any]
+    batch: Callable[[int], Any]
+    key: jax.Array
+    average: float
+    metrics: Metrics
+    bar: Bar
+
+    def step(self, saved: _Saved, done: int) -> _Saved:
+        """The state after one more update."""
+        key, batch = jax.random.fold_in(self.key, done), self.batch(done)
+        train, report = self.update(saved.train, saved.carry, key, batch)
+        saved = saved._replace(train=train, carry=report.aux)
+        loss = _finite(float(report.loss), self.name, done + 1)
+        norm = float(report.gradient_norm)
+        self.metrics.log(update=done + 1, loss=loss, gradient_norm=norm)
+        self.bar.show(done + 1, f"loss {loss:.4f}  |gradient| {norm:.2f}")
+        return _averaged(saved, self.average)
+
+    def evaluated(
+        self,
+        saved: _Saved,
+        done: int,
+        evaluate: Callable[[Any], Any],
+        choose: str | None,
+    ) -> _Saved:
+        """The state with its parameters kept if they are the best so far."""
+        measures = evaluate(_current(saved, self.average))
+        self.metrics.log(update=done, **measures)
+        self.bar.say("  ".join(f"{k} {v:.4f}" for k, v in measures.items()))
+        return _better(saved, self.average, measures[choose]) if choose else saved
 
 
 @functools.lru_cache(maxsize=4)  # a compiled program takes much memory
@@ -165,10 +195,6 @@ def _better(saved: _Saved, average: float, value: float) -> _Saved:
         return saved
     best = jax.tree.map(jnp.copy, _current(saved, average))
     return saved._replace(best=best, best_value=np.asarray(value))
-
-
-def _pause(run: Run) -> float:
-    return run.options.save_seconds
 
 
 def _finite(loss: float, name: str, update: int) -> float:

@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,52 @@ import jaxrnn
 from jaxrnn import decode, training
 
 from ._data import DataError
+from ._fit import fit
+from ._options import Options
+from ._run import Run, write_whole
 from .ngrams import mixture_bits
 
 
 VOCABULARY = 256
+PROMPT = 64
+"""Symbols of the held-out text that a sample continues."""
 _NOT_SOURCE = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
+
+
+@dataclass(frozen=True)
+class TextOptions(Options):
+    """Options of the training of a language model by truncated backpropagation."""
+
+    text: Path | None = None
+    """A text file."""
+
+    dropout: float = 0.0
+    """Fraction of features dropped after each layer during training."""
+    weight_drop: float = 0.0
+    """Fraction of recurrent weights dropped for each batch during training."""
+    batch: int = 32
+    """Streams of text that are read in parallel."""
+    time: int = 64
+    """Time steps of a batch, and of backpropagation."""
+    restart_every: int = 32
+    """Number of batches after which a stream restarts from the initial state."""
+    updates: int = 2000
+    """Number of updates of the parameters."""
+    learning_rate: float = 5e-3
+    """Peak learning rate of Adam; it warms up, then decays to a tenth."""
+    max_norm: float = 1.0
+    """Global norm above which the gradient is scaled down."""
+    average: float = 0.0
+    """Decay of the moving average of the parameters, which is evaluated; 0 for no average."""
+    seed: int = 0
+    """Seed of the initial weights and of dropout."""
+
+    evaluate_every: int = 500
+    """Updates between evaluations on the held-out text."""
+    held_out: float = 0.1
+    """Fraction of the text, at its end, that is never trained on."""
+    sample: int = 400
+    """Number of symbols to sample at the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +110,48 @@ def context_bits(text: Text, order: int) -> float:
     """Bits per character of the held-out text under counts of contexts; see `ngrams`."""
     bits = mixture_bits(text.train, text.held_out, VOCABULARY, order)
     return float(bits.sum() / characters(text.held_out))
+
+
+class Trained(NamedTuple):
+    """A language model after its training: bits per character of the held-out text."""
+
+    params: Any
+    seconds: float
+    bits: float
+
+
+def train_model(
+    config: TextOptions, run: Run, name: str, model: jaxrnn.Layer, text: Text
+) -> Trained:
+    """Trains one model, samples from it, and keeps the sample as `sample.txt`."""
+    params = model.init(jax.random.key(config.seed))
+    batches = training.TextBatches(
+        text.train, config.batch, config.time, config.restart_every
+    )
+    evaluate = make_evaluate(model, text.held_out)
+    params, seconds = fit(
+        run,
+        name,
+        params,
+        make_loss(model, config.weight_drop),
+        batches.__getitem__,
+        warm_adam(config.learning_rate, config.updates),
+        updates=config.updates,
+        carry=initial_carry(model, params, config.batch),
+        seed=config.seed,
+        max_norm=config.max_norm,
+        average=config.average,
+        evaluate=lambda params: {"bits": evaluate(params)},
+        evaluate_every=config.evaluate_every,
+    )
+    prompt = text.held_out[:PROMPT].astype(np.uint8).tobytes()
+    sample = write(model, params, prompt, config.sample, config.seed)
+    write_whole(run.folder / name / "sample.txt", sample)
+    run.say(
+        f"After the first {PROMPT} symbols of the held-out text it writes:\n\n{sample}\n"
+    )
+    bits = [line["bits"] for line in run.metrics(name) if "bits" in line][-1]
+    return Trained(params, seconds, bits)
 
 
 def warm_adam(learning_rate: float, updates: int) -> optax.GradientTransformation:

@@ -32,6 +32,7 @@ def draw(
     figure = plt.figure(
         figsize=(12, 3 + 1.05 * sum(lines.values())), layout="constrained"
     )
+    # matplotlib's types do not say that several subfigures are an array
     top, *parts = figure.subfigures(  # type: ignore[misc]
         1 + len(sheets), 1, height_ratios=[2.6, *(0.35 + n for n in lines.values())]
     )

@@ -57,7 +57,7 @@ def log_mel(
 
         max(0, log mel - peak + 8) / 2,    peak = 0.9 quantile over time of max_bands log mel
 
-    What is more than 35 dB below the peak becomes 0: recordings differ in the noise of their
+    Values more than 35 dB below the peak become 0: recordings differ in the noise of their
     pauses, and a mean over all frames would depend on how long the pauses are.
     """
     random = random or np.random.default_rng(0)

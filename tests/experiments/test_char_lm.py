@@ -47,7 +47,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert evaluated == [20, 40, 60]
     assert (folder / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert (training / "checkpoints" / "60").is_dir()
-    assert len((folder / "sample.txt").read_text()) > 100
+    assert len((training / "sample.txt").read_text()) > 100
     for word in ("unigram", "bigram", "LSTM", "|gradient|", "bits"):
         assert word in output
 
