@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import NamedTuple
 
 import jax
@@ -192,6 +193,10 @@ def label(value: object) -> str:
     """The name of a row in a test's id."""
     if type(value) is tuple:
         return ",".join(map(label, value))
+    if isinstance(
+        value, FunctionType
+    ):  # its repr has an address, unlike in another worker
+        return value.__name__
     return str(value).replace(" ", "")
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from .._layer import Static
 from ._influence import Influence, RealStep, entries_of
 from ._local import Local, cell_leaves
-from ._pattern import probe, structure_of
+from ._pattern import Structure, probe, structure_of
 from ._split import Step, blocked, nudged, output, to_real, to_tree
 
 
@@ -132,18 +133,7 @@ class EProp(Local):
 
     def _influence(self, layer: Any, params: Any, x: Any) -> Influence:
         whole = structure_of(layer, params, x)
-        own = whole.within_cells()
-        by_state = structure_of(layer, params, x, blocked).state & own
-        local = dataclasses.replace(whole, state=by_state)
-        kept = []
-        for i, (inside, mask) in enumerate(
-            zip(whole.inside, whole.params, strict=True)
-        ):
-            at_home = (
-                whole.owner == whole.sites.index(whole.site_of(i)) if inside else False
-            )
-            kept.append(entries_of(local.closed(mask & np.reshape(at_home, (-1, 1)))))
-        return Influence(layer, local, tuple(kept), blocked)
+        return _within_units(layer, whole, structure_of(layer, params, x, blocked))
 
     def _signal(self, step: Step, own: EPropTrace, target: Any, structure: Any) -> Any:
         nudge = jnp.zeros_like(to_real(step.new))
@@ -153,6 +143,18 @@ class EProp(Local):
         y = of_nudge(nudge)
         error = jax.grad(lambda flat: target(to_tree(flat, y)))(to_real(y))
         return jnp.where(structure.visible, own.feedback.astype(error.dtype) @ error, 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _within_units(layer: Any, whole: Structure, keeping: Structure) -> Influence:
+    """The traces of the cells' params, in their own cell, along `keeping`'s Jacobian."""
+    local = dataclasses.replace(whole, state=keeping.state & whole.within_cells())
+    kept = []
+    for i, (inside, mask) in enumerate(zip(whole.inside, whole.params, strict=True)):
+        home = whole.sites.index(whole.site_of(i)) if inside else -1
+        at_home = mask & (whole.owner == home)[:, None]
+        kept.append(entries_of(local.closed(at_home)))
+    return Influence(layer, local, tuple(kept), blocked)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,13 @@ def _mixed(u: Any, ja: Any, v: Any, d: Any, signs: Any) -> tuple[Any, Any]:
     return c_1 * r_1 * u + c_2 * r_2 * v, c_1 * ja / r_1 + c_2 * d / r_2
 
 
+class _Nudges(NamedTuple):
+    """What is added to the results of the matmuls, and to the other values, in order."""
+
+    results: Iterator
+    rest: Iterator
+
+
 class _Recorded:
     """The matmuls of the cells in one step: operands, weights, and the other values."""
 
@@ -117,9 +124,8 @@ class _Recorded:
         self.operands: list = []
         self.results: list = []
         self.rest: list = []
-        self._weights: list = []
         self._parts: list[tuple[Site, PartitionedStep]] = []
-        self._advance(None, None)
+        self._advance(None)
 
     def jacobians(self, size: int) -> tuple[list, list]:
         """d state by each matmul's result, and by each other value: `(k, size)` each."""
@@ -127,9 +133,7 @@ class _Recorded:
         nothing = [jnp.zeros_like(r) for r in self.rest]
 
         def moved(nudges: list, rest: list) -> Any:
-            other = _Recorded.__new__(_Recorded)
-            other.__dict__.update(self.__dict__)
-            return to_real(other._advance(iter(nudges), iter(rest)))
+            return to_real(self._advance(_Nudges(iter(nudges), iter(rest))))
 
         _, pull = jax.vjp(moved, zeros, nothing)
         return jax.vmap(pull)(jnp.eye(size, dtype=to_real(self._step.state).dtype))
@@ -155,8 +159,8 @@ class _Recorded:
             found |= {i: to_real(g) for i, g in zip(site.params, grads, strict=True)}
         return found
 
-    def _advance(self, nudges: Iterator | None, rest: Iterator | None) -> Any:
-        """The new states; records the matmuls, or adds nudges to their results."""
+    def _advance(self, nudges: "_Nudges | None") -> Any:
+        """The new states; records what is read, or adds nudges to it."""
         step, found = self._step, iter(self._sites)
 
         def by(cell: Cell, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
@@ -171,18 +175,18 @@ class _Recorded:
                 self._parts.append((site, parts))
                 self.rest += values
             else:
-                values = [v + next(rest) for v in values]  # type: ignore[arg-type]
+                values = [v + next(nudges.rest) for v in values]
             new = parts.step((weights, values), state, x, self._multiply(nudges))
             return new, cell.readout(params, new, cell.project(params, x))
 
         with stepping_by(by):
             return step.layer.step(step.params, step.state, step.x)[0]
 
-    def _multiply(self, nudges: Iterator | None) -> Any:
+    def _multiply(self, nudges: "_Nudges | None") -> Any:
         def multiply(i: int, matmul: Matmul, a: Any, w: Any) -> Any:
             result = matmul.of(a, w)
             if nudges is not None:
-                return result + next(nudges)
+                return result + next(nudges.results)
             if a.ndim != 1 or w.ndim != 2 or result.ndim != 1:
                 raise NotImplementedError(
                     f"KFRTRL needs weights that are matrices and multiply a vector, and "

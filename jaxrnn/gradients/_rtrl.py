@@ -1,5 +1,6 @@
 """Real-time recurrent learning: exact, and its sparse forms. Williams & Zipser 1989."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,14 +23,7 @@ class Traced(Forward):
 
     def influence(self, layer: Layer, params: Any, x: Any) -> Influence:
         """What the method keeps for a layer; parameters outside its cells are exact."""
-        structure = structure_of(layer, params, x)
-        kept = tuple(
-            self.kept(layer, structure, i) if inside else rows_of(mask, structure)
-            for i, (inside, mask) in enumerate(
-                zip(structure.inside, structure.params, strict=True)
-            )
-        )
-        return Influence(layer, structure, kept)
+        return _influence(self, layer, structure_of(layer, params, x))
 
     def start(self, layer, params, x, key):
         del key
@@ -46,6 +40,17 @@ class Traced(Forward):
         del target
         influence = self.influence(step.layer, step.params, step.x)
         return influence.credit(signal, trace, step.params)
+
+
+@functools.lru_cache(maxsize=64)
+def _influence(method: Traced, layer: Layer, structure: Structure) -> Influence:
+    kept = tuple(
+        method.kept(layer, structure, i) if inside else rows_of(mask, structure)
+        for i, (inside, mask) in enumerate(
+            zip(structure.inside, structure.params, strict=True)
+        )
+    )
+    return Influence(layer, structure, kept)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._arrays import expand_trailing
+from .._arrays import expand_trailing, state_dtype
 from .._unroll import unroll
 from .._validate import check_sizes
 from ._base import Method, Target, Update, where
-from ._whole import Batch
+from ._whole import Batch, added
 
 
 class Window(NamedTuple):
@@ -122,75 +122,69 @@ class TBPTT(Method):
                 layer, params, window.xs, start, mask=window.real, resets=window.resets
             )
             last = lambda v: v[self._back - self.k1 :]
-            both = jax.tree.map(
-                lambda e, y: jnp.sum(last(e) * last(y)).real, window.errors, ys
+            # the real part: JAX's gradient by a complex output is a conjugate
+            each = jax.tree.map(
+                lambda e, y: (last(e) * last(y)).real, window.errors, ys
             )
-            return sum(jax.tree.leaves(both), jnp.zeros(()))
+            wide = [v.astype(state_dtype(v)).sum() for v in jax.tree.leaves(each)]
+            return sum(wide[1:], wide[0])
 
         return jax.grad(loss)(params)
 
     def whole(self, batch: Batch) -> tuple[jax.Array, Any, Any]:
         """`(value, grads, state)` of a batch, a block of k1 steps after the other."""
         layer, params = batch.layer, batch.params
-        time, size = jax.tree.leaves(batch.xs)[0].shape[:2]
-        missing = -time % self.k1
-        real = batch.valid
-        real = jnp.ones((time, size), bool) if real is None else real
-        resets = (
-            jnp.zeros((time, size), bool)
-            if batch.resets is None
-            else batch.resets & real
-        )
-        clean = lambda v: jnp.where(expand_trailing(real, v.ndim), v, jnp.zeros_like(v))
-        xs, targets = jax.tree.map(clean, (batch.xs, batch.targets))
-        if batch.is_initial:  # its gradient reaches the params of the initial state
-            resets = resets.at[0].set(real[0])
 
-        def blocks(v: jax.Array) -> jax.Array:
-            padded = jnp.concatenate([jnp.zeros((missing, *v.shape[1:]), v.dtype), v])
-            return padded.reshape(-1, self.k1, *v.shape[1:])
-
-        def one(state: Any, inputs: Any) -> Any:
-            x, target, reset, valid = inputs
+        def step(state: Any, inputs: Any) -> Any:
+            x, target, reset, real = inputs
             start = where_rows(reset, _fresh(layer, params, state), state)
             new, y = jax.vmap(layer.step, (None, 0, 0))(params, start, x)
-            loss, error = jax.vmap(lambda y, t: Target(batch.step_loss, t).error(y))(
-                y, target
-            )
-            loss = jnp.where(valid, loss, jnp.zeros_like(loss))
-            return where_rows(valid, new, state), (
-                Window(state, x, error, reset, valid),
-                loss,
-            )
+            error = lambda y, target: Target(batch.step_loss, target).error(y)
+            loss, error = jax.vmap(error)(y, target)
+            loss = jnp.where(real, loss, jnp.zeros_like(loss))
+            now = Window(state, x, error, reset, real)
+            return where_rows(real, new, state), (now, loss)
 
-        def body(carry: Any, block: Any) -> Any:
-            state, window, total, grads = carry
-            state, (now, losses) = jax.lax.scan(one, state, block)
+        def block(carry: Any, inputs: Any) -> Any:
+            state, window, sums = carry
+            state, (now, losses) = jax.lax.scan(step, state, inputs)
             keep = lambda old, new: jnp.concatenate([old, new])[-self._back :]
             window = jax.tree.map(keep, window, now)
-            more = self._gradient(layer, params, window)
-            grads = jax.tree.map(jnp.add, grads, more)
-            return (state, window, total + jnp.sum(losses), grads), None
+            grads = self._gradient(layer, params, window)
+            one = jax.tree.map(lambda v: v[None], (losses.sum(), grads))
+            return (state, window, added(sums, one)), None
 
-        first = jax.tree.map(lambda v: v[0, 0], xs)
-        empty = self.init(layer, params, first).window
-        spread = lambda v: jnp.broadcast_to(
-            v[:, None], (v.shape[0], size, *v.shape[1:])
-        )
-        window = jax.tree.map(spread, empty)
-        given = jax.tree.map(
-            lambda s: jnp.broadcast_to(s, (self._back, *s.shape)), batch.state
-        )
-        window = window._replace(states=given)
-        inputs = jax.tree.map(blocks, (xs, targets, resets, real))
-        first_loss = jax.eval_shape(
-            one, batch.state, jax.tree.map(lambda v: v[0, 0], inputs)
-        )
-        zero = jnp.zeros((), first_loss[1][1].dtype)
-        nothing = jax.tree.map(jnp.zeros_like, params)
-        carry = (batch.state, window, zero, nothing)
-        (state, _, total, grads), _ = jax.lax.scan(body, carry, inputs)
-        return batch.mean(total), jax.tree.map(batch.mean, grads), state
+        start = (batch.state, self._empty(batch), batch.no_sums())
+        (state, _, (loss, grads)), _ = jax.lax.scan(block, start, self._blocks(batch))
+        return batch.mean(loss), batch.mean_grads(grads), state
+
+    def _blocks(self, batch: Batch) -> tuple[Any, Any, Any, Any]:
+        """Inputs, targets, resets and which steps are real, `(blocks, k1, B, ...)`.
+
+        Steps that are not real fill the first block up.
+        """
+        shape = jax.tree.leaves(batch.xs)[0].shape[:2]
+        real = jnp.ones(shape, bool) if batch.valid is None else batch.valid
+        resets = jnp.zeros(shape, bool) if batch.resets is None else batch.resets & real
+        if batch.is_initial:  # its gradient reaches the params of the initial state
+            resets = resets.at[0].set(real[0])
+        clean = lambda v: jnp.where(expand_trailing(real, v.ndim), v, jnp.zeros_like(v))
+        xs, targets = jax.tree.map(clean, (batch.xs, batch.targets))
+
+        def blocks(v: jax.Array) -> jax.Array:
+            fill = jnp.zeros((-shape[0] % self.k1, *v.shape[1:]), v.dtype)
+            return jnp.concatenate([fill, v]).reshape(-1, self.k1, *v.shape[1:])
+
+        return jax.tree.map(blocks, (xs, targets, resets, real))
+
+    def _empty(self, batch: Batch) -> Window:
+        """The window before the first step of each sequence, leaves `(k2, B, ...)`."""
+        x = jax.tree.map(lambda v: v[0, 0], batch.xs)
+        size = jax.tree.leaves(batch.xs)[0].shape[1]
+        one = self.init(batch.layer, batch.params, x).window
+        window = jax.vmap(lambda _: one, out_axes=1)(jnp.arange(size))
+        repeated = lambda s: jnp.broadcast_to(s, (self._back, *s.shape))
+        return window._replace(states=jax.tree.map(repeated, batch.state))
 
 
 def where_rows(which: jax.Array, yes: Any, no: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._arrays import valid_steps
+from .._arrays import state_dtype, valid_steps
 from .._layer import Layer
 from ._base import Method, StepLoss
 
@@ -48,6 +48,18 @@ class Batch(NamedTuple):
         """A sum over all valid steps, divided by their number."""
         return (total / jnp.asarray(self.count, total.real.dtype)).astype(total.dtype)
 
+    def no_sums(self) -> tuple[jax.Array, Any]:
+        """Zeros for the sums of losses and gradients, in float32 at least."""
+        loss = jnp.zeros((), jnp.finfo(state_dtype(self.params)).dtype)
+        wide = lambda p: jnp.zeros(p.shape, state_dtype(p))
+        return loss, jax.tree.map(wide, self.params)
+
+    def mean_grads(self, sums: Any) -> Any:
+        """The mean gradient, with the dtypes of the parameters."""
+        return jax.tree.map(
+            lambda s, p: self.mean(s).astype(p.dtype), sums, self.params
+        )
+
 
 def mean_loss(batch: Batch, ys: Any) -> jax.Array:
     """The mean of `step_loss` over all valid steps."""
@@ -65,47 +77,36 @@ def mean_loss(batch: Batch, ys: Any) -> jax.Array:
 
 def by_updates(method: Method, batch: Batch) -> tuple[jax.Array, Any, Any]:
     """`(value, grads, state)` by the method's online updates, summed over time and batch."""
-    layer, params = batch.layer, batch.params
-    first = jax.tree.map(lambda x: x[0, 0], batch.xs)
-    size = jax.tree.leaves(batch.xs)[0].shape[1]
-    if batch.key is None:
-        trace = method.init(layer, params, first)
-        traces = jax.tree.map(lambda v: jnp.broadcast_to(v, (size, *v.shape)), trace)
-    else:
-        keys = jax.random.split(batch.key, size)
-        traces = jax.vmap(lambda key: method.init(layer, params, first, key=key))(keys)
-    if not batch.is_initial:
-        traces = jax.vmap(method.detach)(traces)
 
     def update(
         trace: Any, state: Any, x: Any, target: Any, reset: Any, valid: Any
     ) -> Any:
-        return method.update(
-            layer,
-            batch.step_loss,
-            params,
-            trace,
-            state,
-            x,
-            target,
-            reset=reset,
-            valid=valid,
-        )
+        given = (batch.params, trace, state, x, target)
+        masks = {"reset": reset, "valid": valid}
+        return method.update(batch.layer, batch.step_loss, *given, **masks)
 
     def body(carry: Any, inputs: Any) -> Any:
-        traces, state, loss, grads = carry
-        traces, state, losses, each = jax.vmap(update)(traces, state, *inputs)
-        grads = jax.tree.map(lambda total, g: total + g.sum(0), grads, each)
-        return (traces, state, loss + losses.sum(), grads), None
+        traces, state, sums = carry
+        traces, state, losses, grads = jax.vmap(update)(traces, state, *inputs)
+        return (traces, state, added(sums, (losses, grads))), None
 
-    nothing = jax.tree.map(jnp.zeros_like, params)
     inputs = (batch.xs, batch.targets, batch.resets, batch.valid)
-    shape = jax.eval_shape(
-        lambda: jax.vmap(update)(
-            traces, batch.state, *jax.tree.map(lambda x: x[0], inputs)
-        )
-    )
-    zero = jnp.zeros((), shape.loss.dtype)
-    carry = (traces, batch.state, zero, nothing)
-    (_, state, loss, grads), _ = jax.lax.scan(body, carry, inputs)
-    return batch.mean(loss), jax.tree.map(batch.mean, grads), state
+    start = (_traces(method, batch), batch.state, batch.no_sums())
+    (_, state, (loss, grads)), _ = jax.lax.scan(body, start, inputs)
+    return batch.mean(loss), batch.mean_grads(grads), state
+
+
+def added(sums: Any, each: Any) -> Any:
+    """The sums with the values of all sequences of a batch added, leaves `(B, ...)`."""
+    return jax.tree.map(lambda s, v: s + v.sum(0).astype(s.dtype), sums, each)
+
+
+def _traces(method: Method, batch: Batch) -> Any:
+    """The trace of each sequence before its first step."""
+    layer, params = batch.layer, batch.params
+    x = jax.tree.map(lambda x: x[0, 0], batch.xs)
+    size = jax.tree.leaves(batch.xs)[0].shape[1]
+    keys = None if batch.key is None else jax.random.split(batch.key, size)
+    init = lambda key: method.init(layer, params, x, key=key)
+    traces = jax.vmap(init, axis_size=size)(keys)
+    return traces if batch.is_initial else jax.vmap(method.detach)(traces)
