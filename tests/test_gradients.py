@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxrnn
@@ -171,6 +172,32 @@ def test_nan_in_the_padding_reaches_nothing(method):
     got = run(jnp.where(valid, case.xs, jnp.nan), jnp.where(valid, targets, jnp.nan))
     jax.tree.map(np.testing.assert_array_equal, got, want)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
+
+
+@pytest.mark.parametrize("method", EVERY, ids=label)
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "NumPy", "int8 symbols"])
+def test_inputs_of_every_kind(method, kind):
+    case, targets = batch(SMALL)
+    run = lambda params, xs, targets: jaxrnn.value_and_grad(
+        SMALL, step_loss, params, xs, targets, method=method, key=key_of(method)
+    )
+    want = run(case.params, case.xs, targets)
+    params, xs = case.params, case.xs
+    if kind == "NumPy":
+        params, xs, targets = jax.tree.map(np.asarray, (params, xs, targets))
+    elif kind == "int8 symbols":
+        xs = xs.astype(jnp.int8)
+    else:
+        params, targets = jaxrnn.cast((params, targets), jnp.dtype(kind))
+    value, grads = run(params, xs, targets)
+    assert value.dtype == jnp.float32  # sums over time are
+    dtypes = jax.tree.map(lambda p: p.dtype, params)
+    assert jax.tree.map(lambda g: g.dtype, grads) == dtypes
+    # the roundings of six steps, in the whole gradient: a small entry may lose more
+    narrow = {"float16": 5e-3, "bfloat16": 5e-2}
+    apart = jax.tree.map(lambda g, w: g.astype(w.dtype) - w, grads, want[1])
+    error = optax.tree.norm(apart) / optax.tree.norm(want[1])
+    assert error <= narrow.get(kind, 0.0)
 
 
 @pytest.mark.parametrize("method", ONLINE, ids=label)

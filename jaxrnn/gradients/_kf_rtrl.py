@@ -11,7 +11,7 @@ import numpy as np
 from .._layer import Cell, Layer, stepping_by
 from .._partition import Matmul, PartitionedStep, partition
 from ._influence import ByState, RealStep
-from ._local import Local, balance, norm, state_size
+from ._local import Local, balance, norm
 from ._pattern import Structure, structure_of
 from ._split import Site, Step, to_real
 
@@ -61,17 +61,16 @@ class KFRTRL(Local):
                 f"KFRTRL needs an initial state that does not depend on the parameters, "
                 f"and {layer} has another. RTRL() and UORO() serve it."
             )
-        size = state_size(layer, params)
-        recorded = _Recorded(
-            Step(layer, params, layer.initial_state(params), x, None), structure
+        state = layer.initial_state(params)
+        recorded = _Recorded(Step(layer, params, state, x, None), structure)
+        flat = to_real(state)
+        zeros = lambda *shape: jnp.zeros(shape, flat.dtype)
+        return KFTrace(
+            [zeros(operand.size) for operand in recorded.operands],
+            [zeros(flat.size, result.size) for result in recorded.results],
+            [zeros(flat.size, value.size) for value in recorded.rest],
+            key,
         )
-        u, a, rest = [], [], []
-        for operand, result in zip(recorded.operands, recorded.results, strict=True):
-            u.append(jnp.zeros(operand.shape, operand.dtype))
-            a.append(jnp.zeros((size, result.size), operand.dtype))
-        for value in recorded.rest:
-            rest.append(jnp.zeros((size, value.size), value.dtype))
-        return KFTrace(u, a, rest, key)
 
     def restart_own(self, layer, params, own, x):
         return self.start_own(layer, params, x, own.key)
@@ -84,10 +83,11 @@ class KFRTRL(Local):
         by_result, by_rest = recorded.jacobians(len(every))
         key, now = jax.random.split(own.key)
         signs = jax.random.rademacher(now, (len(own.u), 2), jacobian.dtype)
+        vectors = map(to_real, recorded.operands)
         made = [
             _mixed(u, jacobian @ a, v, d, c)
             for u, a, v, d, c in zip(
-                own.u, own.a, recorded.operands, by_result, signs, strict=True
+                own.u, own.a, vectors, by_result, signs, strict=True
             )
         ]
         rest = [jacobian @ p + i for p, i in zip(own.rest, by_rest, strict=True)]
@@ -136,7 +136,9 @@ class _Recorded:
             return to_real(self._advance(_Nudges(iter(nudges), iter(rest))))
 
         _, pull = jax.vjp(moved, zeros, nothing)
-        return jax.vmap(pull)(jnp.eye(size, dtype=to_real(self._step.state).dtype))
+        flat = to_real(self._step.state)
+        rows = jax.vmap(pull)(jnp.eye(size, dtype=flat.dtype))
+        return jax.tree.map(lambda j: j.reshape(size, -1).astype(flat.dtype), rows)
 
     def by_leaf(self, by_weight: list, by_rest: list) -> dict[int, Any]:
         """The gradients by leaves of params, from those by weights and other values."""
@@ -151,10 +153,10 @@ class _Recorded:
                 now, before = next(weights), by_slot[matmul.weight]
                 by_slot[matmul.weight] = now if before is None else before + now
             d_w = [
-                by_slot[s].reshape(v.shape)
+                by_slot[s].reshape(v.shape).astype(v.dtype)
                 for s, v in zip(parts.weights, w, strict=True)
             ]
-            d_r = [next(rest).reshape(v.shape) for v in r]
+            d_r = [next(rest).reshape(v.shape).astype(v.dtype) for v in r]
             (grads,) = pull((d_w, d_r))
             found |= {i: to_real(g) for i, g in zip(site.params, grads, strict=True)}
         return found

@@ -70,6 +70,7 @@ def mean_loss(batch: Batch, ys: Any) -> jax.Array:
             targets,
         )
     losses = jax.vmap(jax.vmap(batch.step_loss))(ys, targets)
+    losses = losses.astype(state_dtype(losses))  # sums are float32 at least
     if valid is not None:
         losses = jnp.where(valid, losses, 0)
     return batch.mean(jnp.sum(losses))
