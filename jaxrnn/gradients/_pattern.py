@@ -1,6 +1,7 @@
 """Which parameter reaches which number of the state: found by probing, not declared.
 
-A derivative that is zero at several random points counts as zero everywhere.
+A derivative that is zero at several random points, on every branch of every choice, counts
+as zero everywhere.
 """
 
 import functools
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._layer import Layer
+from ._branches import every_branch
 from ._split import Advance, Site, Step, advance, nudged, sites, to_real, to_tree
 
 
@@ -84,19 +86,23 @@ def _structure(layer: Layer, tree: Any, shapes: tuple, by: Advance) -> Structure
     params, state, x = probes[0]
     found = sites(layer, params, state, x)
     owned = {i for site in found for i in site.params}
+    of_symbols = {i for site in found if site.symbols for i in site.params}
     leaves = range(len(jax.tree.leaves(params)))
     masks = [_masks(layer, by, *probe) for probe in probes]
     by_state, by_params, by_start = (
         functools.reduce(_either, part) for part in zip(*masks, strict=True)
     )
-    seen = [_visible(Step(layer, *probe, probe[1]), found) for probe in probes]
+    seen = [_visible(layer, found, *probe) for probe in probes]
     return Structure(
         found,
         sum(1 + jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)),
         _owners(found, jax.tree.leaves(state)),
         tuple(i in owned for i in leaves),
         by_state[0],
-        tuple(map(np.logical_or, by_params, by_start)),
+        tuple(
+            _for_every_symbol(a | b) if i in of_symbols else a | b
+            for i, (a, b) in enumerate(zip(by_params, by_start, strict=True))
+        ),
         any(mask.any() for mask in by_start),
         functools.reduce(np.logical_or, seen),
     )
@@ -108,11 +114,20 @@ def _owners(found: tuple[Site, ...], state: list) -> np.ndarray:
     return np.repeat([of[i] for i in range(len(state))], sizes)
 
 
-def _visible(step: Step, found: tuple[Site, ...]) -> np.ndarray:
-    nudge = jnp.zeros_like(to_real(step.state))
-    ys, pull = jax.vjp(lambda nudge: to_real(nudged(step, found, nudge)), nudge)
-    weights = jax.random.normal(jax.random.key(0), ys.shape, ys.dtype)
-    return np.asarray(pull(weights)[0]) != 0
+def _for_every_symbol(mask: np.ndarray) -> np.ndarray:
+    """Of a cell that reads symbols: one symbol shows one row of a table, so keep them all."""
+    return np.broadcast_to(mask.any(axis=1, keepdims=True), mask.shape)
+
+
+def _visible(layer: Layer, found: tuple[Site, ...], *values: Any) -> np.ndarray:
+    def pulled(values: Any, nudge: Any) -> Any:
+        params, state, x = values
+        step = Step(layer, params, state, x, state)
+        ys, pull = jax.vjp(lambda nudge: to_real(nudged(step, found, nudge)), nudge)
+        return pull(jax.random.normal(jax.random.key(0), ys.shape, ys.dtype))[0]
+
+    nudge = jnp.zeros_like(to_real(values[1]))
+    return np.asarray(every_branch(pulled)(values, nudge)) != 0
 
 
 def _either(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
@@ -147,38 +162,44 @@ def _noisy(tree: Any, key: Any, scale: float) -> Any:
     )
 
 
-def _masks(
-    layer: Layer, by: Advance, params: Any, state: Any, x: Any
-) -> tuple[list, list, list]:
+def _masks(layer: Layer, by: Advance, *values: Any) -> tuple[list, list, list]:
     """Where the derivatives by state, by params and of the initial state are not zero."""
-    leaves, tree = jax.tree.flatten(params)
-    flat, like = to_real(state), state
+    tree = jax.tree.structure(values[0])
 
-    def step(vectors: list, flat: Any) -> Any:
-        made = _joined(vectors, leaves, tree)
-        return to_real(by(layer, made, to_tree(flat, like), x))
+    # `values` is given to all, because a choice may depend on any of them
+    def step(values: Any, vectors: list, flat: Any) -> Any:
+        params, state, x = values
+        made = _joined(vectors, params, tree)
+        return to_real(by(layer, made, to_tree(flat, state), x))
 
-    def start(vectors: list) -> Any:
-        return to_real(layer.initial_state(_joined(vectors, leaves, tree)))
+    def start(values: Any, vectors: list) -> Any:
+        return to_real(layer.initial_state(_joined(vectors, values[0], tree)))
 
-    vectors = [to_real(leaf) for leaf in leaves]
-    by_state = _rows(lambda flat: step(vectors, flat), flat)
-    by_params = _rows(lambda vectors: step(vectors, flat), vectors)
-    return [by_state], by_params, _rows(start, vectors)
+    vectors = [to_real(leaf) for leaf in jax.tree.leaves(values[0])]
+    flat = to_real(values[1])
+    by_params, by_state = _rows(step, values, vectors, flat)
+    (by_start,) = _rows(start, values, vectors)
+    return [by_state], by_params, by_start
 
 
-def _joined(vectors: list, leaves: list, tree: Any) -> Any:
+def _joined(vectors: list, params: Any, tree: Any) -> Any:
+    leaves = jax.tree.leaves(params)
     made = [to_tree(v, leaf) for v, leaf in zip(vectors, leaves, strict=True)]
     return jax.tree.unflatten(tree, made)
 
 
-def _rows(function: Callable[[Any], Any], given: Any) -> Any:
-    """Where the Jacobian of a function of vectors is not zero, `(k, size)` for each vector."""
-    value, pull = jax.vjp(function, given)
-    pull_rows = jax.jit(jax.vmap(lambda row: pull(row)[0]))
-    identity = np.eye(len(value), dtype=value.dtype)
+def _rows(function: Callable[..., Any], values: Any, *given: Any) -> Any:
+    """Where the Jacobians by `given` are not zero, `(k, size)` for each of its vectors."""
+
+    def pull(values: Any, given: tuple, row: Any) -> Any:
+        return jax.vjp(functools.partial(function, values), *given)[1](row)
+
+    pull_rows = jax.jit(jax.vmap(every_branch(pull), (None, None, 0)))
+    like = jax.eval_shape(function, values, *given)
+    identity = np.eye(like.size, dtype=like.dtype)
+    chunks = [identity[i : i + CHUNK] for i in range(0, len(identity), CHUNK)]
     parts = [
-        jax.tree.map(lambda j: np.asarray(j) != 0, pull_rows(identity[i : i + CHUNK]))
-        for i in range(0, len(identity), CHUNK)
+        jax.tree.map(lambda j: np.asarray(j) != 0, pull_rows(values, given, chunk))
+        for chunk in chunks
     ]
     return jax.tree.map(lambda *p: np.concatenate(p), *parts)

@@ -92,11 +92,15 @@ def nudged(step: Step, found: "tuple[Site, ...]", nudge: jax.Array) -> Any:
 
 @dataclass(frozen=True)
 class Site:
-    """A cell inside a layer, and the leaves of the layer's params and state that it owns."""
+    """A cell inside a layer, and the leaves of the layer's params and state that it owns.
+
+    `symbols` is whether its input has integers, which may choose among parameters.
+    """
 
     cell: Cell
     params: tuple[int, ...]
     state: tuple[int, ...]
+    symbols: bool
 
 
 def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
@@ -115,13 +119,15 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
         ]
 
         def note(cell: Cell, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
-            own = [
+            own_params, own_state = (
                 tuple(
                     i for v in jax.tree.leaves(t) if (i := known.get(id(v))) is not None
                 )
                 for t, known in zip((params, state), of, strict=True)
-            ]
-            found.append(Site(cell, *own))
+            )
+            kinds = [v.dtype for v in jax.tree.leaves(x)]
+            symbols = not all(jnp.issubdtype(kind, jnp.inexact) for kind in kinds)
+            found.append(Site(cell, own_params, own_state, symbols))
             z = cell.project(params, x)
             return state, cell.readout(params, state, z)
 
