@@ -35,11 +35,8 @@ class Learned(NamedTuple):
 def read_digits(config: "Config", run: Run, digits: Digits) -> Result:
     """Trains the network that reads digits with every seed, by RMSprop."""
     model = Reader(config.reader_hidden, dropout=0.3)
-    optimizer = optax.rmsprop(
-        optax.cosine_decay_schedule(
-            config.reader_learning_rate, config.reader_updates, 0.02
-        )
-    )
+    rate, updates = config.reader_learning_rate, config.reader_updates
+    optimizer = optax.rmsprop(optax.cosine_decay_schedule(rate, updates, 0.02))
 
     def loss(params: Any, carry: Any, key: Any, batch: Any) -> Any:
         points, labels = batch
@@ -54,7 +51,7 @@ def read_digits(config: "Config", run: Run, digits: Digits) -> Result:
             loss,
             DigitBatches(digits, config.reader_batch, seed),
             optimizer,
-            updates=config.reader_updates,
+            updates=updates,
             seed=seed,
             max_norm=1.0,
             average=0.99,

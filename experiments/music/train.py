@@ -115,18 +115,17 @@ def trained(
         mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
     )
     valid, test = data.arrays(pieces.valid), data.arrays(pieces.test)
-    nats = jax.jit(model.nats)
-    fitted = []
+    nats, kind = jax.jit(model.nats), type(model).__name__.lower()
 
     def loss(params: Any, carry: Any, key: Any, batch: Any) -> Any:
         key, weights = jax.random.split(key)
         params = jaxrnn.drop_connect(params, config.weight_drop, weights)
         return model.nats(params, batch, key), carry
 
-    for seed in config.seeds:
-        one = fit(
+    fitted = [
+        fit(
             run,
-            f"{type(model).__name__.lower()}-{model.cell}/seed-{seed}",
+            f"{kind}-{model.cell}/seed-{seed}",
             model.init(jax.random.key(seed)),
             loss,
             data.Batches(pieces.train, config.batch, seed),
@@ -139,11 +138,13 @@ def trained(
             evaluate_every=config.evaluate_every,
             choose="valid",
         )
-        fitted.append(one)
+        for seed in config.seeds
+    ]
+    params = fitted[0].params
     figures = {
-        "parameters": count(fitted[0].params),
+        "parameters": count(params),
         "measure": "nats per chord",
         "values": tuple(float(nats(one.params, test)) for one in fitted),
         "seconds": sum(one.seconds for one in fitted),
     }
-    return figures, fitted[0].params
+    return figures, params

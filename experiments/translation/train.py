@@ -90,31 +90,41 @@ def main(config: Config, run: Run) -> Results:
         lengths,
         example(task, params, config.width),
     )
-    result = Result(
+    facts = {
+        "chosen": chosen,
+        "perplexity": task.perplexity(params),
+        "samples": samples(task.split, texts["beam search"]),
+    }
+    return Results((row(count(params), scores, seconds),), facts)
+
+
+def row(parameters: int, scores: dict[str, float], seconds: float) -> Result:
+    """The line of the table: beam search, and all others as its baselines."""
+    return Result(
         "German to English (many-to-many, attention)",
         "GRU",
-        count(params),
+        parameters,
         "BLEU",
-        (scores.pop("beam search"),),
+        (scores["beam search"],),
         seconds,
         goal="at least 30",
-        baselines=scores,
+        baselines={name: s for name, s in scores.items() if name != "beam search"},
         published={
             "Trevett (notebook), GRU, words, greedy": 28.1,
             "msarmi9 (model card), subwords": 33.5,
         },
         digits=1,
     )
-    samples = [
-        {"source": " ".join(task.split.de[i]), "reference": " ".join(task.split.en[i]),
-         "translation": texts["beam search"][i]} for i in range(min(5, len(task.pairs)))
-    ]  # fmt: skip
-    facts = {
-        "chosen": chosen,
-        "perplexity": task.perplexity(params),
-        "samples": samples,
-    }
-    return Results((result,), facts)
+
+
+def samples(split: data.Split, translations: list[str]) -> list[dict[str, str]]:
+    """The first five sentences, with the reference and the translation."""
+    return [
+        {"source": " ".join(de), "reference": " ".join(en), "translation": found}
+        for de, en, found in zip(
+            split.de[:5], split.en[:5], translations[:5], strict=True
+        )
+    ]
 
 
 def train(
