@@ -1,5 +1,6 @@
 """One figure with all measures of a layer."""
 
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -110,20 +111,21 @@ def draw(
     case = _Case(layer, params, xs, targets, step_loss, state)
     columns = 3
     rows = -(-len(_PANELS) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
-    figure.suptitle(str(layer))
+    figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout="constrained")
     for i, (name, panel) in enumerate(_PANELS.items(), start=1):
         ax = figure.add_subplot(rows, columns, i)
         try:
             panel(ax, case)
         except NotImplementedError as error:
-            _say(ax, name, str(error))
+            _say(ax, name, str(error).replace(str(layer), "The layer"))
+    time, batch = jax.tree.leaves(xs)[0].shape[:2]
+    batch = f"T={time}, B={batch}; Jacobians of the first sequence"
+    figure.suptitle(f"{textwrap.fill(str(layer), 120)}\n{batch}")
     return figure
 
 
 def _say(ax: Any, name: str, reason: str) -> None:
-    """An empty panel with the reason why the measure does not apply."""
-    ax.clear()
+    """A panel with the reason why the measure does not apply."""
     ax.set_axis_off()
     ax.set_title(name)
-    ax.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color="grey")
+    ax.text(0.5, 0.5, textwrap.fill(reason, 40), ha="center", va="center", color="grey")

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .. import _check
 from .._layer import Cell, Layer, stepping_by
 from .._partition import Operation, Slot, inlined, value_of
 from .._typing import Sequence
+from ._legend import legend_below
+from ._real_step import checked
 
 
 # Jitted functions of JAX, seen as one operation: two kinds of gates, and an activation whose
@@ -79,7 +80,7 @@ def gate_saturation(
 
     Reference: Karpathy, Johnson, Fei-Fei 2015, arXiv:1506.02078.
     """
-    given = _check.arguments(layer, params, xs, state)
+    given = checked(layer, params, xs, state)
     if not 0 <= low < high <= 1:
         raise ValueError(
             f"low is {low!r} and high {high!r}: give 0 <= low < high <= 1, since sigmoids "
@@ -87,9 +88,12 @@ def gate_saturation(
         )
     time, batch = jax.tree.leaves(given.xs)[0].shape[:2]
 
+    names: list[str] = []  # known once the step is traced; a scan would sort the keys
+
     def one(state: Any, x: Any) -> tuple[Any, Any]:
         state, gates = _step_with_gates(layer, given.params, state, x)
-        return state, {k: Saturation(v < low, v > high) for k, v in gates.items()}
+        names[:] = gates
+        return state, [Saturation(v < low, v > high) for v in gates.values()]
 
     def body(states: Any, x: Any) -> tuple[Any, Any]:
         states, found = jax.vmap(one)(states, x)
@@ -101,7 +105,8 @@ def gate_saturation(
             f"{layer} has no gates: its cells compute no sigmoid. Give a layer with a gated "
             "cell, such as jaxrnn.LSTM."
         )
-    return jax.tree.map(lambda n: jnp.sum(n, axis=0) / (time * batch), counts)
+    shares = jax.tree.map(lambda n: jnp.sum(n, axis=0) / (time * batch), counts)
+    return dict(zip(names, shares, strict=True))
 
 
 def _step_with_gates(layer: Layer, params: Any, state: Any, x: Any) -> Any:
@@ -171,14 +176,14 @@ def plot_gate_saturation(ax: Any, saturation: dict[str, Saturation]) -> None:
         np.array([float(np.mean(gate[i])) for gate in saturation.values()])
         for i in range(2)
     )
-    between = 1 - below - above
-    parts = (("closed", below, "C0"), ("open", above, "C1"))
-    ax.barh(names, between, left=below, color="lightgrey", label="between")
-    for label, share, color in parts:
-        left = 0 if label == "closed" else 1 - above
-        ax.barh(names, share, left=left, color=color, label=label)
+    for label, left, width, color in (
+        ("almost closed", 0 * below, below, "C0"),
+        ("between", below, 1 - below - above, "lightgrey"),
+        ("almost open", 1 - above, above, "C1"),
+    ):
+        ax.barh(names, width, left=left, color=color, label=label)
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.set_xlabel("fraction of units and steps")
     ax.set_title("gate saturation")
-    ax.legend()
+    legend_below(ax)

@@ -114,13 +114,13 @@ def lyapunov_spectrum(
 
 
 def _first_columns(start: Array, count: int) -> Float[Array, "B k n"]:
-    """Random orthonormal columns, the same at every call.
+    """Random orthonormal columns, the same at every call and for every count.
 
     Columns of the identity would not do: they are invariant under a diagonal recurrence,
     and would keep the order of its units instead of turning towards the fastest growth.
     """
     batch, size = start.shape
-    draw = jax.random.normal(jax.random.key(0), (size, count), start.dtype)
+    draw = jax.random.normal(jax.random.key(0), (size, size), start.dtype)[:, :count]
     return jnp.broadcast_to(jnp.linalg.qr(draw)[0], (batch, size, count))
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -51,11 +52,9 @@ def _shares(norms: Any) -> Float[Array, "T"]:
             f"norms have the shape {norms.shape}: give (T,), one for each lag, as "
             "gradient_norm_by_lag returns them."
         )
-    largest = jnp.max(norms)
-    # the sum of exploding norms overflows
-    scaled = norms / jnp.where(largest == 0, jnp.ones_like(largest), largest)
-    total = jnp.sum(scaled)
-    return scaled / jnp.where(total == 0, jnp.ones_like(total), total)
+    # n / sum n without the sum, which overflows for exploding norms
+    shares = jax.nn.softmax(jnp.log(norms))
+    return jnp.where(jnp.max(norms) == 0, jnp.zeros_like(shares), shares)
 
 
 def plot_effective_memory(ax: Any, norms: Float[Array | np.ndarray, "T"]) -> None:

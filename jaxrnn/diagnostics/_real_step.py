@@ -8,8 +8,6 @@ from jaxtyping import Array, Float
 
 from .. import _check
 from .._arrays import to_real, to_tree
-from .._layer import Layer
-from .._typing import Sequence
 
 
 class RealSteps(NamedTuple):
@@ -26,19 +24,25 @@ class RealSteps(NamedTuple):
     xs: Any
 
 
-def real_steps(layer: Layer, params: Any, xs: Sequence, state: Any) -> RealSteps:
-    """Checks the arguments; all parts of the state become one real vector for each example.
+def checked(layer: Any, params: Any, xs: Any, state: Any) -> _check.Arguments:
+    """The validated arguments, with the initial state for None.
 
     Raises:
         TypeError, ValueError: if an argument is invalid.
-        NotImplementedError: if the layer has no state, or no single steps.
+        NotImplementedError: if the layer has no state.
     """
     given = _check.arguments(layer, params, xs, state)
     if not jax.tree.leaves(given.state):
         raise NotImplementedError(
-            f"{layer} has no state, so its steps have no Jacobian: give a layer with a "
+            f"{layer} has no state, so it has no dynamics to measure: give a layer with a "
             "recurrence."
         )
+    return given
+
+
+def real_steps(layer: Any, params: Any, xs: Any, state: Any) -> RealSteps:
+    """All parts of the state as one real vector for each example; see also `checked`."""
+    given = checked(layer, params, xs, state)
     like = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), given.state
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._graded_svd import orthogonalized
+from ._legend import legend_below
 
 
 def jacobian_singular_values(
@@ -136,16 +137,21 @@ def plot_product_singular_values(
     ax.axhline(0, color="grey", linewidth=0.8)
     ax.set_xlabel("time lag (steps)")
     ax.set_ylabel("log10 of the singular value")
-    ax.set_title("singular values of d state / d earlier state")
+    ax.set_title("singular values over a time lag")
 
 
 def _plot_quantiles(ax: Any, logs: np.ndarray) -> None:
     """Lines of the largest, the median and the smallest of the last axis."""
     steps, k = np.arange(1, len(logs) + 1), logs.shape[-1]
     marker = "." if len(logs) < 3 else None
-    for name, i in (("largest", 0), ("median", k // 2), ("smallest", k - 1)):
+    names = {
+        k - 1: "smallest",
+        k // 2: "median",
+        0: "largest",
+    }  # all the same if k is 1
+    for i, name in reversed(names.items()):
         mean = logs[..., i].mean(axis=1)
         ax.plot(
             steps, np.where(np.isfinite(mean), mean, np.nan), marker=marker, label=name
         )
-    ax.legend()
+    legend_below(ax)

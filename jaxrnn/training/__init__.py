@@ -1,4 +1,6 @@
-"""Small helpers over optax and orbax: losses, a penalty, an update, batches of text, checkpoints.
+"""Small helpers over optax and orbax: losses, an update, batches of text, checkpoints.
+
+Also gradient flossing, a penalty that keeps gradients from vanishing and exploding.
 
 Needs the extra `train`: `pip install "jaxrnn[train]"`.
 """
