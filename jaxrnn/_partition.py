@@ -11,7 +11,7 @@ schedule of `_recurrence` needs: the matmuls themselves in the forward loop; the
 results in the backward loop; and a record of their operands for the weight gradients.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,12 +245,15 @@ def _as_matmul(operation: Operation, from_params: set[Slot]) -> Operation:
 
 
 def inlined(
-    closed: ClosedJaxpr, inputs: Iterable[Operand], constants: dict[Slot, Any]
+    closed: ClosedJaxpr,
+    inputs: Iterable[Operand],
+    constants: dict[Slot, Any],
+    whole: Container[str] = (),
 ) -> tuple[list[Operation], list[Operand]]:
     """The operations of a jaxpr, with the jaxprs that it calls inlined, and its outputs.
 
     Inlining matters: the partition could not see a matmul inside a jitted function that the
-    cell calls.
+    cell calls. A jitted function whose name is in `whole` stays one operation.
     """
     jaxpr = closed.jaxpr
     places: dict[Any, Operand] = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -261,10 +264,11 @@ def inlined(
     operations = []
     for equation in jaxpr.eqns:
         ins = tuple(map(found, equation.invars))
-        if equation.primitive.name in _CALLS:
+        called = equation.primitive.name in _CALLS
+        if called and equation.params.get("name") not in whole:
             inner = equation.params["jaxpr"]
             inner = inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
-            more, outs = inlined(inner, ins, constants)
+            more, outs = inlined(inner, ins, constants, whole)
             operations += more
         else:
             own = tuple(Slot() for _ in equation.outvars)

@@ -1,4 +1,4 @@
-"""Losses, updates, batches of a text, checkpoints, and diagnostics."""
+"""Losses, updates, batches of a text, and checkpoints."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import jaxrnn
-from jaxrnn import diagnostics, training
+from jaxrnn import training
 
 
 KEY = jax.random.key(0)
@@ -211,42 +211,3 @@ def test_a_process_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path):
         restored = checkpoints.restore({"w": jnp.zeros(10**6, int)})
     assert latest >= safe
     np.testing.assert_array_equal(restored["w"], np.full(10**6, latest))
-
-
-def test_gradient_norm_by_lag_of_a_linear_chain():
-    """h' = a h + x: the norm k steps back is a^k, exactly."""
-    cell = jaxrnn.IndRNN(1, 1, activation=lambda h: h)
-    params = cell.init(KEY)._replace(u=jnp.array([0.8]))
-    xs = jax.random.normal(KEY, (12, 3, 1))
-    norms = diagnostics.gradient_norm_by_lag(
-        cell, params, xs, jnp.zeros(3), lambda y, target: jnp.sum(y - target)
-    )
-    np.testing.assert_allclose(norms, 0.8 ** np.arange(1, 13), rtol=1e-5)
-
-
-def test_gradient_norm_by_lag_equals_autodiff_through_unroll():
-    """Against the gradient of `unroll` with respect to the state it starts from."""
-    model = jaxrnn.Stack((jaxrnn.LSTM(3, 4), jaxrnn.GRU(4, 2)))
-    params, xs = model.init(KEY), jax.random.normal(KEY, (9, 3, 3))
-    targets = jnp.ones((3, 2))
-
-    def step_loss(y, target):
-        return jnp.sum((y - target) ** 2)
-
-    norms = diagnostics.gradient_norm_by_lag(model, params, xs, targets, step_loss)
-    assert norms.shape == (9,)
-    for lag in (1, 4, 9):
-        before = None
-        if lag < 9:
-            before, _ = jaxrnn.unroll(model, params, xs[:-lag])
-        else:
-            one = model.initial_state(params)
-            before = jax.tree.map(lambda s: jnp.broadcast_to(s, (3, *s.shape)), one)
-
-        def loss(state, lag=lag):
-            _, ys = jaxrnn.unroll(model, params, xs[-lag:], state)
-            return jnp.sum((ys[-1] - targets) ** 2)
-
-        grads = jax.tree.leaves(jax.grad(loss)(before))
-        rows = np.sqrt(sum(np.sum(np.asarray(g) ** 2, axis=1) for g in grads))
-        np.testing.assert_allclose(norms[lag - 1], rows.mean(), rtol=1e-5)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from .._arrays import state_dtype
 from .._layer import Layer
 from .._typing import Sequence
+from ._real_step import checked
 
 
 def gradient_norm_by_lag(
@@ -41,6 +42,10 @@ def gradient_norm_by_lag(
         `(T,)` norms, in units of the loss per unit of the state; float32 at least. The real
         and imaginary parts of a complex state count as two numbers.
 
+    Raises:
+        TypeError, ValueError: if an argument is invalid.
+        NotImplementedError: if the layer has no state, or cannot take single steps.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
         >>> from jaxrnn import diagnostics
@@ -54,18 +59,24 @@ def gradient_norm_by_lag(
 
     Reference: Bengio, Simard, Frasconi 1994, doi:10.1109/72.279181.
     """
-    time, batch = jax.tree.leaves(xs)[0].shape[:2]
-    one = layer.initial_state(params)
-    if state is None:
-        state = jax.tree.map(lambda s: jnp.broadcast_to(s, (batch, *s.shape)), one)
+    given = checked(layer, params, xs, state)
+    time, batch = jax.tree.leaves(given.xs)[0].shape[:2]
+    for leaf in jax.tree.leaves(targets):
+        if jnp.shape(leaf)[:1] != (batch,):
+            raise ValueError(
+                f"targets have the shape {jnp.shape(leaf)}, and xs {batch} sequences: give "
+                "the targets of the last step, leaves (B, ...)."
+            )
     # zeros added to the state of each step: their gradients are those of the states
-    nudges = jax.tree.map(lambda s: jnp.zeros((time, *s.shape), s.dtype), one)
+    nudges = jax.tree.map(
+        lambda s: jnp.zeros((time, *s.shape[1:]), s.dtype), given.state
+    )
 
     def last_loss(nudges, state, xs, target):
         def body(state, inputs):
             x, nudge = inputs
             state = jax.tree.map(jnp.add, state, nudge)
-            return layer.step(params, state, x)
+            return layer.step(given.params, state, x)
 
         _, ys = jax.lax.scan(body, state, (xs, nudges))
         return step_loss(jax.tree.map(lambda y: y[-1], ys), target)
@@ -74,7 +85,8 @@ def gradient_norm_by_lag(
         grads = jax.tree.leaves(jax.grad(last_loss)(nudges, state, xs, target))
         return _norms([g.reshape(time, -1) for g in grads])[::-1]
 
-    return jnp.mean(jax.vmap(norms, in_axes=(0, 1, 0))(state, xs, targets), axis=0)
+    by_sequence = jax.vmap(norms, in_axes=(0, 1, 0))(given.state, given.xs, targets)
+    return jnp.mean(by_sequence, axis=0)
 
 
 def _norms(rows: list[Array]) -> Float[Array, "T"]:

@@ -1,9 +1,12 @@
 """Small helpers over optax and orbax: losses, an update, batches of text, checkpoints.
 
+Also gradient flossing, a penalty that keeps gradients from vanishing and exploding.
+
 Needs the extra `train`: `pip install "jaxrnn[train]"`.
 """
 
 from ._checkpoint import Checkpoints as Checkpoints
+from ._flossing import gradient_flossing as gradient_flossing
 from ._losses import bernoulli as bernoulli
 from ._losses import cross_entropy as cross_entropy
 from ._losses import masked_mean as masked_mean
