@@ -177,11 +177,7 @@ def find(cell: Cell) -> KernelMatch | None:
         inner = find(cell.cell)
         return inner and KernelMatch(inner.row, lambda params: inner.own(params.cell))
     if type(cell) is Forced:
-        inner = find(cell.cell)
-        folds = (
-            cell.alpha is not None and inner and inner.row.kernel.startswith("elman")
-        )
-        return ForcedMatch(inner.row, inner.own, cell.alpha) if folds else None
+        return _forced(cell)
     if type(cell) not in _ROWS or not _standard(cell):
         return None
     row = _ROWS[type(cell)](cell)
@@ -190,6 +186,14 @@ def find(cell: Cell) -> KernelMatch | None:
         if hasattr(reference, row.kernel)
         else None
     )
+
+
+def _forced(cell: Forced) -> KernelMatch | None:
+    """The kernel of a cell with teacher forcing; it must add h U to the projection."""
+    found = find(cell.cell)
+    if cell.alpha is None or found is None or not found.row.kernel.startswith("elman"):
+        return None
+    return ForcedMatch(found.row, found.own, cell.alpha)
 
 
 def _standard(cell: Any) -> bool:
