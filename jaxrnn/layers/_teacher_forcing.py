@@ -34,12 +34,12 @@ class TeacherForcingState(NamedTuple):
 
     Attributes:
         cell: the state of the cell.
-        count: the number of steps since the state was last forced, from 0 to k - 1; at 0,
+        steps: the number of steps since the state was last forced, from 0 to k - 1; at 0,
             the next step is forced.
     """
 
     cell: Any
-    count: Int[Array, "*B"]
+    steps: Int[Array, "*B"]
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,17 @@ class TeacherForcing(Layer):
         return TeacherForcingState(own, (count + 1) % self.every), y
 
     def unroll(self, params, state, xs, context):
-        own, count = (state, None) if self.every is None else state
-        xs = self._checked(own, xs, axes=1)
-        if count is None:
+        if self.every is None:
+            xs = self._checked(state, xs, axes=1)
             inputs = _Input(xs.x, xs.state, None)
-            return _forced(self).unroll(params, own, inputs, context)
+            return _forced(self).unroll(params, state, inputs, context)
+        own, count = state
+        xs = self._checked(own, xs, axes=1)
         time = jax.tree.leaves(xs)[0].shape[0]
         counts, last = _counts(count, time, self.every, context)
         if context.cuts is None and isinstance(time, int) and _whole(own, xs.state):
             segments = Segments.of(count, time, self.every, context.valid)
-            own, ys = segments.run(self.cell, params, own, *xs, context)
+            own, ys = segments.run(self.cell, params, own, xs.x, xs.state, context)
         else:
             inputs = _Input(xs.x, xs.state, counts == 0)
             own, ys = _forced(self).unroll(params, own, inputs, context)

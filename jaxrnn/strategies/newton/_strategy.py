@@ -158,10 +158,11 @@ class Newton(Strategy):
 
     def check(self, cell, params, state, xs):
         if clips_gradient(cell):
-            reason = (
-                "its backward pass is linear, and cannot clip; Hoisted() and Scan() can"
+            raise Refused(
+                self,
+                cell,
+                "its backward pass is linear, and cannot clip; Hoisted() and Scan() can",
             )
-            raise Refused(self, cell, reason)
         kinds = {str(s.dtype) for s in jax.tree.leaves(state)}
         if not all(
             jnp.issubdtype(s.dtype, jnp.floating) for s in jax.tree.leaves(state)
