@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .layers import AdditiveAttention as AdditiveAttention
     from .layers import AllStates as AllStates
     from .layers import Bidirectional as Bidirectional
+    from .layers import ClipGradient as ClipGradient
     from .layers import Dense as Dense
     from .layers import DotProductAttention as DotProductAttention
     from .layers import Dropout as Dropout
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from .layers import SkipStack as SkipStack
     from .layers import Stack as Stack
     from .layers import Stepwise as Stepwise
+    from .layers import TeacherForcing as TeacherForcing
     from .layers import VariationalDropout as VariationalDropout
     from .layers import Zoneout as Zoneout
     from .layers import drop_connect as drop_connect
@@ -123,9 +125,9 @@ _NAMES = {
         value_and_grad
     """,
     "layers": """
-        AdditiveAttention AllStates Bidirectional Dense DotProductAttention Dropout
-        Embedding LearnedState Residual SkipStack Stack Stepwise VariationalDropout
-        Zoneout drop_connect
+        AdditiveAttention AllStates Bidirectional ClipGradient Dense DotProductAttention
+        Dropout Embedding LearnedState Residual SkipStack Stack Stepwise TeacherForcing
+        VariationalDropout Zoneout drop_connect
     """,
     "strategies": """
         Associative Auto Checkpointed Chunked CuDNN Fused Hoisted Newton Scan

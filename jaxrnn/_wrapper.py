@@ -45,3 +45,13 @@ class Wrapper(Around):
 
     def readout(self, params, state, z):
         return self.cell.readout(params, state, z.value)
+
+
+def clips_gradient(cell: Cell) -> bool:
+    """Whether a cell, or one that it wraps, clips the gradient by its state.
+
+    Its backward pass is then not linear, so that neither Jacobians nor traces describe it.
+    """
+    inner = getattr(cell, "cell", None)
+    own = getattr(cell, "clips_gradient", False)
+    return own or (isinstance(inner, Cell) and clips_gradient(inner))

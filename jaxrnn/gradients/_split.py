@@ -18,6 +18,7 @@ from .._arrays import to_real as to_real
 from .._arrays import to_tree as to_tree
 from .._layer import Cell, Layer, stepping_by
 from .._partition import Matmul, partition
+from .._wrapper import clips_gradient
 
 
 class Step(NamedTuple):
@@ -108,7 +109,8 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
     """The cells inside a layer, in the order in which they take their steps.
 
     Raises:
-        NotImplementedError: if a part of the state belongs to no cell.
+        NotImplementedError: if a part of the state belongs to no cell, or if a cell clips
+            its gradient.
     """
     found: list[Site] = []
 
@@ -136,6 +138,11 @@ def sites(layer: Layer, params: Any, state: Any, x: Any) -> tuple[Site, ...]:
             return layer.step(params, state, x)
 
     jax.eval_shape(traced, params, state, x)
+    if any(clips_gradient(site.cell) for site in found):
+        raise NotImplementedError(
+            f"{layer} clips a gradient that is carried backwards in time, and this method "
+            "carries a trace forwards: use BPTT() or TBPTT()."
+        )
     owned = {i for site in found for i in site.state}
     if owned != set(range(len(jax.tree.leaves(state)))):
         raise NotImplementedError(

@@ -8,6 +8,7 @@ from ._attention import Memory as Memory
 from ._bidirectional import Bidirectional as Bidirectional
 from ._bidirectional import Directions as Directions
 from ._bidirectional import concatenate as concatenate
+from ._clip_gradient import ClipGradient as ClipGradient
 from ._dense import Dense as Dense
 from ._dense import DenseParams as DenseParams
 from ._dot_product_attention import DotProductAttention as DotProductAttention
@@ -26,4 +27,7 @@ from ._residual import Residual as Residual
 from ._skip_stack import SkipStack as SkipStack
 from ._stack import Stack as Stack
 from ._stepwise import Stepwise as Stepwise
+from ._teacher_forcing import Forcing as Forcing
+from ._teacher_forcing import TeacherForcing as TeacherForcing
+from ._teacher_forcing import TeacherForcingState as TeacherForcingState
 from ._zoneout import Zoneout as Zoneout

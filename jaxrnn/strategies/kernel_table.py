@@ -22,6 +22,7 @@ from ..kernels.reference import StepMask as StepMask
 from ..kernels.reference import layer as reference_layer
 from ..kernels.reference import linear as reference_linear
 from ..layers import LearnedState
+from ..layers._teacher_forcing import Forced
 
 
 def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
@@ -126,6 +127,11 @@ class KernelMatch:
     def kernel(self) -> LayerKernel:
         return LayerKernel(self.row.kernel)
 
+    def operands(self, params: Any, x: Any, hidden: int) -> tuple[Any, tuple[Any, ...]]:
+        """The inputs and the weights, in the floating-point dtype of the weights."""
+        weights = self.weights(params, hidden)
+        return as_floats(x, weights[0]), weights
+
     def weights(self, params: Any, hidden: int) -> tuple[Any, ...]:
         """`(w, u, b, vectors)`; a bias that the cell does not have is zeros."""
         own = self.own(params)
@@ -136,11 +142,42 @@ class KernelMatch:
         return own.w, u, either(own.b, own.w.shape[1]), vectors
 
 
+@dataclass(frozen=True)
+class ForcedMatch(KernelMatch):
+    """The kernel of a cell with generalized teacher forcing, if h enters by one matmul.
+
+    (alpha d + (1 - alpha) h) U = (alpha d) U + h ((1 - alpha) U), so the data d are
+    further inputs, and U is scaled. Units that are not forced keep their weights.
+    """
+
+    alpha: float
+
+    def operands(self, params, x, hidden):
+        w, u, *rest = self.weights(params, hidden)
+        (data,) = jax.tree.leaves(x.data)
+        n = data.shape[-1]
+        own = jnp.concatenate([(1 - self.alpha) * u[:n], u[n:]])
+        inputs = jnp.concatenate([as_floats(x.value, w), data], axis=-1)
+        return inputs, (jnp.concatenate([w, self.alpha * u[:n]]), own, *rest)
+
+
+def as_floats(x: Array, like: Array) -> Array:
+    """Integers and booleans in the dtype of `like`; others as they are."""
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(like.dtype)
+
+
+def why_none(cell: Cell) -> str:
+    """The reason why a cell has no kernel."""
+    return getattr(cell, "no_kernel", "it has no kernel for this cell")
+
+
 def find(cell: Cell) -> KernelMatch | None:
     """The kernel for a cell; None if there is none."""
     if type(cell) is LearnedState:
         inner = find(cell.cell)
         return inner and KernelMatch(inner.row, lambda params: inner.own(params.cell))
+    if type(cell) is Forced:
+        return _forced(cell)
     if type(cell) not in _ROWS or not _standard(cell):
         return None
     row = _ROWS[type(cell)](cell)
@@ -149,6 +186,14 @@ def find(cell: Cell) -> KernelMatch | None:
         if hasattr(reference, row.kernel)
         else None
     )
+
+
+def _forced(cell: Forced) -> KernelMatch | None:
+    """The kernel of a cell with teacher forcing; it must add h U to the projection."""
+    found = find(cell.cell)
+    if cell.alpha is None or found is None or not found.row.kernel.startswith("elman"):
+        return None
+    return ForcedMatch(found.row, found.own, cell.alpha)
 
 
 def _standard(cell: Any) -> bool:
@@ -160,12 +205,12 @@ def _standard(cell: Any) -> bool:
 
 
 def run_layer(
-    found: KernelMatch, cell: Cell, params: Any, state: Any, x: Array, mask: StepMask
+    found: KernelMatch, cell: Cell, params: Any, state: Any, x: Any, mask: StepMask
 ) -> tuple[Any, Array]:
     """`(state, ys)` of a cell, by its kernel."""
     leaves, structure = jax.tree.flatten(state)
     start = jax.tree.leaves(cell.initial_state(params))
-    weights = found.weights(params, leaves[0].shape[-1])
+    x, weights = found.operands(params, x, leaves[0].shape[-1])
     operands = Operands(x, tuple(leaves), tuple(start), *weights)
     after, ys = call(found.kernel, operands, mask)
     return jax.tree.unflatten(structure, after), ys

@@ -1,4 +1,4 @@
-"""Small helpers over optax and orbax: losses, an update, batches of text, checkpoints.
+"""Small helpers over optax and orbax: losses, penalties, an update, text, checkpoints.
 
 Also gradient flossing, a penalty that keeps gradients from vanishing and exploding.
 
@@ -12,6 +12,12 @@ from ._losses import cross_entropy as cross_entropy
 from ._losses import masked_mean as masked_mean
 from ._losses import squared_error as squared_error
 from ._losses import valid_steps as valid_steps
+from ._penalties import activation_regularization as activation_regularization
+from ._penalties import norm_stabilizer as norm_stabilizer
+from ._penalties import soft_orthogonality as soft_orthogonality
+from ._penalties import (
+    temporal_activation_regularization as temporal_activation_regularization,
+)
 from ._step import TrainState as TrainState
 from ._step import Update as Update
 from ._step import make_train_step as make_train_step

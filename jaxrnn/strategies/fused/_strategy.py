@@ -25,10 +25,10 @@ class Fused(Strategy):
 
     On CPU, one kernel runs projection, recurrence, readout and every gradient of `LSTM` (also
     coupled), `PeepholeLSTM`, `GRU` (with the reset before or after the matmul), `MGU`,
-    `Elman` and `IndRNN` with tanh or ReLU, and `LearnedState` of these cells, and the
-    recurrence of every real `LinearCell`; in float32, and for tests in float64. A sequence
-    that has ended costs nothing. Each block of time steps stays in cache, from the projection
-    to the gradient of the weights.
+    `Elman` and `IndRNN` with tanh or ReLU, `LearnedState` of these cells, `Elman` with
+    `TeacherForcing(alpha=)`, and the recurrence of every real `LinearCell`; in float32, and
+    for tests in float64. A sequence that has ended costs nothing. Each block of time steps
+    stays in cache, from the projection to the gradient of the weights.
 
     On TPU and GPU, the schedule is `Hoisted`'s, and both of its loops are kernels into which
     the cell's `recur` is traced, a cell of your own included; weights and state stay on the
@@ -80,7 +80,7 @@ class Fused(Strategy):
             return
         refused = partial(Refused, self, cell)
         if not isinstance(own, LinearCell) and kernel_table.find(own) is None:
-            raise refused("it has no kernel for this cell")
+            raise refused(kernel_table.why_none(own))
         if reason := kernel_table.missing():
             raise refused(reason)
         # integers and booleans, such as masks, are not counted: they may be converted
@@ -119,8 +119,6 @@ class Fused(Strategy):
         found = kernel_table.find(own)
         if found is None:
             return super().unroll(cell, params, state, xs)
-        if not jnp.issubdtype(inputs.dtype, jnp.inexact):
-            inputs = inputs.astype(jax.tree.leaves(state)[0].dtype)
         mask = StepMask(xs.valid, xs.reset) if masked else StepMask()
         return kernel_table.run_layer(found, own, params, state, inputs, mask)
 

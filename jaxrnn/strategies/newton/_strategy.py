@@ -21,6 +21,7 @@ from ... import _check
 from ..._arrays import previous_states
 from ..._layer import Cell, over_time_and_batch
 from ..._sharding import aligned
+from ..._wrapper import clips_gradient
 from .._base import Refused, Strategy
 from .._masked import resets_of
 from .._scan import Scan
@@ -109,8 +110,9 @@ class Newton(Strategy):
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
-        NotImplementedError: if a cell's Jacobians would exceed `max_bytes`, or if its state
-            does not fit the chosen Jacobian or is not real floating-point.
+        NotImplementedError: if a cell's Jacobians would exceed `max_bytes`, if its state
+            does not fit the chosen Jacobian or is not real floating-point, or if it clips
+            its gradient.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn
@@ -155,6 +157,12 @@ class Newton(Strategy):
             )
 
     def check(self, cell, params, state, xs):
+        if clips_gradient(cell):
+            raise Refused(
+                self,
+                cell,
+                "its backward pass is linear, and cannot clip; Hoisted() and Scan() can",
+            )
         kinds = {str(s.dtype) for s in jax.tree.leaves(state)}
         if not all(
             jnp.issubdtype(s.dtype, jnp.floating) for s in jax.tree.leaves(state)
