@@ -278,8 +278,7 @@ DRAWN = [
 ]
 
 
-@each("layer", DRAWN)
-@pytest.mark.parametrize("time", [1, 12])
+@each("layer,time", [*((layer, 12) for layer in DRAWN), (DRAWN[0], 1)])
 def test_draw_draws_each_measure_or_says_why_not(layer, time, tmp_path):
     params, xs = layer.init(KEY), jax.random.normal(KEY, (time, 2, 3))
     targets = jnp.zeros_like(jaxrnn.unroll(layer, params, xs)[1][0])
