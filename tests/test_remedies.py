@@ -1,4 +1,7 @@
-"""Remedies against vanishing and exploding gradients: clipping in the loop, and penalties."""
+"""Remedies against vanishing and exploding gradients: clipping in the loop, and penalties.
+
+`ClipGradient` is not a row of `COMBINATORS`, since it has no derivatives in forward mode.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +115,8 @@ def test_other_strategies_and_methods_say_which_can():
             with pytest.raises(NotImplementedError, match="cannot run"):
                 given = params if layer is cell else layer.init(jax.random.key(0))
                 jaxrnn.unroll(layer, given, xs, strategy=strategy)
+    with pytest.raises(NotImplementedError, match="do not clip"):
+        jaxrnn.explain(cell, (T, B, 3), strategy=jaxrnn.Fused(), platform="gpu")
     linear = ClipGradient(jaxrnn.LRU(3, 4), max_norm=1.0)
     with pytest.raises(NotImplementedError, match="not a LinearCell"):
         jaxrnn.unroll(
