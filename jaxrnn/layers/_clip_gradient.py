@@ -33,10 +33,10 @@ class ClipGradient(Around):
     entries of a complex state are clipped by their modulus.
 
     The result is not the derivative of a function, so only backpropagation step by step is
-    defined: `Scan()`, `Hoisted()`, `Checkpointed()` and `Wavefront()` run it, and `jax.grad`,
-    `BPTT()` and `TBPTT()` differentiate it; on a TPU, `Fused()` runs it too. Other strategies, forward mode and other
-    gradient methods raise. The limit belongs to the scale of the loss: `BPTT()` clips after
-    the mean over steps and sequences was taken, and `TBPTT()` before.
+    defined: `Scan()`, `Hoisted()`, `Checkpointed()` and `Wavefront()` run it, and on a TPU
+    `Fused()`; `jax.grad`, `BPTT()` and `TBPTT()` differentiate it. Other strategies, forward
+    mode and other gradient methods raise. The limit belongs to the scale of the loss:
+    `BPTT()` clips after the mean over steps and sequences was taken, and `TBPTT()` before.
 
     Args:
         cell: the cell to wrap.
