@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +50,13 @@ from jaxrnn import (
     Residual,
     SkipStack,
     Stack,
+    TeacherForcing,
     VariationalDropout,
     Zoneout,
 )
 from jaxrnn.cells import LSTMState
 from jaxrnn.initializers import Identity
+from jaxrnn.layers import Forcing
 
 
 class DecayParams(NamedTuple):
@@ -137,6 +139,8 @@ COMBINATORS = [
     AllStates(Decay(3)),
     SkipStack((GRU(3, 2), Dropout(0.5), LSTM(3 + 5, 4))),
     Zoneout(LearnedState(MGU(3, 5)), 0.2),
+    TeacherForcing(GRU(3, 5), every=3),
+    TeacherForcing(LSTM(3, 5), alpha=0.3),
     Dropout(0.5),
     VariationalDropout(0.5),
     Dense(3, 5),
@@ -169,6 +173,10 @@ KINDS = [
 """Layers that each do something that the others do not; other rows of a table are slow."""
 
 _INPUTS = {
+    TeacherForcing(GRU(3, 5), every=3): Forcing(jnp.zeros(3), jnp.zeros(5)),
+    TeacherForcing(LSTM(3, 5), alpha=0.3): Forcing(
+        jnp.zeros(3), LSTMState(h=jnp.zeros(2), c=None)
+    ),
     Dropout(0.5): jnp.zeros(3),
     VariationalDropout(0.5): jnp.zeros(3),
     Embedding(7, 3): jnp.int32(6),
@@ -176,7 +184,7 @@ _INPUTS = {
 }
 
 
-def example(layer: jaxrnn.Layer) -> jax.Array | None:
+def example(layer: jaxrnn.Layer) -> Any:
     """An input of one step, for layers without `input_size`."""
     return _INPUTS.get(layer)
 

@@ -201,13 +201,13 @@ def test_nan_in_data_that_are_not_used_reaches_nothing():
     spoiled = xs._replace(state=jnp.where(unused, jnp.nan, xs.state))
     start = TeacherForcingState(jnp.full_like(state, jnp.nan), jnp.zeros(B, jnp.int32))
     clean = TeacherForcingState(state, start.steps)
-    resets = jnp.zeros((T, B), bool).at[3].set(True)  # where a step is forced anyway
+    at_forced = jnp.zeros((T, B), bool).at[3].set(True)
 
     def loss(params, xs, start, resets):
         ys = jaxrnn.unroll(layer, params, xs, start, lengths=LENGTHS, resets=resets)[1]
         return jnp.sum(ys**2)
 
-    for resets in (None, resets):
+    for resets in (None, at_forced):
         found = jax.value_and_grad(loss)(params, spoiled, start, resets)
         want = jax.value_and_grad(loss)(params, xs, clean, resets)
         jaxrnn.testing.assert_close("NaN", str(layer), found, want, 0.0)
@@ -263,17 +263,22 @@ BAD = {
         ValueError,
         "no sequences",
     ),
-    "complex": (lambda: run(data=jnp.ones((T, B, 4)) + 0j), TypeError, "complex64"),
+    "complex": (
+        lambda: run(data=jnp.ones((T, B, 4), jnp.complex64)),
+        TypeError,
+        "complex64",
+    ),
+    "tuple": (lambda: run(data=(jnp.ones((T, B, 4)),)), ValueError, "give an array"),
     "structure": (
-        lambda: run(data=(jnp.ones((T, B, 4)),)),
-        (TypeError, ValueError),
-        "",
+        lambda: run(data=jnp.ones((T, B, 4)), cell=LSTM(3, 4)),
+        ValueError,
+        "for each part",
     ),
 }
 
 
-def run(xs=None, data=None):
-    layer = TeacherForcing(GRU(3, 4), every=3)
+def run(xs=None, data=None, cell=GRU(3, 4)):
+    layer = TeacherForcing(cell, every=3)
     xs = Forcing(jnp.ones((T, B, 3)), data) if xs is None else xs
     return jaxrnn.unroll(layer, layer.init(jax.random.key(0)), xs)
 
@@ -284,9 +289,9 @@ def test_bad_input_gets_a_clear_error(call, kind, words):
         call()
 
 
-def test_one_step_and_integer_inputs():
+def test_one_step_and_integer_data():
     layer = TeacherForcing(Elman(3, 4), every=3)
     params = layer.init(jax.random.key(0))
-    xs = Forcing(jnp.ones((1, B, 3), jnp.int32), jnp.zeros((1, B, 4), jnp.int32))
+    xs = Forcing(jnp.ones((1, B, 3)), jnp.zeros((1, B, 4), jnp.int32))
     state, ys = jaxrnn.unroll(layer, params, xs)
     assert ys.shape == (1, B, 4) and state.steps.tolist() == [1] * B

@@ -33,8 +33,10 @@ class ClipGradient(Around):
     entries of a complex state are clipped by their modulus.
 
     The result is not the derivative of a function, so only backpropagation step by step is
-    defined: `Scan()`, `Hoisted()`, `Checkpointed()` and `Wavefront()` run it, and BPTT and
-    TBPTT differentiate it. Other strategies, forward mode and other gradient methods raise.
+    defined: `Scan()`, `Hoisted()`, `Checkpointed()` and `Wavefront()` run it, and on a TPU
+    `Fused()`; `jax.grad`, `BPTT()` and `TBPTT()` differentiate it. Other strategies, forward
+    mode and other gradient methods raise. The limit belongs to the scale of the loss:
+    `BPTT()` clips after the mean over steps and sequences was taken, and `TBPTT()` before.
 
     Args:
         cell: the cell to wrap.
@@ -120,7 +122,8 @@ def _by_value(limit: float, g: Array) -> Array:
         return jnp.clip(g, -limit, limit)
     size = jnp.abs(g)
     over = size > limit
-    return jnp.where(over, g * (limit / jnp.where(over, size, 1)), g)
+    scale = jnp.where(over, limit / jnp.where(over, size, 1), 1)
+    return g * scale.astype(g.dtype)
 
 
 def _norm(grads: Any) -> Array:

@@ -151,16 +151,28 @@ class TeacherForcing(Layer):
                 f"{self} takes a jaxrnn.layers.Forcing(x, state), the input of its cell and "
                 f"the states from data, and was given {type(x).__name__}"
             )
-        one = lambda s, d: None if d is None else _as_state(s, d, axes)
+        structure: Any = jax.tree.structure(state)
         try:
-            return x._replace(state=jax.tree.map(one, state, x.state))
-        except (TypeError, ValueError) as error:
-            error.add_note(f"in the data of {self}")
-            raise
+            data = structure.flatten_up_to(x.state)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"the data have the structure {jax.tree.structure(x.state)}, and the state "
+                f"{structure}: give data, or None, for each part"
+            ) from None
+        pairs = zip(jax.tree.leaves(state), data, strict=True)
+        return x._replace(
+            state=jax.tree.unflatten(structure, [_as_state(*p, axes) for p in pairs])
+        )
 
 
 def _as_state(s: Any, d: Any, axes: int) -> Any:
-    """Data of a part of the state, in its dtype."""
+    """Data of a part of the state, in its dtype; None as it is."""
+    if d is None:
+        return None
+    if not hasattr(d, "shape"):
+        raise ValueError(
+            f"the data of a part of the state are {type(d).__name__}: give an array"
+        )
     own, shape = s.shape[axes:], d.shape[2 * axes :]
     if shape[:-1] != own[:-1] or len(shape) != len(own) or shape[-1:] > own[-1:]:
         raise ValueError(

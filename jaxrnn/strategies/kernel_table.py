@@ -167,8 +167,12 @@ def as_floats(x: Array, like: Array) -> Array:
 
 
 def why_none(cell: Cell) -> str:
-    """The reason why a cell has no kernel."""
-    return getattr(cell, "no_kernel", "it has no kernel for this cell")
+    """The reason why a cell has no kernel; it may be of a cell inside a wrapper."""
+    inner = getattr(cell, "cell", None)
+    own = getattr(cell, "no_kernel", "")
+    if not own and isinstance(inner, Cell):
+        return why_none(inner)
+    return own or "it has no kernel for this cell"
 
 
 def find(cell: Cell) -> KernelMatch | None:

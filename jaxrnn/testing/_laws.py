@@ -288,10 +288,8 @@ def check_transformations(layer: Layer, **how: Any) -> None:
 
         def scalar(params):
             weights = cotangents(case.seed, jax.eval_shape(run, params))
-            squares = jax.tree.map(
-                lambda w, o: jnp.sum(w * o * o).real, weights, run(params)
-            )
-            return sum(jax.tree.leaves(squares))
+            pairs = zip(*map(jax.tree.leaves, (weights, run(params))), strict=True)
+            return sum(jnp.sum(w * o * o).real for w, o in pairs if is_float(o))
 
         many = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p]), case.params)
         if jax.tree.leaves(many):

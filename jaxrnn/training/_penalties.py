@@ -19,11 +19,12 @@ from ._losses import masked_mean
 
 
 AnyArray: TypeAlias = Array | np.ndarray
-Lengths: TypeAlias = Integer[AnyArray, "B"] | None
+# the functions check the shapes, with a message that says what to do
+Lengths: TypeAlias = Integer[AnyArray, "..."] | None
 
 
 def activation_regularization(
-    ys: Inexact[AnyArray, "T B y"], lengths: Lengths = None
+    ys: Inexact[AnyArray, "..."], lengths: Lengths = None
 ) -> Float[Array, ""]:
     """The mean square of the outputs ("AR"), which keeps activations small.
 
@@ -53,7 +54,7 @@ def activation_regularization(
 
 
 def temporal_activation_regularization(
-    ys: Inexact[AnyArray, "T B y"], lengths: Lengths = None
+    ys: Inexact[AnyArray, "..."], lengths: Lengths = None
 ) -> Float[Array, ""]:
     """The mean square of the change of the outputs ("TAR"), which keeps them slow.
 
@@ -83,7 +84,7 @@ def temporal_activation_regularization(
 
 
 def norm_stabilizer(
-    ys: Inexact[AnyArray, "T B y"], lengths: Lengths = None
+    ys: Inexact[AnyArray, "..."], lengths: Lengths = None
 ) -> Float[Array, ""]:
     """The mean squared change of the norm of the outputs from step to step.
 
@@ -119,7 +120,7 @@ def norm_stabilizer(
 
 
 def soft_orthogonality(
-    u: Inexact[AnyArray, "h g*p"], *, gates: int | None = None
+    u: Inexact[AnyArray, "..."], *, gates: int | None = None
 ) -> Float[Array, ""]:
     """The squared distance of recurrent weights from orthogonal matrices, summed over gates.
 

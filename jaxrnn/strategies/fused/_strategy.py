@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._layer import LinearCell, over_time_and_batch
+from ..._wrapper import clips_gradient
 from ...kernels.reference import StepMask
 from .. import kernel_table
 from .._base import Plan, Refused, Strategy, unmasked
@@ -73,6 +74,9 @@ class Fused(Strategy):
 
     def check(self, cell, params, state, xs):
         own = unmasked(cell)
+        if _target() == "gpu" and clips_gradient(own):
+            # the blocks of a cluster divide the units, and each would clip by its own norm
+            raise Refused(self, cell, kernel_table.why_none(own))
         if _target() != "cpu":
             # `unroll` finds other reasons there; they cost too much to find for `Auto`
             if isinstance(own, LinearCell):
