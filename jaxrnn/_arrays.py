@@ -70,3 +70,31 @@ def previous_states(first: Any, states: Any, *, reverse: bool = False) -> Any:
         return jnp.concatenate([first[None], states[:-1]])
 
     return jax.tree.map(one, first, states)
+
+
+def to_real(tree: Any) -> jax.Array:
+    """All numbers of a pytree as one real vector: real parts, then imaginary parts, by leaf."""
+    leaves = jax.tree.leaves(tree)
+    parts = []
+    for leaf in map(jnp.asarray, leaves):
+        split = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
+        parts += [part.astype(state_dtype(part)).reshape(-1) for part in split]
+    if not parts:
+        return jnp.zeros(0)
+    wide = jnp.result_type(*parts)
+    return jnp.concatenate([part.astype(wide) for part in parts])
+
+
+def to_tree(vector: jax.Array, like: Any) -> Any:
+    """The pytree of a real vector: the inverse of `to_real`, with the dtypes of `like`."""
+    leaves, structure = jax.tree.flatten(like)
+    made, at = [], 0
+    for leaf in leaves:
+        is_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
+        parts = []
+        for _ in range(1 + is_complex):
+            parts.append(vector[at : at + leaf.size].reshape(leaf.shape))
+            at += leaf.size
+        value = jax.lax.complex(*parts) if is_complex else parts[0]
+        made.append(value.astype(leaf.dtype))
+    return jax.tree.unflatten(structure, made)
