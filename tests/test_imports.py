@@ -37,7 +37,7 @@ BELOW = {
     "_partition": BASE,
     "gradients": {*CELL, "_check", "_partition", "_unroll", "strategies"},
     "decode": {*CELL, "_check", "_check_step"},
-    "diagnostics": {*CELL, "_check", "_partition", "_unroll"},
+    "diagnostics": {*CELL, "_check", "_check_step", "_partition", "_unroll", "layers"},
     "training": {*CELL, "_unroll", "diagnostics"},
     "testing": {
         *CELL,

@@ -1,6 +1,11 @@
 """Measures of the dynamics of a layer, as arrays, each with a function that plots it."""
 
 from ._draw import draw as draw
+from ._fixed_point_plot import plot_fixed_points as plot_fixed_points
+from ._fixed_point_search import FixedPointSearch as FixedPointSearch
+from ._fixed_point_search import search_fixed_points as search_fixed_points
+from ._fixed_points import FixedPoints as FixedPoints
+from ._fixed_points import fixed_points as fixed_points
 from ._gates import Saturation as Saturation
 from ._gates import gate_saturation as gate_saturation
 from ._gates import plot_gate_saturation as plot_gate_saturation
@@ -21,3 +26,5 @@ from ._singular_values import (
     plot_product_singular_values as plot_product_singular_values,
 )
 from ._singular_values import product_singular_values as product_singular_values
+from ._visited_states import sample_states as sample_states
+from ._visited_states import visited_states as visited_states
