@@ -19,7 +19,7 @@ def weekly_errors(series: Series, ahead: int, week: int) -> dict[str, list[float
         "last value": series.values[hours],
         "same hour yesterday": series.values[hours + ahead - 24],
         "SGD, 24 lags": stochastic_gradient(series, ahead),
-        "recursive least squares, 24 lags": recursive_least_squares(series, ahead),
+        "least squares, 24 lags": recursive_least_squares(series, ahead),
     }
     return {
         name: np.abs(forecast - truth).reshape(-1, week).mean(axis=1).tolist()
@@ -29,21 +29,19 @@ def weekly_errors(series: Series, ahead: int, week: int) -> dict[str, list[float
 
 def lagged(series: Series, hours: np.ndarray) -> np.ndarray:
     """The scaled values of the last hours, newest first, `(hours, LAGS)`."""
-    mean, deviation = series.scale
-    return ((series.values - mean) / deviation)[hours[:, None] - np.arange(LAGS)]
+    return series.scaled[hours[:, None] - np.arange(LAGS)]
 
 
 def stochastic_gradient(series: Series, ahead: int) -> np.ndarray:
     """A linear model of the change, learned sample by sample with scikit-learn."""
     hours = series.hours(ahead)
-    _, deviation = series.scale
-    model = SGDRegressor(penalty=None, learning_rate="constant", eta0=0.01)
+    model = SGDRegressor(penalty=None, learning_rate="constant", eta0=1e-3)
     found = []
     for t in hours:
-        change = (series.values[t] - series.values[t - ahead]) / deviation
+        change = (series.values[t] - series.values[t - ahead]) / series.deviation
         model.partial_fit(lagged(series, np.array([t - ahead])), [change])
         found.append(model.predict(lagged(series, np.array([t])))[0])
-    return series.values[hours] + deviation * np.array(found)
+    return series.values[hours] + series.deviation * np.array(found)
 
 
 def recursive_least_squares(series: Series, ahead: int) -> np.ndarray:
@@ -53,13 +51,12 @@ def recursive_least_squares(series: Series, ahead: int) -> np.ndarray:
     row `LAGS` on, since fewer samples do not determine the weights.
     """
     hours = series.hours(ahead)
-    _, deviation = series.scale
     known = np.concatenate((np.arange(hours[0] - 4 * LAGS, hours[0]), hours))
-    change = (series.values[known] - series.values[known - ahead]) / deviation
+    change = (series.values[known] - series.values[known - ahead]) / series.deviation
     fitted = RecursiveLS(change, _with_one(lagged(series, known - ahead))).fit()
     weights = fitted.recursive_coefficients.filtered.T[-len(hours) :]
     ahead_of = np.sum(weights * _with_one(lagged(series, hours)), axis=1)
-    return series.values[hours] + deviation * ahead_of
+    return series.values[hours] + series.deviation * ahead_of
 
 
 def _with_one(inputs: np.ndarray) -> np.ndarray:

@@ -18,6 +18,9 @@ from .learner import make_train_step, start
 MAX_NORM = 1.0
 """Global norm above which the gradient of a sample is scaled down."""
 
+WIDTH = 4
+"""Features that the LRU reads and writes."""
+
 
 class Contender(NamedTuple):
     """A network and the method that it learns by."""
@@ -75,7 +78,13 @@ def contenders(
     of_gru = jaxrnn.RTRL(), jaxrnn.SnAp(1), jaxrnn.Immediate(), *truncated
     of_lru = jaxrnn.DiagonalRTRL(), jaxrnn.Immediate(), *truncated
     gru = jaxrnn.Stack((jaxrnn.GRU(1, units), jaxrnn.Dense(units, 1)))
-    lru = jaxrnn.Stack((jaxrnn.LRU(1, linear_units), jaxrnn.Dense(1, 1)))
+    lru = jaxrnn.Stack(
+        (
+            jaxrnn.Dense(1, WIDTH),
+            jaxrnn.LRU(WIDTH, linear_units),
+            jaxrnn.Dense(WIDTH, 1),
+        )
+    )
     return [
         *(Contender("GRU", gru, method) for method in of_gru),
         *(Contender("LRU", lru, method) for method in of_lru),

@@ -10,7 +10,10 @@ from .contenders import Curve
 
 LAST = 0.25
 """The part at the end of the copy task that is measured."""
-TITLES = {"seattle": "Seattle's temperature", "transformer": "oil temperature"}
+TITLES = {
+    "seattle": "Seattle's temperature",
+    "transformer": "a transformer's oil temperature",
+}
 EXACT = ("GRU, RTRL", "LRU, DiagonalRTRL")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..common import save_picture
 from .contenders import Curve
+from .measures import TITLES
 
 
 COLORS = {
@@ -28,7 +29,7 @@ def draw(
 ) -> None:
     """Draws the copy task above, and the temperatures below, a network in each column."""
     figure, axes = plt.subplots(
-        len(curves), 2, figsize=(13, 4 * len(curves)), layout="constrained"
+        len(curves), 2, figsize=(15, 3.8 * len(curves)), layout="constrained"
     )
     for row, (stream, found) in zip(axes, curves.items(), strict=True):
         for ax, cell in zip(row, ("GRU", "LRU"), strict=True):
@@ -36,7 +37,9 @@ def draw(
             if stream == "copy":
                 _draw_copy(ax, cell, of_cell, chunk)
             else:
-                _draw_series(ax, f"{stream}, {cell}", of_cell, simple[stream], ahead)
+                _draw_series(
+                    ax, f"{TITLES[stream]}, {cell}", of_cell, simple[stream], ahead
+                )
     save_picture(path, figure)
 
 
@@ -49,7 +52,7 @@ def _draw_copy(ax: Any, cell: str, curves: dict[str, Curve], chunk: int) -> None
         title=f"copy task, {cell}", xlabel="samples of each stream",
         ylabel="bits a symbol (1: guessing)", ylim=(-0.02, 1.1),
     )  # fmt: skip
-    ax.legend(fontsize=8)
+    _legend(ax)
 
 
 def _draw_series(
@@ -61,10 +64,16 @@ def _draw_series(
         weeks = np.arange(curve.errors.shape[1])
         _line(ax, weeks, np.apply_along_axis(_running, 1, curve.errors), name)
     ax.set(
-        title=title, xlabel="week of the stream", yscale="log",
+        title=title, xlabel="week of the stream",
         ylabel=f"mean absolute error so far (C),\n{ahead} hours ahead",
     )  # fmt: skip
-    ax.legend(fontsize=7, ncols=2)
+    if max(map(np.mean, simple.values())) > 10 * min(map(np.mean, simple.values())):
+        ax.set_yscale("log")
+    _legend(ax)
+
+
+def _legend(ax: Any) -> None:
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def _running(errors: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.signal import lfilter
 
 from ..common import find, numbers, read_columns
 from ..common.ett import SOURCE as ETT_SOURCE
@@ -33,9 +34,18 @@ class Series:
     values: np.ndarray
 
     @property
-    def scale(self) -> tuple[float, float]:
-        """Mean and standard deviation of the first hours."""
-        return float(self.values[:FIRST].mean()), float(self.values[:FIRST].std())
+    def deviation(self) -> float:
+        """The standard deviation of the first hours."""
+        return float(self.values[:FIRST].std())
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """The values less their mean so far, which forgets the seasons, in deviations.
+
+        The mean is an exponential one over about two weeks: mean += (value - mean) / 336.
+        """
+        mean = lfilter([1 / FIRST], [1, 1 / FIRST - 1], self.values - self.values[0])
+        return (self.values - self.values[0] - mean) / self.deviation
 
     def hours(self, ahead: int) -> np.ndarray:
         """The hours at which a forecast is made: whole weeks, each with a known truth."""
@@ -70,14 +80,14 @@ def batches(series: Series, ahead: int) -> Callable[[int], Samples]:
 
     Inputs are scaled, and all targets are changes from the last value that was read.
     """
-    mean, deviation = series.scale
-    scaled = ((series.values - mean) / deviation).astype(np.float32)[:, None, None]
+    column = lambda values: values.astype(np.float32)[:, None, None]
+    inputs, values = column(series.scaled), column(series.values / series.deviation)
     hours = series.hours(ahead)
 
     def batch(week: int) -> Samples:
         t = hours[week * WEEK : (week + 1) * WEEK]
-        past, now, future = (scaled[t + shift] for shift in (-ahead, 0, ahead))
-        return Samples(past, now - past, now, future - now)
+        past, now, future = (values[t + shift] for shift in (-ahead, 0, ahead))
+        return Samples(inputs[t - ahead], now - past, inputs[t], future - now)
 
     return batch
 

@@ -26,7 +26,7 @@ class Config(Options):
     """Hours from the newest temperature to the one that is forecast, at most 24."""
     weeks: int | None = None
     """Weeks of the temperatures; None for all."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Learning rate of Adam for the temperatures."""
     units: int = 16
     """Units of the GRU."""
@@ -71,7 +71,7 @@ def main(config: Config, run: Run) -> Results:
             config.learning_rate,
         )
         found = train_all(run, task, pairs, config.seeds)
-        curves[one.name] = {k: c.scaled(one.scale[1]) for k, c in found.items()}
+        curves[one.name] = {k: c.scaled(one.deviation) for k, c in found.items()}
         errors = partial(baselines.weekly_errors, one, config.ahead, series.WEEK)
         simple[one.name] = run.once(f"baselines/{one.name}", errors)
     rows = results(curves, simple, config.delay, config.ahead)
