@@ -39,11 +39,12 @@ def fit(
     run: Run,
     name: str,
     params: Any,
-    loss: Callable[..., Any],
+    loss: Callable[..., Any] | None,
     batch: Callable[[int], Any],
     optimizer: optax.GradientTransformation,
     *,
     updates: int,
+    train_step: Callable[..., Any] | None = None,
     carry: Any = (),
     seed: int = 0,
     max_norm: float | None = None,
@@ -62,11 +63,14 @@ def fit(
         name: the name of the training, unique in the run, such as `gru/seed-0`.
         params: the initial parameters.
         loss: `loss(params, carry, key, batch) -> (scalar, carry)`. Trainings that give the
-            same function and the same optimizer share one compiled program.
+            same function and the same optimizer share one compiled program. None if
+            `train_step` is given.
         batch: `batch(position)` for the position 0, 1, 2 ...; it must depend on nothing else,
             so that a resumed run sees the same data.
         optimizer: an optax optimizer.
         updates: the number of updates.
+        train_step: a compiled `train_step(state, carry, key, batch) -> (state, report)` in
+            place of one by backpropagation, as `training.make_train_step` makes them.
         carry: the carry of the first update, such as the state of truncated backpropagation.
         seed: the seed of the keys that `loss` gets.
         max_norm: the global norm above which a gradient is scaled down.
@@ -93,7 +97,7 @@ def fit(
         before, start = float(saved.seconds), time.monotonic()
         kept, done = start, int(saved.train.step)
         with Metrics(folder, done) as metrics:
-            update = _compiled(loss, optimizer, max_norm)
+            update = train_step or _compiled(loss, optimizer, max_norm)
             loop = _Loop(
                 name, update, batch, jax.random.key(seed), average, metrics, bar
             )
