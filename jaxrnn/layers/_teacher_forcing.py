@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
-from .._arrays import expand_trailing
 from .._layer import Cell, Layer, LinearCell
 from .._sharding import one_device
 from .._validate import check_between, check_kind, check_steps
-from .._wrapper import Wrapper
+from ._forced import Forced, ForcedInput, ForcedLinear
 from ._segments import Segments
 
 
@@ -122,7 +121,7 @@ class TeacherForcing(Layer):
         own, count = (state, None) if self.every is None else state
         x = self._checked(own, x, axes=0)
         forced = None if count is None else count == 0
-        own, y = _forced(self).step(params, own, _Input(x.x, x.state, forced))
+        own, y = _forced(self).step(params, own, ForcedInput(x.x, x.state, forced))
         if count is None:
             return own, y
         return TeacherForcingState(own, (count + 1) % self.every), y
@@ -130,7 +129,7 @@ class TeacherForcing(Layer):
     def unroll(self, params, state, xs, context):
         if self.every is None:
             xs = self._checked(state, xs, axes=1)
-            inputs = _Input(xs.x, xs.state, None)
+            inputs = ForcedInput(xs.x, xs.state, None)
             return _forced(self).unroll(params, state, inputs, context)
         own, count = state
         xs = self._checked(own, xs, axes=1)
@@ -140,7 +139,7 @@ class TeacherForcing(Layer):
             segments = Segments.of(count, time, self.every, context.valid)
             own, ys = segments.run(self.cell, params, own, xs.x, xs.state, context)
         else:
-            inputs = _Input(xs.x, xs.state, counts == 0)
+            inputs = ForcedInput(xs.x, xs.state, counts == 0)
             own, ys = _forced(self).unroll(params, own, inputs, context)
         return TeacherForcingState(own, last), ys
 
@@ -208,73 +207,7 @@ def _whole(state: Any, data: Any) -> bool:
     return one_device() and all(jax.tree.leaves(jax.tree.map(same, state, data)))
 
 
-def _forced(layer: TeacherForcing) -> "Forced":
+def _forced(layer: TeacherForcing) -> Forced:
     if isinstance(layer.cell, LinearCell):
         return ForcedLinear(layer.cell, layer.alpha, str(layer))
     return Forced(layer.cell, layer.alpha, str(layer))
-
-
-class _Input(NamedTuple):
-    """An input or its projection, the data, and whether the step is forced."""
-
-    value: Any
-    data: Any
-    forced: Bool[Array, "*batch"] | None
-
-
-@dataclass(frozen=True)
-class Forced(Wrapper):
-    """`cell` with the data of each step in its inputs."""
-
-    alpha: float | None
-    shown: str  # `explain` shows the layer as the user wrote it
-
-    no_kernel = (
-        "its kernels start a step from the cell's own state, and not from data; Hoisted() "
-        "and Scan() can"
-    )
-
-    def __str__(self):
-        return self.shown
-
-    def recur(self, params, state, z):
-        return self.cell.recur(params, self.start(state, z.data, z.forced), z.value)
-
-    def start(self, state: Any, data: Any, forced: Any) -> Any:
-        """The state that a step starts from."""
-
-        def one(s, d):
-            if d is None:
-                return s
-            own = s[..., : d.shape[-1]] if s.ndim else s
-            mixed = (
-                jnp.where(expand_trailing(forced, d.ndim), d, own)
-                if self.alpha is None
-                else self.alpha * d + (1 - self.alpha) * own
-            )
-            if mixed.shape == s.shape:
-                return mixed
-            return jnp.concatenate([mixed, s[..., d.shape[-1] :]], axis=-1)
-
-        return jax.tree.map(one, state, data)
-
-
-@dataclass(frozen=True)
-class ForcedLinear(LinearCell, Forced):
-    """`Forced` of a linear cell; it stays linear.
-
-    With k s + f the state that a step starts from: s' = a (k s + f) + b.
-    """
-
-    cell: LinearCell
-
-    def coefficients(self, params, z):
-        a, b = self.cell.coefficients(params, z.value)
-        like = jax.eval_shape(self.cell.initial_state, params)
-        of = lambda fill, tree: jax.tree.map(
-            lambda s: jnp.full(s.shape, fill, s.dtype), tree
-        )
-        k = self.start(of(1, like), of(0, z.data), z.forced)
-        f = self.start(of(0, like), z.data, z.forced)
-        b = jax.tree.map(lambda a, b, f: a * f + b, a, b, f)
-        return jax.tree.map(jnp.multiply, a, k), b

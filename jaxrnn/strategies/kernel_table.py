@@ -22,7 +22,7 @@ from ..kernels.reference import StepMask as StepMask
 from ..kernels.reference import layer as reference_layer
 from ..kernels.reference import linear as reference_linear
 from ..layers import LearnedState
-from ..layers._teacher_forcing import Forced
+from ..layers._forced import Forced
 
 
 def _row_axes(x: Any, state: Any, weights: Any) -> Operands:
