@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .. import _check
 from .._arrays import to_real, to_tree
 from .._check_step import check_step
 from .._layer import Layer
-from .._typing import Batched
 
 
 POLISHING = 4
@@ -40,7 +39,7 @@ def search_fixed_points(
     layer: Layer,
     params: Any,
     x: Any,
-    states: Batched,
+    states: PyTree[Shaped[Array, "N ..."]],
     *,
     tolerance: float = 1e-4,
     steps: int = 100,

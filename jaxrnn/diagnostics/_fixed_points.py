@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Complex, Float, Integer
+from jaxtyping import Array, Bool, Complex, Float, Integer, PyTree, Shaped
 
 from .._arrays import to_real
 from .._layer import Layer
-from .._typing import Batched
 from ._fixed_point_search import real_step, search_fixed_points
 
 
@@ -40,7 +39,7 @@ def fixed_points(
     layer: Layer,
     params: Any,
     x: Any,
-    states: Batched,
+    states: PyTree[Shaped[Array, "N ..."]],
     *,
     tolerance: float = 1e-4,
     steps: int = 100,
@@ -87,7 +86,9 @@ def fixed_points(
 
     Reference: Sussillo & Barak 2013, doi:10.1162/NECO_a_00409.
     """
-    if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, x, states))):
+    if any(
+        isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, x, states))
+    ):
         raise TypeError(
             "fixed_points merges duplicates, so it needs concrete values: call it outside "
             "jax.jit, or call search_fixed_points, which has fixed shapes."
@@ -114,7 +115,11 @@ def fixed_points(
 def _warn(speeds: np.ndarray, tolerance: float) -> None:
     """Says that there is no fixed point, and how close the search came."""
     finite = speeds[np.isfinite(speeds)]
-    came = "no end was finite" if finite.size == 0 else f"the least q was {finite.min():.2g}"
+    came = (
+        "no end was finite"
+        if finite.size == 0
+        else f"the least q was {finite.min():.2g}"
+    )
     warnings.warn(
         f"none of {len(speeds)} searches found a fixed point within tolerance={tolerance:g}; "
         f"{came}. There may be none. Otherwise give more states or steps, a larger tolerance, "
