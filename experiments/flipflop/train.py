@@ -34,7 +34,7 @@ class Config(Options):
     """Learning rate of Adam at the start; it decays to zero."""
     seeds: int = 3
     """Number of trainings of each cell, each with its own seed."""
-    searches: int = 512
+    searches: int = 1024
     """Number of states from which fixed points are searched."""
     noise: float = 0.3
     """Standard deviation of the noise added to these states."""

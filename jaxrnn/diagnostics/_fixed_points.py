@@ -131,9 +131,10 @@ def _warn(speeds: np.ndarray, failed: int, far: int) -> None:
     finite = speeds[np.isfinite(speeds)]
     least = f", the least q being {finite.min():.2g}" if finite.size else ""
     warnings.warn(
-        f"none of {len(speeds)} searches found a fixed point: {failed} did not converge{least}, "
-        f"and {far} ended out of reach. There may be no fixed point. Otherwise give more "
-        "states or steps, a larger tolerance or reach, or params of a wider dtype.",
+        f"none of {len(speeds)} searches found a fixed point: {failed} did not "
+        f"converge{least}, and {far} ended out of reach. There may be no fixed point. "
+        "Otherwise give more states or steps, a larger tolerance or reach, or params of a "
+        "wider dtype.",
         stacklevel=3,
     )
 
