@@ -1,1 +1,1 @@
-"""Where does a GRU that remembers three bits keep them: in a stable fixed point each?"""
+"""Does a network that remembers three bits keep each memory in a stable fixed point?"""

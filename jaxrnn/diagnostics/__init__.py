@@ -26,5 +26,6 @@ from ._singular_values import (
     plot_product_singular_values as plot_product_singular_values,
 )
 from ._singular_values import product_singular_values as product_singular_values
+from ._unrolled import draw_unrolled as draw_unrolled
 from ._visited_states import sample_states as sample_states
 from ._visited_states import visited_states as visited_states

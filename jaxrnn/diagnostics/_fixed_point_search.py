@@ -1,4 +1,4 @@
-"""The search for fixed points: Levenberg-Marquardt from many states at once."""
+"""The search for fixed points: Newton's method from many states at once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,20 +6,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .. import _check
 from .._arrays import to_real, to_tree
 from .._check_step import check_step
 from .._layer import Layer
-from .._typing import Batched
 
 
-POLISHING = 4
-"""Newton steps after the damped ones, whose equations have the squared condition number."""
+FRACTIONS = 2.0 ** -np.arange(8)
+"""The fractions of a Newton step that are tried, the largest first."""
 
 SLOWEST = 1e-2
 """The least singular value of J that the error of a fixed point counts with."""
+
+TOGETHER = 64
+"""The number of searches at a time, so that their Jacobians fit into the cache of a CPU."""
+
+RIDGE = 1e-6
+"""A shift of J, which a line of fixed points would make singular."""
 
 
 class FixedPointSearch(NamedTuple):
@@ -40,25 +46,25 @@ def search_fixed_points(
     layer: Layer,
     params: Any,
     x: Any,
-    states: Batched,
+    states: PyTree[Shaped[Array, "N ..."]],
     *,
     tolerance: float = 1e-4,
     steps: int = 100,
 ) -> FixedPointSearch:
-    """Minimizes the speed of the state under a constant input, from each of N states.
+    """Searches for a fixed point under a constant input, from each of N states.
 
-        q(s) = 1/2 |F(s) - s|^2,    F(s) = the state after layer.step(params, s, x)
+        s <- s - a J^-1 (F(s) - s),    J = dF/ds - I,    a = 1, 1/2, 1/4 ... 1/128,
+        F(s) = the state after layer.step(params, s, x)
 
-    Each of the `steps` is a Levenberg-Marquardt step on F(s) - s, taken only if it lowers q;
-    a few Newton steps follow. A search has converged if its error is small, the length of
-    another Newton step:
+    The first a is taken for which the next Newton step, with the same J, is shorter. Where
+    there is none, the layer itself takes a step, s <- F(s). The surprise: a low speed is not
+    enough to have converged, since states are slow wherever gates are saturated. The error,
+    the length of another Newton step in which singular values of J below 0.01 count as 0.01,
+    must be at most `tolerance` (1 + |start|).
 
-        |J^-1 (F(s) - s)| <= tolerance (1 + |start|),    J = dF/ds - I,
-
-    where singular values of J below 0.01 count as 0.01. A low speed alone is no proof: states
-    move slowly where gates are saturated, far from any fixed point. The function is pure,
-    with fixed shapes, and works inside `jax.jit`; `fixed_points` also merges duplicates, and
-    needs concrete values. The N Jacobians of states of k real numbers take N k^2 numbers.
+    The function is pure, with fixed shapes, and works inside `jax.jit`; `fixed_points` also
+    merges duplicates. It takes 64 searches at a time, whose memory is a few times 64 k^2
+    numbers for states of k real numbers.
 
     Args:
         layer: a layer that can take single steps.
@@ -66,7 +72,7 @@ def search_fixed_points(
         x: the input of one step, without axes of time or batch.
         states: the states to start from, leaves `(N, ...)`, such as those of `sample_states`.
         tolerance: the largest error of a fixed point, in units of 1 + |start|.
-        steps: the number of Levenberg-Marquardt steps.
+        steps: the number of steps of each search.
 
     Returns:
         A `FixedPointSearch`, in the order of the given states.
@@ -85,17 +91,20 @@ def search_fixed_points(
         >>> bool(found.converged.all())
         True
 
-    Reference: Sussillo & Barak 2013, doi:10.1162/NECO_a_00409.
+    Reference: Sussillo & Barak 2013, doi:10.1162/NECO_a_00409. The test of a step: Deuflhard
+    1974, doi:10.1007/BF01406969.
     """
-    params, x, states = _checked(layer, params, x, states, tolerance, steps)
+    params, x, states = checked(layer, params, x, states, tolerance, steps)
     step, like = real_step(layer, params, x, states)
     residual = lambda s: step(s) - s
 
     # less precise matmuls would keep the residual of the fixed point above the tolerance
     with jax.default_matmul_precision("highest"):
         starts = jax.vmap(to_real)(states)
-        ends = jax.vmap(partial(_search, residual, steps))(starts)
-        speeds, errors = jax.vmap(partial(_speed_and_error, residual))(ends)
+        search = partial(_search, residual, steps)
+        ends = jax.lax.map(search, starts, batch_size=TOGETHER)
+        measure = partial(_speed_and_error, residual)
+        speeds, errors = jax.lax.map(measure, ends, batch_size=TOGETHER)
     converged = errors <= tolerance * (1 + jnp.linalg.norm(starts, axis=1))
     found = jax.vmap(lambda s: to_tree(s, like))(ends)
     return FixedPointSearch(found, speeds, converged)
@@ -112,35 +121,50 @@ def real_step(
 def _search(residual: Callable, steps: int, start: Array) -> Array:
     """The end of one search; a start that is not finite stays where it is."""
 
-    def damped(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        s, damping = carry
+    def body(_: Any, s: Array) -> Array:
         r, jacobian = residual(s), jax.jacfwd(residual)(s)
-        normal = jacobian.T @ jacobian + damping * jnp.eye(s.size, dtype=s.dtype)
-        s, better = _lower(residual, s, s - jnp.linalg.solve(normal, jacobian.T @ r))
-        return s, jnp.where(better, damping / 4, damping * 4).clip(1e-12, 1e12)
+        inverse = _inverse(jacobian - RIDGE * jnp.eye(s.size, dtype=s.dtype))
+        newton = inverse @ r
+        fractions = jnp.asarray(FRACTIONS, s.dtype)
+        candidates = s[None] - jnp.outer(fractions, newton)
+        # the lengths in the metric of J: |F(s) - s| is also small where gates are saturated
+        lengths = jnp.linalg.norm(jax.vmap(residual)(candidates) @ inverse.T, axis=1)
+        shorter = lengths < (1 - fractions / 4) * jnp.linalg.norm(newton)
+        new = jnp.where(jnp.any(shorter), candidates[jnp.argmax(shorter)], s + r)
+        return jnp.where(jnp.all(jnp.isfinite(new)), new, s)
 
-    def newton(_: Any, s: Array) -> Array:
-        step = jnp.linalg.solve(jax.jacfwd(residual)(s), residual(s))
-        return _lower(residual, s, s - step)[0]
-
-    s, _ = jax.lax.fori_loop(0, steps, damped, (start, jnp.ones((), start.dtype)))
-    return jax.lax.fori_loop(0, POLISHING, newton, s)
+    return jax.lax.fori_loop(0, steps, body, start)
 
 
 def _speed_and_error(residual: Callable, s: Array) -> tuple[Array, Array]:
     """q, and the length of a Newton step in which no singular value is below `SLOWEST`."""
     r, jacobian = residual(s), jax.jacfwd(residual)(s)
     squared = jacobian @ jacobian.T + SLOWEST**2 * jnp.eye(s.size, dtype=s.dtype)
-    return r @ r / 2, jnp.sqrt(r @ jnp.linalg.solve(squared, r))
+    return r @ r / 2, jnp.sqrt(r @ _inverse(squared) @ r)
 
 
-def _lower(residual: Callable, s: Array, new: Array) -> tuple[Array, Array]:
-    """The one of two states with the lower speed, and whether it is the new one."""
-    better = jnp.linalg.norm(residual(new)) < jnp.linalg.norm(residual(s))
-    return jnp.where(better, new, s), better
+def _inverse(matrix: Array) -> Array:
+    """The inverse by Gauss-Jordan elimination, with pivots.
+
+    On a CPU, LAPACK's solver under `jax.vmap` waits for threads of the pool that it runs on,
+    so that two programs at once can deadlock.
+    """
+    size = len(matrix)
+
+    def eliminate(i: Any, both: Array) -> Array:
+        column = jnp.where(jnp.arange(size) >= i, jnp.abs(both[:, i]), -1)
+        largest = jnp.argmax(column)
+        row = both[largest] / both[largest, i]
+        both = both.at[largest].set(both[i])
+        both = both - jnp.outer(both[:, i], row)
+        return both.at[i].set(row)
+
+    identity = jnp.eye(size, dtype=matrix.dtype)
+    both = jnp.concatenate([matrix, identity], axis=1)
+    return jax.lax.fori_loop(0, size, eliminate, both)[:, size:]
 
 
-def _checked(
+def checked(
     layer: Any, params: Any, x: Any, states: Any, tolerance: Any, steps: Any
 ) -> tuple[Any, Any, Any]:
     """The params, the input and the states as arrays, all of them validated."""

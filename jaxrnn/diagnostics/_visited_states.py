@@ -4,11 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree, Shaped
 
 from .. import _check
 from .._layer import Layer
-from .._typing import Batched, Sequence
+from .._typing import Sequence
 
 
 def visited_states(
@@ -51,7 +51,7 @@ def visited_states(
 
 def sample_states(
     key: Key[Array, ""], states: Sequence, number: int, *, noise: float = 0.0
-) -> Batched:
+) -> PyTree[Shaped[Array, "N ..."]]:
     """Random states of trajectories, with Gaussian noise, to start a search from.
 
     Noise also starts searches off the attractors, which helps to find saddles.
