@@ -88,7 +88,8 @@ def _compile(contender: Any, units: int, given: Any) -> tuple[Any, dict[str, int
     run = jax.jit(program(contender, contender.method, units))
     compiled = run.lower(*given).compile()
     params, xs, _ = given
-    temporary = compiled.memory_analysis().temp_size_in_bytes
+    memory_of: Any = compiled.memory_analysis()
+    temporary = memory_of.temp_size_in_bytes
     memory = {"temporary_bytes": temporary}
     if not isinstance(contender.method, jaxrnn.BPTT):
         trace = lambda: contender.method.init(
@@ -116,5 +117,6 @@ class Solver:
         given = make(one, spec["units"], "float64")
         value, grads = jax.jit(program(one, one.rule, spec["units"]))(*given)
         arrays = named(value, grads, False)
-        np.savez(path, **{name: np.asarray(v) for name, v in arrays.items()})
+        found: dict[str, Any] = {name: np.asarray(v) for name, v in arrays.items()}
+        np.savez(path, **found)
         return {}

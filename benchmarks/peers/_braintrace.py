@@ -86,18 +86,20 @@ def compile(name: str, given: Any) -> tuple[Callable[[], Any], dict[str, int]]:
         )  # fmt: skip
         return value, _like(params, grads)
 
-    kept = learner.states().filter(braintrace.EligibilityTrace)
     trace = sum(
-        v.size * v.dtype.itemsize
-        for state in kept.values()
-        for v in jax.tree.leaves(state.value)
+        leaf.size * leaf.dtype.itemsize
+        for path, state in learner.states().items()
+        if isinstance(state, braintrace.EligibilityTrace)
+        or str(path[0]).startswith("etrace_")  # the two factors of UORO
+        for leaf in jax.tree.leaves(state.value)
     )
     pure = brainstate.transform.StatefulFunction(whole)
     pure.make_jaxpr(xs, targets)
     states = [state.value for state in pure.get_states(xs, targets)]
     call = lambda states, *args: pure.jaxpr_call(states, *args)[1]
     compiled = jax.jit(call).lower(states, xs, targets).compile()
-    temporary = compiled.memory_analysis().temp_size_in_bytes
+    memory_of: Any = compiled.memory_analysis()
+    temporary = memory_of.temp_size_in_bytes
     memory = {"temporary_bytes": temporary, "trace_bytes": trace}
     return lambda: compiled(states, xs, targets), memory
 
