@@ -110,7 +110,7 @@ def _mixed(u: Any, ja: Any, v: Any, d: Any, signs: Any) -> tuple[Any, Any]:
 
 
 class _Nudges(NamedTuple):
-    """What is added to the results of the matmuls, and to the other values, in order."""
+    """The values added to the results of the matmuls, and to the other values, in order."""
 
     results: Iterator
     rest: Iterator

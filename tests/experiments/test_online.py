@@ -85,12 +85,13 @@ def test_an_interrupted_training_ends_as_another_does(tmp_path):
     pair = contenders(4, 3, window=5, short=2)[0]
     task = Task("copy", bits, copying.step_loss, 6, 2, 0.01)
     whole, halves = (Run(name, Options(runs=tmp_path)) for name in ("a", "b"))
-    want = train_all(whole, task, [pair], 1)
-    with pytest.raises(KeyboardInterrupt):
-        train_all(halves, task._replace(batch=interrupting), [pair], 1)
     folder = "copy/gru-rtrl/seed-0"
-    assert len(halves.metrics(folder)) == 3
-    got = train_all(halves, task, [pair], 1)
+    with jax.numpy_dtype_promotion("standard"):  # Adam needs it
+        want = train_all(whole, task, [pair], 1)
+        with pytest.raises(KeyboardInterrupt):
+            train_all(halves, task._replace(batch=interrupting), [pair], 1)
+        assert len(halves.metrics(folder)) == 3
+        got = train_all(halves, task, [pair], 1)
     np.testing.assert_array_equal(got[pair.name].errors, want[pair.name].errors)
     assert whole.metrics(folder) == halves.metrics(folder)
 

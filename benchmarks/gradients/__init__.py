@@ -1,0 +1,1 @@
+"""What each gradient method costs: time and memory of a step, behind a gate."""
