@@ -23,18 +23,18 @@ class _Row(NamedTuple):
 
     name: str
     state: tuple[str, ...]
-    index: str  # the number of the layer, a superscript; empty if there is one layer
+    number: str  # the number of the layer, a superscript; empty if there is one layer
 
     def symbols(self, t: Any) -> str:
         """The state at time t, such as `h_1, c_1`, without the dollars of mathtext."""
         shown = (s if len(s) == 1 else rf"\mathrm{{{s}}}" for s in self.state)
-        return ",".join(f"{name}_{{{t}}}{self.index}" for name in shown)
+        return ",".join(f"{name}_{{{t}}}{self.number}" for name in shown)
 
     @property
     def width(self) -> float:
         """The width of the symbols, in symbols of one letter."""
         letters = sum(0.65 + 0.35 * len(name) for name in self.state)
-        return letters + 0.6 * len(self.state) * bool(self.index)
+        return letters + 0.6 * len(self.state) * bool(self.number)
 
 
 class _Picture(NamedTuple):
@@ -205,7 +205,7 @@ def _draw_column(picture: _Picture, t: int) -> None:
         low = ROW * i + HEIGHT / 2
         high = low + (ROW - HEIGHT if i < top else LOSS - HEIGHT / 2)
         _arrow(ax, (x - side, low), (x - side, high), FORWARD)
-        index = row.index if i < top else ""
+        index = row.number if i < top else ""
         label = f"$y_{{{time}}}{index}$"
         _text(ax, x - side - 0.12, (low + high) / 2, label, FORWARD, ha="right")
         if t:
@@ -258,7 +258,7 @@ def _box(ax: Any, x: float, y: float, name: str) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     corner = (x - WIDTH / 2 + 0.1, y - HEIGHT / 2 + 0.1)
-    style = {"boxstyle": "round,pad=0.1", "facecolor": FILL, "edgecolor": FORWARD}
+    style: Any = {"boxstyle": "round,pad=0.1", "facecolor": FILL, "edgecolor": FORWARD}
     ax.add_patch(FancyBboxPatch(corner, WIDTH - 0.2, HEIGHT - 0.2, **style))
     longest = max(map(len, name.splitlines()))
     _text(ax, x, y, name, FORWARD, fontsize=min(10, 100 / longest))
