@@ -136,7 +136,7 @@ def table(
             goal="below 0.01", baselines={"the pulse of this step": pulse, "0": 1.0}, digits=4,
         ),
         Result(
-            "memories with a stable fixed point", *common, "of 8",
+            "memories with a stable fixed point, of 8", *common, "memories",
             tuple(float(one.corners) for one in found), seconds, goal="8", digits=1,
         ),
         Result(

@@ -86,7 +86,7 @@ def search_fixed_points(
         >>> from jaxrnn import diagnostics
         >>> cell = jaxrnn.GRU(3, 4)
         >>> params = cell.init(jax.random.key(0))
-        >>> starts = jax.random.normal(jax.random.key(1), (10, 4))
+        >>> starts = jax.random.uniform(jax.random.key(1), (10, 4))
         >>> found = diagnostics.search_fixed_points(cell, params, jnp.ones(3), starts)
         >>> bool(found.converged.all())
         True

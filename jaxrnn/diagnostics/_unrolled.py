@@ -23,7 +23,7 @@ class _Row(NamedTuple):
 
     name: str
     state: tuple[str, ...]
-    number: str  # of the layer, a superscript; empty if there is one layer
+    number: str  # the number of the layer, a superscript; empty if there is one layer
 
     def symbols(self, t: Any) -> str:
         """The state at time t, such as `h_1, c_1`, without the dollars of mathtext."""
