@@ -288,6 +288,6 @@ def test_draw_draws_each_measure_or_says_why_not(layer, time, tmp_path):
     figure.savefig(tmp_path / "figure.png")
     assert all(ax.get_title() for ax in figure.axes)
     empty = [ax.get_title() for ax in figure.axes if not ax.axison]
-    count = {jaxrnn.Dense(3, 4): 7, DRAWN[1]: 0}.get(layer, 1)
-    assert len(figure.axes) == 7 and len(empty) == count
+    count = {jaxrnn.Dense(3, 4): 8, DRAWN[1]: 0}.get(layer, 1)
+    assert len(figure.axes) == 8 and len(empty) == count
     assert count != 1 or empty == ["gate saturation"]

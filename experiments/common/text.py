@@ -80,7 +80,8 @@ def load(path: Path | None, held_out: float) -> Text:
     if path is None:
         name, data = "stdlib", standard_library()
     elif path.is_file():
-        name, data = path.stem, path.read_bytes()
+        name = path.parent.name if path.stem == "input" else path.stem
+        data = path.read_bytes()
     else:
         raise DataError(f"--text {path}: the file does not exist.")
     if not 0 < held_out < 1:

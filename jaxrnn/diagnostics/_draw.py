@@ -1,14 +1,18 @@
 """One figure with all measures of a layer."""
 
 import textwrap
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._layer import Layer
 from .._typing import Sequence
+from ._fixed_point_plot import plot_fixed_points
+from ._fixed_points import fixed_points
 from ._gates import gate_saturation, plot_gate_saturation
 from ._jacobians import plot_step_jacobians, step_jacobians
 from ._lag import gradient_norm_by_lag, plot_gradient_norm_by_lag
@@ -20,6 +24,7 @@ from ._singular_values import (
     plot_product_singular_values,
     product_singular_values,
 )
+from ._visited_states import sample_states, visited_states
 
 
 class _Case(NamedTuple):
@@ -48,6 +53,20 @@ class _Case(NamedTuple):
         return measure(self.layer, self.params, self.xs, state=self.state)
 
 
+def _draw_fixed_points(ax: Any, c: _Case) -> None:
+    """Under the mean input, or the first symbol, from some of the visited states."""
+    visited = c.of(visited_states)
+    starts = sample_states(jax.random.key(0), visited, 64)
+    inexact = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    typical = lambda x: jnp.mean(x, axis=(0, 1)) if inexact(x) else x[0, 0]
+    x = jax.tree.map(lambda x: typical(jnp.asarray(x)), c.xs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the title says if there is none
+        points = fixed_points(c.layer, c.params, x, starts)
+    plot_fixed_points(ax, points, visited)
+    ax.set_title(f"{ax.get_title()} under the mean input")
+
+
 _PANELS: dict[str, Callable[[Any, _Case], None]] = {
     "gradient norm": lambda ax, c: plot_gradient_norm_by_lag(ax, c.norms()),
     "effective memory": lambda ax, c: plot_effective_memory(ax, c.norms()),
@@ -61,6 +80,7 @@ _PANELS: dict[str, Callable[[Any, _Case], None]] = {
     "singular values by lag": lambda ax, c: plot_product_singular_values(
         ax, product_singular_values(c.jacobians())
     ),
+    "fixed points": _draw_fixed_points,
     "gate saturation": lambda ax, c: plot_gate_saturation(ax, c.of(gate_saturation)),
 }
 """The panels of the figure: a function draws one on an axis. A new measure adds a line."""
@@ -79,7 +99,9 @@ def draw(
 
     A panel that does not apply to the layer, such as the gates of an `Elman`, says so. The
     surprise: the panels of Jacobians show the first sequence of the batch only. Their cost
-    grows with the square of the state's size, so give a short batch of a large layer.
+    grows with the square of the state's size, and that of the fixed points with its cube, so
+    give a short batch of a large layer. Fixed points are searched from 64 visited states,
+    under the mean input, or under the first symbol.
 
     Args:
         layer: a layer that can take single steps.
@@ -104,7 +126,7 @@ def draw(
         ...     cell, params, xs, jnp.zeros(2), lambda y, target: jnp.sum(y - target)
         ... )
         >>> len(figure.axes)
-        7
+        8
     """
     from matplotlib.figure import Figure  # not needed for anything else
 
