@@ -56,7 +56,8 @@ class _Case(NamedTuple):
 def _draw_fixed_points(ax: Any, c: _Case) -> None:
     """Under the mean input, or the first symbol, from some of the visited states."""
     visited = c.of(visited_states)
-    starts = sample_states(jax.random.key(0), visited, 64)
+    some = jax.tree.leaves(visited)  # of a layer without a state, fixed_points says so
+    starts = sample_states(jax.random.key(0), visited, 64) if some else visited
     inexact = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
     typical = lambda x: jnp.mean(x, axis=(0, 1)) if inexact(x) else x[0, 0]
     x = jax.tree.map(lambda x: typical(jnp.asarray(x)), c.xs)
