@@ -1,8 +1,7 @@
 """Clips of two handwritten digits that move: 20 frames of 20 x 20 pixels, and their tags.
 
 Each motion has an opposite, and a clip played backwards is a clip of the opposite motions
-with the same frames: only the order of the frames tells them apart. A motion repeats, and
-a clip starts at a random moment of it, so that no single pose tells the motion either.
+with the same frames: only the order of the frames tells them apart.
 """
 
 from dataclasses import dataclass
@@ -109,8 +108,7 @@ def paths(
     """Centres `(N, FRAMES, 2)` in rows and columns, angles and scales `(N, FRAMES)`."""
     n, kind = len(motions), motions // 2
     sign = np.where(motions % 2, 1.0, -1.0)  # opposite motions are even and odd
-    moment = (np.arange(FRAMES) / FRAMES + rng.random((n, 1))) % 1  # of one repetition
-    time = sign[:, None] * (2 * moment - 1)
+    time = sign[:, None] * np.linspace(-1, 1, FRAMES)
     reach = np.stack([kind == 1, kind == 0], 1) * rng.uniform(3, 6, (n, 1))
     middle = (SIZE - 1) / 2
     room = SIZE / 2 - 4 - reach  # half a digit has 4 pixels

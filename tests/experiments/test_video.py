@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from scipy import stats
 
 import jaxrnn
 from experiments.video import data
@@ -25,28 +24,15 @@ def test_no_image_is_in_two_parts(digits):
 
 def test_each_motion_does_what_its_name_says():
     centres, angles, scales = data.paths(np.arange(8), np.random.default_rng(0))
-    # the median, since a motion starts again once in a clip
-    typical = lambda values: np.median(np.diff(values, axis=1), axis=1)
-    down, right = np.moveaxis(typical(centres), -1, 0)
+    down, right = np.moveaxis(centres[:, -1] - centres[:, 0], -1, 0)
     changes = np.stack(
         [-right, right, -down, down]
-        + [sign * typical(a) for a in (angles, scales) for sign in (-1, 1)]
+        + [sign * (a[:, -1] - a[:, 0]) for a in (angles, scales) for sign in (-1, 1)]
     )
     for motion, change in enumerate(changes):
         assert change[motion] > 0, data.MOTIONS[motion]
         others = np.delete(change, [motion, data.OPPOSITE[motion]])
         np.testing.assert_allclose(others, 0, atol=1e-6)
-
-
-@pytest.mark.parametrize("frame", [0, 9, 19])
-def test_the_pose_of_a_frame_does_not_tell_a_motion_from_its_opposite(frame):
-    rng = np.random.default_rng(0)
-    for motion in range(0, 8, 2):
-        pair = [data.paths(np.full(2000, m), rng) for m in (motion, motion + 1)]
-        poses = [np.concatenate([c[:, frame].T, a[:, frame][None], s[:, frame][None]])
-                 for c, a, s in pair]  # fmt: skip
-        for one, other in zip(*poses, strict=True):
-            assert stats.ks_2samp(one, other).pvalue > 1e-4
 
 
 def test_a_digit_that_turns_right_turns_clockwise():
