@@ -1,31 +1,29 @@
-"""The adding problem: the sum of the two marked numbers of a sequence.
-
-Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735.
-"""
+"""Bits to remember: given at the first step, and asked for after many steps of noise."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 
-class Sums(NamedTuple):
-    """A batch of sequences, time-major, and the sum of the marked numbers of each."""
-
-    xs: np.ndarray  # (T, B, 2): a number from 0 to 1, and whether it is marked
-    sums: np.ndarray  # (B, 1)
+BITS = 3
 
 
-def draw_sums(steps: int, size: int, rng: np.random.Generator) -> Sums:
-    """Sequences with one mark in the first half and one in the second."""
-    numbers = rng.random((steps, size), np.float32)
-    marks = np.zeros_like(numbers)
-    rows, half = np.arange(size), steps // 2
-    marks[rng.integers(half, size=size), rows] = 1
-    marks[rng.integers(half, steps, size=size), rows] = 1
-    sums = np.sum(numbers * marks, axis=0)
-    return Sums(np.stack([numbers, marks], axis=-1), sums[:, None])
+class Memories(NamedTuple):
+    """A batch of sequences, time-major, and the bits of each."""
+
+    xs: np.ndarray  # (T, B, BITS + 1): the bits, at the first step only, and noise
+    bits: np.ndarray  # (B, BITS), each -1 or 1
 
 
-def constant_error(sums: Sums) -> float:
-    """The squared error of the best constant, 1."""
-    return float(np.mean((sums.sums - 1) ** 2))
+def draw_memories(steps: int, size: int, rng: np.random.Generator) -> Memories:
+    """Random bits at the first step, and standard normal noise at every step."""
+    bits = rng.choice([-1, 1], (size, BITS)).astype(np.float32)
+    xs = np.zeros((steps, size, BITS + 1), np.float32)
+    xs[0, :, :BITS] = bits
+    xs[..., BITS] = rng.standard_normal((steps, size), np.float32)
+    return Memories(xs, bits)
+
+
+def constant_error(memories: Memories) -> float:
+    """The squared error of the best constant, 0."""
+    return float(np.mean(memories.bits**2))

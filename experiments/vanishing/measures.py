@@ -8,15 +8,15 @@ import numpy as np
 import jaxrnn
 from jaxrnn import diagnostics
 
-from .data import Sums
-from .model import Adder, Params
+from .data import Memories
+from .model import Params, Rememberer
 
 
 EXPONENTS = 10
 """Lyapunov exponents that are computed, or as many as the state has numbers."""
 
 
-def seen(model: Adder, params: Params, batch: Sums) -> dict[str, Any]:
+def seen(model: Rememberer, params: Params, batch: Memories) -> dict[str, Any]:
     """Gradient norms by time lag, and the first Lyapunov exponents in nats per step."""
 
     def error(y: Any, target: Any) -> jax.Array:
@@ -24,7 +24,7 @@ def seen(model: Adder, params: Params, batch: Sums) -> dict[str, Any]:
 
     norms = jax.jit(
         lambda cell: diagnostics.gradient_norm_by_lag(
-            model.cell, cell, batch.xs, batch.sums, error
+            model.cell, cell, batch.xs, batch.bits, error
         )
     )(params.cell)
     # clipping changes backpropagation alone, and has no forward mode

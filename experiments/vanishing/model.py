@@ -9,7 +9,10 @@ import jax
 import jaxrnn
 from jaxrnn import initializers, training
 
-from .data import Sums
+from .data import BITS, Memories
+
+
+INPUTS = BITS + 1
 
 
 class Params(NamedTuple):
@@ -56,19 +59,19 @@ SMALL, LARGE = "Elman, small weights", "Elman, large weights"
 def elman(scale: float) -> Callable[[int], jaxrnn.Cell]:
     """A tanh network whose recurrent weights are `scale` times an orthogonal matrix."""
     weights = initializers.Orthogonal(scale)
-    return lambda units: jaxrnn.Elman(2, units, u_init=weights)
+    return lambda units: jaxrnn.Elman(INPUTS, units, u_init=weights)
 
 
 def irnn(units: int) -> jaxrnn.Cell:
     """A ReLU network that starts with the identity as its recurrent weights."""
     identity = initializers.Identity()
-    return jaxrnn.Elman(2, units, activation=jax.nn.relu, u_init=identity)
+    return jaxrnn.Elman(INPUTS, units, activation=jax.nn.relu, u_init=identity)
 
 
 def lstm(forget_bias: float) -> Callable[[int], jaxrnn.Cell]:
     """An LSTM whose forget gates start with this bias."""
     bias = initializers.ForgetBias(forget_bias)
-    return lambda units: jaxrnn.LSTM(2, units, b_init=bias)
+    return lambda units: jaxrnn.LSTM(INPUTS, units, b_init=bias)
 
 
 def orthogonal(cell: Any, params: Any, ys: Any) -> jax.Array:
@@ -87,7 +90,7 @@ NETWORKS = (
     Case("IRNN", irnn),
     Case("LSTM, forget bias 0", lstm(0.0)),
     Case("LSTM, forget bias 1", lstm(1.0)),
-    Case("LRU", lambda units: jaxrnn.LRU(2, units, r_min=0.9)),
+    Case("LRU", lambda units: jaxrnn.LRU(INPUTS, units, r_min=0.9)),
 )
 REMEDIES = (
     Case(SMALL, elman(0.5), "flossing", flossed=True),
@@ -104,7 +107,7 @@ REMEDIES = (
 
 
 @dataclass(frozen=True)
-class Adder:
+class Rememberer:
     """A recurrent layer and a readout of its last output."""
 
     cell: Any
@@ -119,25 +122,25 @@ class Adder:
         """The outputs of the recurrent layer, `(T, B, features)`."""
         return jaxrnn.unroll(self.cell, params.cell, xs)[1]
 
-    def error(self, params: Params, ys: jax.Array, sums: Any) -> jax.Array:
+    def error(self, params: Params, ys: jax.Array, bits: Any) -> jax.Array:
         """The squared error at the last step."""
         _, guess = jaxrnn.unroll(self.readout, params.readout, ys[-1:])
-        return training.squared_error(guess, sums[None])
+        return training.squared_error(guess, bits[None])
 
 
-def adder(cell: jaxrnn.Cell, xs: Any) -> Adder:
+def rememberer(cell: jaxrnn.Cell, xs: Any) -> Rememberer:
     """A network for this layer, whose readout has its output's size."""
     params = jax.eval_shape(cell.init, jax.random.key(0))
     ys = jax.eval_shape(lambda p: jaxrnn.unroll(cell, p, xs)[1], params)
-    return Adder(cell, jaxrnn.Dense(ys.shape[-1], 1))
+    return Rememberer(cell, jaxrnn.Dense(ys.shape[-1], BITS))
 
 
-def make_loss(model: Adder, penalty: Penalty | None, weight: float) -> Any:
+def make_loss(model: Rememberer, penalty: Penalty | None, weight: float) -> Any:
     """The loss for `common.fit`."""
 
-    def loss(params: Params, carry: Any, key: Any, batch: Sums) -> Any:
+    def loss(params: Params, carry: Any, key: Any, batch: Memories) -> Any:
         ys = model.outputs(params, batch.xs)
-        value = model.error(params, ys, batch.sums)
+        value = model.error(params, ys, batch.bits)
         if penalty is not None:
             value += weight * penalty(model.cell, params.cell, ys)
         return value, carry

@@ -13,6 +13,8 @@ from .model import LARGE, NETWORKS, REMEDIES, SMALL, Case
 
 SMALLEST = 1e-12
 """Gradients below it are drawn here."""
+LEAST = 1e-6
+"""And errors below it here."""
 
 
 def draw(path: Path, found: Mapping[Case, Any], constant: float) -> None:
@@ -28,12 +30,12 @@ def draw(path: Path, found: Mapping[Case, Any], constant: float) -> None:
         )
     spectra.axhline(0, color="grey", linewidth=0.8)
     spectra.set(
-        title="the same: Lyapunov exponents",
+        title="their Lyapunov exponents, in the same colors",
         xlabel="index",
         ylabel="exponent (nats per step)",
     )
     _draw_errors(errors, {case.network: found[case] for case in NETWORKS}, constant)
-    errors.set_title("after training: the adding problem")
+    errors.set_title("after training: error of the remembered bits")
     for ax, network in ((small, SMALL), (large, LARGE)):
         views = {"none": next(found[c].end for c in NETWORKS if c.network == network)}
         views |= {c.remedy: found[c].end for c in REMEDIES if c.network == network}
@@ -57,14 +59,14 @@ def _draw_lags(ax: Any, views: dict[str, Any]) -> None:
 
 def _draw_errors(ax: Any, results: dict[str, Any], constant: float) -> None:
     names = list(results)[::-1]
-    values = [np.mean(results[name].errors) for name in names]
     for place, name in enumerate(names):
-        ax.plot(results[name].errors, [place] * len(results[name].errors), "k.", ms=4)
-    ax.barh(names, values, color="C0", alpha=0.6)
-    for place, value in enumerate(values):
-        ax.text(value, place + 0.18, f" {value:.4f}", va="center", fontsize=8)
+        errors = np.maximum(results[name].errors, LEAST)
+        ax.plot(errors, [place] * len(errors), "k.", ms=4)
+        ax.barh(place, np.mean(errors), color="C0", alpha=0.6)
+        ax.text(1.4 * max(errors), place, f"{np.mean(errors):.2g}", va="center")
+    ax.set_yticks(range(len(names)), names)
     ax.axvline(
-        constant, color="grey", linestyle="--", label=f"constant: {constant:.3f}"
+        constant, color="grey", linestyle="--", label=f"constant: {constant:.1f}"
     )
-    ax.set(xscale="log", xlabel="squared error (lower is better)")
+    ax.set(xscale="log", xlim=(LEAST, 20), xlabel="squared error (lower is better)")
     ax.legend(fontsize=8, loc="lower right")

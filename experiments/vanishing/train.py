@@ -1,4 +1,4 @@
-"""Six networks on the adding problem, with and without remedies, and their gradients."""
+"""Six networks that remember three bits, with and without remedies, and their gradients."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ import optax
 from jaxrnn import training
 
 from ..common import Options, Result, Results, Run, count, fit
-from .data import constant_error, draw_sums
+from .data import constant_error, draw_memories
 from .measures import seen
-from .model import NETWORKS, REMEDIES, Adder, Case, Params, adder, make_loss
+from .model import NETWORKS, REMEDIES, Case, Params, Rememberer, make_loss, rememberer
 from .picture import draw
 
 
@@ -26,7 +26,7 @@ class Config(Options):
     """Units of each network."""
     batch: int = 64
     """Sequences of a batch."""
-    updates: int = 3000
+    updates: int = 1500
     """Updates of each training."""
     learning_rate: float = 1e-3
     """Learning rate of Adam."""
@@ -60,7 +60,7 @@ class Trained(NamedTuple):
 
 def main(config: Config, run: Run) -> Results:
     """Trains every case, and measures its gradients before and after."""
-    test = draw_sums(config.steps, config.test, np.random.default_rng(0))
+    test = draw_memories(config.steps, config.test, np.random.default_rng(0))
     constant = constant_error(test)
     found = {case: trained(config, run, case) for case in (*NETWORKS, *REMEDIES)}
     draw(run.picture, {case: result for case, result in found.items()}, constant)
@@ -80,14 +80,14 @@ def main(config: Config, run: Run) -> Results:
 
 def trained(config: Config, run: Run, case: Case) -> Trained:
     """Trains a case with every seed."""
-    test = draw_sums(config.steps, config.test, np.random.default_rng(0))
+    test = draw_memories(config.steps, config.test, np.random.default_rng(0))
     shown = jax.tree.map(lambda leaf: leaf[..., :16, :], test)
-    model = adder(case.cell(config.hidden), shown.xs)
+    model = rememberer(case.cell(config.hidden), shown.xs)
     loss, optimizer = (
         make_loss(model, case.penalty, config.penalty),
         optax.adam(config.learning_rate),
     )
-    error = jax.jit(lambda p: model.error(p, model.outputs(p, test.xs), test.sums))
+    error = jax.jit(lambda p: model.error(p, model.outputs(p, test.xs), test.bits))
     errors, views, seconds = [], [], 0.0
     params: Params = model.init(jax.random.key(0))
     for seed in range(config.seeds):
@@ -106,7 +106,7 @@ def trained(config: Config, run: Run, case: Case) -> Trained:
 
 
 def start(
-    config: Config, run: Run, case: Case, model: Adder, seed: int
+    config: Config, run: Run, case: Case, model: Rememberer, seed: int
 ) -> tuple[Params, float]:
     """The initial parameters, after flossing if the case asks for it, and its seconds."""
     params = model.init(jax.random.key(seed))
@@ -130,13 +130,13 @@ def start(
 def drawn(config: Config, seed: int, position: int) -> Any:
     """The batch at a position of the stream."""
     rng = np.random.default_rng((seed, 1, position))
-    return draw_sums(config.steps, config.batch, rng)
+    return draw_memories(config.steps, config.batch, rng)
 
 
 def row(config: Config, case: Case, result: Trained, constant: float) -> Result:
     """The line of a case."""
     return Result(
-        f"adding problem, {config.steps} steps (many-to-one)",
+        f"three bits after {config.steps} steps (many-to-one)",
         f"{case.network}: {case.remedy}" if case.remedy else case.network,
         result.parameters,
         "squared error",
