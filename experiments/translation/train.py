@@ -12,7 +12,7 @@ from . import data
 from .data import Pairs, Shuffled
 from .model import Translator, make_loss
 from .picture import draw
-from .translate import Task, by_length, choose, example, test
+from .translate import Task, by_length, choose, example, samples, test
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,6 @@ def row(parameters: int, scores: dict[str, float], seconds: float) -> Result:
         },
         digits=1,
     )
-
-
-def samples(split: data.Split, translations: list[str]) -> list[dict[str, str]]:
-    """The first five sentences, with the reference and the translation."""
-    return [
-        {"source": " ".join(de), "reference": " ".join(en), "translation": found}
-        for de, en, found in zip(
-            split.de[:5], split.en[:5], translations[:5], strict=True
-        )
-    ]
 
 
 def train(

@@ -186,3 +186,13 @@ def example(
     source, n = task.split.de[index], int(lengths[0])
     words = [task.vocabulary.words[symbol] for symbol in symbols[:n, 0].tolist()]
     return source, words, np.asarray(weights)[:n, 0, : len(source)]
+
+
+def samples(split: Split, translations: list[str]) -> list[dict[str, str]]:
+    """The first five sentences, with the reference and the translation."""
+    return [
+        {"source": " ".join(de), "reference": " ".join(en), "translation": found}
+        for de, en, found in zip(
+            split.de[:5], split.en[:5], translations[:5], strict=True
+        )
+    ]
