@@ -145,7 +145,7 @@ def test_parameters_outside_the_recurrence_get_their_exact_gradient(method, x64)
         assert far(got[1], want[1]) > 1e-3, "this window cannot tell them apart"
 
 
-@pytest.mark.parametrize("method", EVERY, ids=label)
+@each("method", EVERY, FEW)
 def test_resets_cut_every_trace(method, x64):
     """With a reset in every step there is no past, and every method is exact.
 
