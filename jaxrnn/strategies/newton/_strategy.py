@@ -158,11 +158,7 @@ class Newton(Strategy):
 
     def check(self, cell, params, state, xs):
         if clips_gradient(cell):
-            raise Refused(
-                self,
-                cell,
-                "its backward pass is linear, and cannot clip; Hoisted() and Scan() can",
-            )
+            raise Refused(self, cell, "it cannot clip a gradient; Hoisted() can")
         kinds = {str(s.dtype) for s in jax.tree.leaves(state)}
         if not all(
             jnp.issubdtype(s.dtype, jnp.floating) for s in jax.tree.leaves(state)
