@@ -123,7 +123,9 @@ def test_other_strategies_and_methods_say_which_can():
             linear, linear.init(jax.random.key(0)), xs, strategy=jaxrnn.Associative()
         )
     forced = jaxrnn.TeacherForcing(cell, alpha=0.5)
-    with pytest.raises(NotImplementedError, match=r"cannot clip a gradient; Hoisted\(\)"):
+    with pytest.raises(
+        NotImplementedError, match=r"cannot clip a gradient; Hoisted\(\)"
+    ):
         inputs = Forcing(xs, jnp.ones((T, B, 4)))
         jaxrnn.unroll(forced, params, inputs, strategy=jaxrnn.Newton())
     loss, targets = lambda y, target: jnp.sum((y - target) ** 2), jnp.zeros((T, B, 4))
